@@ -1,0 +1,101 @@
+//! Counters that one worker writes and anyone reads. One writer per counter, so adding is a load and a store, no lock prefix.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::{limits, verdict::Reason};
+
+/// A counter or gauge with a single writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning worker calls this.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Takes `n` off, for gauges. Only the owning worker calls this.
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+    }
+
+    /// The value now.
+    #[inline]
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What one worker counts.
+#[derive(Debug)]
+pub struct WorkerCounters {
+    /// Frames taken from receive rings.
+    pub received: Counter,
+    /// Frames whose fate was settled, by reason. `received` = the sum of all but `HandedOver`, over all workers.
+    pub reasons: [Counter; Reason::COUNT],
+    /// Flows in the table.
+    pub flows: Counter,
+    /// Flows whose handshake is not complete.
+    pub half_open: Counter,
+    /// Half-open flows evicted because their budget was used up.
+    pub half_open_evicted: Counter,
+    /// Flows that ended by idle timeout.
+    pub expired: Counter,
+    /// Flows that were cut because their target was.
+    pub cut: Counter,
+    /// Per listener, by `ListenerId`.
+    pub listeners: Box<[TrafficCounters]>,
+    /// Per target, by `TargetId`.
+    pub targets: Box<[TrafficCounters]>,
+}
+
+/// Traffic of one listener or one target: one cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct TrafficCounters {
+    /// Flows made.
+    pub new_flows: Counter,
+    /// Flows in the table now.
+    pub active_flows: Counter,
+    /// Packets from clients.
+    pub packets_in: Counter,
+    /// Bytes from clients, from the IP header on.
+    pub bytes_in: Counter,
+    /// Packets to clients.
+    pub packets_out: Counter,
+    /// Bytes to clients, from the IP header on.
+    pub bytes_out: Counter,
+    /// Resets that the load balancer made.
+    pub resets: Counter,
+}
+
+impl WorkerCounters {
+    /// All zero.
+    pub fn new() -> WorkerCounters {
+        WorkerCounters {
+            received: Counter::default(),
+            reasons: [const { Counter(AtomicU64::new(0)) }; Reason::COUNT],
+            flows: Counter::default(),
+            half_open: Counter::default(),
+            half_open_evicted: Counter::default(),
+            expired: Counter::default(),
+            cut: Counter::default(),
+            listeners: (0..limits::LISTENERS).map(|_| TrafficCounters::default()).collect(),
+            targets: (0..limits::TARGETS).map(|_| TrafficCounters::default()).collect(),
+        }
+    }
+
+    /// Counts one frame whose fate is settled.
+    #[inline]
+    pub fn settle(&self, reason: Reason) {
+        self.reasons[reason as usize].add(1);
+    }
+}
+
+impl Default for WorkerCounters {
+    fn default() -> Self {
+        WorkerCounters::new()
+    }
+}

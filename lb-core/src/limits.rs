@@ -1,0 +1,68 @@
+//! Every maximum, default and size of the packet path, each with its unit. Nothing grows past these.
+
+/// Most frames in one burst.
+pub const BURST_FRAMES: usize = 64;
+
+/// Most workers (one per receive queue).
+pub const WORKERS: usize = 64;
+
+/// Most network interfaces that a load balancer uses.
+pub const INTERFACES: usize = 16;
+
+/// Most listeners over all load balancers.
+pub const LISTENERS: usize = 4_096;
+
+/// Most target groups.
+pub const TARGET_GROUPS: usize = 4_096;
+
+/// Most targets over all target groups, those kept for their draining flows included. A target in two groups counts twice.
+pub const TARGETS: usize = 16_384;
+
+/// Most targets in one target group (NLB: 1,000).
+pub const TARGETS_PER_GROUP: usize = 1_000;
+
+/// Slots of a Maglev table: prime, and more than 65 times the largest group, which keeps imbalance around 1 %.
+pub const MAGLEV_SLOTS: u32 = 65_537;
+
+/// Largest weight of a target; the smallest is 0, no new flows.
+pub const TARGET_WEIGHT: u16 = 999;
+
+/// Flows that all workers together can hold, by default.
+pub const FLOWS_DEFAULT: u32 = 1 << 20;
+
+/// Fewest flows that a flow table can be configured for.
+pub const FLOWS_MINIMUM: u32 = 64;
+
+/// Most flows of one worker's table: an index entry has 31 bits for the record.
+pub const FLOWS_MAXIMUM: u32 = 1 << 30;
+
+/// Half-open flows are at most one in this many of the table's capacity.
+pub const HALF_OPEN_SHARE: u32 = 8;
+
+/// Flow records looked at by one call of `expire`.
+pub const EXPIRY_RECORDS: u32 = 64;
+
+/// TCP flow without packets, by default (NLB `tcp.idle_timeout.seconds`), in seconds.
+pub const TCP_IDLE_S: u16 = 350;
+
+/// Range of `tcp.idle_timeout.seconds`.
+pub const TCP_IDLE_RANGE_S: std::ops::RangeInclusive<u16> = 60..=6_000;
+
+/// UDP flow without packets (NLB: fixed), in seconds.
+pub const UDP_IDLE_S: u16 = 120;
+
+/// Time that a target has to answer a new TCP flow and the client to confirm it (NLB's half-open timeout), in seconds.
+pub const HALF_OPEN_S: u16 = 30;
+
+/// A TCP flow after both FINs are acknowledged by traffic, or after a RST, is kept this long, in seconds, so that late
+/// packets and forged resets do not choose a new target (RFC 7857 section 2.2 asks for 4 minutes).
+pub const CLOSED_S: u16 = 240;
+
+/// Resets that one worker sends at most per second.
+pub const REPLIES_PER_SECOND: u32 = 10_000;
+
+/// Other Maglev slots tried when a client's address and port already reach the selected target through another listener.
+pub const COLLISION_RETRIES: u32 = 8;
+
+/// Time to live of packets that the load balancer makes itself.
+pub const REPLY_TTL: u8 = 64;
