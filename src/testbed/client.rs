@@ -1,0 +1,263 @@
+//! Clients of the embedded targets: single conversations, crowds of them, and datagrams.
+
+use std::{
+    io::{self, BufRead, BufReader, ErrorKind, Write},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use super::{namespace::Namespace, target::UNANSWERED};
+
+/// What a target answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The target's name.
+    pub target: String,
+    /// The client's address as the target sees it.
+    pub client: SocketAddr,
+    /// What the target was told.
+    pub text: String,
+}
+
+impl Answer {
+    fn parse(line: &str) -> io::Result<Answer> {
+        let mut words = line.trim_end_matches('\n').splitn(3, ' ');
+        let answer = (|| {
+            let (target, client, text) = (words.next()?, words.next()?, words.next()?);
+            Some(Answer { target: target.to_owned(), client: client.parse().ok()?, text: text.to_owned() })
+        })();
+        answer
+            .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, format!("not a target's answer: {line:?}")))
+    }
+}
+
+/// One TCP connection to a target.
+#[derive(Debug)]
+pub struct Conversation {
+    stream: BufReader<TcpStream>,
+    /// The client's own address.
+    pub local: SocketAddr,
+}
+
+impl Conversation {
+    /// Connects from the calling thread's namespace.
+    ///
+    /// # Errors
+    /// When there is no connection within [`PATIENCE`].
+    pub fn open(to: SocketAddr) -> io::Result<Conversation> {
+        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let local = stream.local_addr()?;
+        Ok(Conversation { stream: BufReader::new(stream), local })
+    }
+
+    /// Says a line.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub fn say(&mut self, text: &str) -> io::Result<()> {
+        self.stream.get_mut().write_all(format!("{text}\n").as_bytes())
+    }
+
+    /// Waits for the answer to a line, at most `patience`.
+    ///
+    /// # Errors
+    /// When the connection is over or there is no answer.
+    pub fn hear(&mut self, patience: Duration) -> io::Result<Answer> {
+        self.stream.get_mut().set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
+        let mut line = String::new();
+        match self.stream.read_line(&mut line)? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Answer::parse(&line),
+        }
+    }
+
+    /// Says a line and waits for the answer.
+    ///
+    /// # Errors
+    /// When the connection is over, there is no answer, or it does not repeat the text.
+    pub fn ask(&mut self, text: &str) -> io::Result<Answer> {
+        self.say(text)?;
+        let answer = self.hear(PATIENCE)?;
+        if answer.text == text { Ok(answer) } else { Err(ErrorKind::InvalidData.into()) }
+    }
+}
+
+/// Many connections at once.
+#[derive(Debug)]
+pub struct Crowd {
+    members: Vec<Member>,
+}
+
+/// One connection of a crowd and the target that answered it first.
+#[derive(Debug)]
+pub struct Member {
+    conversation: Conversation,
+    /// Name of the target that answered first.
+    pub target: String,
+}
+
+impl Crowd {
+    /// Opens `count` connections and exchanges one line on each.
+    ///
+    /// # Errors
+    /// The first connection that cannot be made or gets no right answer.
+    pub fn open(from: &Namespace, to: SocketAddr, count: usize) -> io::Result<Crowd> {
+        let members = from.within(|| (0..count).map(|_| Member::open(to)).collect::<io::Result<_>>())?;
+        Ok(Crowd { members })
+    }
+
+    /// Says a line on every connection, then waits for all answers, at most `patience` for all together. The failures, with the
+    /// name of the target that the connection was with.
+    pub fn ask_all(&mut self, text: &str, patience: Duration) -> Vec<Failure> {
+        let deadline = Instant::now() + patience;
+        let said: Vec<_> = self.members.iter_mut().map(|member| member.conversation.say(text)).collect();
+        let heard = self.members.iter_mut().zip(said).map(|(member, said)| {
+            said.and_then(|()| member.hear(text, deadline.saturating_duration_since(Instant::now()))).map_err(
+                |error| Failure { target: member.target.clone(), client: member.conversation.local, error },
+            )
+        });
+        heard.filter_map(Result::err).collect()
+    }
+
+    /// Its members.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Ends all connections that `keep` does not want.
+    pub fn retain(&mut self, keep: impl Fn(&Member) -> bool) {
+        self.members.retain(keep);
+    }
+}
+
+impl Member {
+    fn open(to: SocketAddr) -> io::Result<Member> {
+        let mut conversation = Conversation::open(to)?;
+        let answer = conversation.ask("hello")?;
+        if answer.client != conversation.local {
+            return Err(io::Error::other(format!(
+                "the target sees {}, not {}",
+                answer.client, conversation.local
+            )));
+        }
+        Ok(Member { conversation, target: answer.target })
+    }
+
+    /// The answer must come from the same target as before and repeat the text. What was late before is skipped.
+    fn hear(&mut self, text: &str, patience: Duration) -> io::Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let answer = self.conversation.hear(deadline.saturating_duration_since(Instant::now()))?;
+            if answer.target != self.target {
+                return Err(io::Error::other(format!("answered by {}", answer.target)));
+            }
+            if answer.text == text {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A connection of a crowd that did not go on.
+#[derive(Debug)]
+pub struct Failure {
+    /// The target that it was with.
+    pub target: String,
+    /// The client's address.
+    pub client: SocketAddr,
+    /// What went wrong.
+    pub error: io::Error,
+}
+
+/// UDP flows: one socket each.
+#[derive(Debug)]
+pub struct Flows {
+    sockets: Vec<UdpSocket>,
+}
+
+impl Flows {
+    /// Makes `count` sockets in `from` that send to `to`.
+    ///
+    /// # Errors
+    /// When sockets or ports run out.
+    pub fn open(from: &Namespace, to: SocketAddr, count: usize) -> io::Result<Flows> {
+        let open = |_| {
+            let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+            socket.connect(to)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            Ok(socket)
+        };
+        let sockets = from.within(|| (0..count).map(open).collect::<io::Result<_>>())?;
+        Ok(Flows { sockets })
+    }
+
+    /// Sends one datagram on each flow, then waits for each answer; the answers in the order of the flows.
+    ///
+    /// # Errors
+    /// The first flow without a right answer within [`PATIENCE`].
+    pub fn ask_all(&self, text: &str) -> io::Result<Vec<Answer>> {
+        for socket in &self.sockets {
+            socket.send(text.as_bytes())?;
+        }
+        self.sockets.iter().map(|socket| hear_datagram(socket, text)).collect()
+    }
+
+    /// Sends small datagrams that get no answer, in turn on all flows, for `duration`. Returns how many were sent.
+    ///
+    /// # Errors
+    /// When a datagram cannot be sent for another reason than a full queue.
+    pub fn blast(&self, duration: Duration) -> io::Result<u64> {
+        let end = Instant::now() + duration;
+        let mut sent = 0;
+        while Instant::now() < end {
+            for socket in &self.sockets {
+                match socket.send(&SMALL) {
+                    Ok(_) => sent += 1,
+                    Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(sent)
+    }
+}
+
+fn hear_datagram(socket: &UdpSocket, text: &str) -> io::Result<Answer> {
+    let mut bytes = [0; 2048];
+    let length = socket.recv(&mut bytes)?;
+    let answer = Answer::parse(&String::from_utf8_lossy(&bytes[..length]))?;
+    let local = socket.local_addr()?;
+    if answer.text == text && answer.client == local {
+        Ok(answer)
+    } else {
+        Err(io::Error::new(ErrorKind::InvalidData, format!("{local} was told {answer:?}")))
+    }
+}
+
+/// How long a client waits for a connection or an answer.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// 18 bytes of UDP payload make the smallest Ethernet frame.
+const SMALL: [u8; 18] = [UNANSWERED; 18];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read() {
+        let answer = Answer::parse("target1 198.18.0.2:40000 two words\n").expect("an answer");
+        assert_eq!(answer.target, "target1");
+        assert_eq!(answer.client, "198.18.0.2:40000".parse().expect("an address"));
+        assert_eq!(answer.text, "two words");
+    }
+
+    #[test]
+    fn other_text_is_no_answer() {
+        for line in ["", "\n", "target1", "target1 hello there", "HTTP/1.1 400 Bad Request"] {
+            assert!(Answer::parse(line).is_err(), "{line:?}");
+        }
+    }
+}
