@@ -1,0 +1,218 @@
+//! A network interface, as the kernel describes it by netlink and ethtool.
+
+use std::{io, mem, os::fd::AsRawFd, ptr};
+
+use lb_core::tables::Mac;
+
+use crate::{
+    netlink::{Attributes, Message, NetlinkError, Reply, Socket, u32_at},
+    sys,
+};
+
+/// An interface that exists and is up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Name.
+    pub name: String,
+    /// The kernel's number for it, in the network namespace of the thread that opened it.
+    pub index: u32,
+    /// Link-layer address.
+    pub mac: Mac,
+    /// Largest IP packet, in bytes.
+    pub mtu: u32,
+    /// Receive queues in use.
+    pub queues: u32,
+    /// Transmit queues in use.
+    pub transmit_queues: u32,
+    /// Name of its driver, empty when it says none.
+    pub driver: String,
+    /// Whether it is one end of a veth pair: frames of local senders then come with partial checksums.
+    pub is_veth: bool,
+}
+
+/// Why an interface cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// There is none of that name.
+    #[error("interface {0} does not exist in this network namespace; `ip link` lists those that do")]
+    Missing(String),
+    /// It is administratively down.
+    #[error("interface {0} is down; bring it up with `ip link set {0} up`")]
+    Down(String),
+    /// It has no Ethernet address.
+    #[error("interface {0} is not an Ethernet interface (it has no 6-byte link-layer address)")]
+    NotEthernet(String),
+    /// The kernel refused to describe it.
+    #[error("cannot read the properties of interface {name}: {source}")]
+    Unreadable {
+        /// The interface.
+        name: String,
+        /// The kernel's answer.
+        source: NetlinkError,
+    },
+}
+
+impl Device {
+    /// Looks up the interface `name`.
+    pub fn open(name: &str) -> Result<Device, DeviceError> {
+        let unreadable = |source| DeviceError::Unreadable { name: name.to_owned(), source };
+        if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.bytes().any(|byte| byte == 0) {
+            return Err(DeviceError::Missing(name.to_owned()));
+        }
+        let mut link = None;
+        let mut netlink = Socket::open(0).map_err(|error| unreadable(error.into()))?;
+        match netlink.ask(link_request(name), |reply| link = Link::parse(reply).or(link.take())) {
+            Err(error) if error.errno() == libc::ENODEV => return Err(DeviceError::Missing(name.to_owned())),
+            answer => answer.map_err(unreadable)?,
+        }
+        let link = link.ok_or_else(|| DeviceError::Missing(name.to_owned()))?;
+        if link.flags & libc::IFF_UP as u32 == 0 {
+            return Err(DeviceError::Down(name.to_owned()));
+        }
+        let mac = link.mac.ok_or_else(|| DeviceError::NotEthernet(name.to_owned()))?;
+        let ethtool = Ethtool::open(name).map_err(|error| unreadable(error.into()))?;
+        let channels = ethtool.channels();
+        Ok(Device {
+            name: name.to_owned(),
+            index: link.index,
+            mac,
+            mtu: link.mtu,
+            queues: channels
+                .map_or(link.receive_queues, |channels| channels.receive + channels.combined)
+                .max(1),
+            transmit_queues: channels
+                .map_or(link.transmit_queues, |channels| channels.transmit + channels.combined)
+                .max(1),
+            driver: ethtool.driver().unwrap_or_default(),
+            is_veth: link.kind == "veth",
+        })
+    }
+}
+
+/// Asks for the link `name`.
+pub(crate) fn link_request(name: &str) -> Message {
+    let mut value = name.as_bytes().to_vec();
+    value.push(0);
+    Message::new(libc::RTM_GETLINK, 0, &[0; LINK_HEADER_BYTES]).attribute(libc::IFLA_IFNAME, &value)
+}
+
+/// Bytes of `struct ifinfomsg`.
+pub(crate) const LINK_HEADER_BYTES: usize = 16;
+
+/// What RTM_NEWLINK says of an interface.
+struct Link {
+    index: u32,
+    flags: u32,
+    mac: Option<Mac>,
+    mtu: u32,
+    receive_queues: u32,
+    transmit_queues: u32,
+    kind: String,
+}
+
+impl Link {
+    fn parse(reply: Reply<'_>) -> Option<Link> {
+        let number = |kind| reply.attributes(LINK_HEADER_BYTES).find(kind).and_then(|value| u32_at(value, 0));
+        let address = reply.attributes(LINK_HEADER_BYTES).find(libc::IFLA_ADDRESS);
+        let is_ethernet = u16::from_ne_bytes(*reply.body.get(2..)?.first_chunk()?) == libc::ARPHRD_ETHER;
+        let info = reply.attributes(LINK_HEADER_BYTES).find(libc::IFLA_LINKINFO).unwrap_or_default();
+        Some(Link {
+            index: u32_at(reply.body, 4)?,
+            flags: u32_at(reply.body, 8)?,
+            mac: address.and_then(|bytes| bytes.try_into().ok()).filter(|_| is_ethernet).map(Mac),
+            mtu: number(libc::IFLA_MTU)?,
+            receive_queues: number(libc::IFLA_NUM_RX_QUEUES).unwrap_or(1),
+            transmit_queues: number(libc::IFLA_NUM_TX_QUEUES).unwrap_or(1),
+            kind: Attributes::of(info).find(libc::IFLA_INFO_KIND).map(sys::text).unwrap_or_default(),
+        })
+    }
+}
+
+/// The ethtool interface of one device.
+struct Ethtool {
+    socket: std::os::fd::OwnedFd,
+    name: [libc::c_char; libc::IFNAMSIZ],
+}
+
+impl Ethtool {
+    fn open(device: &str) -> io::Result<Ethtool> {
+        let socket = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+        let mut name = [0; libc::IFNAMSIZ];
+        for (to, from) in name.iter_mut().zip(device.bytes()) {
+            *to = from as libc::c_char;
+        }
+        Ok(Ethtool { socket, name })
+    }
+
+    fn driver(&self) -> Option<String> {
+        let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
+        self.ask(&mut info).ok()?;
+        Some(sys::text(&info.driver))
+    }
+
+    /// `None` when the driver does not say.
+    fn channels(&self) -> Option<Channels> {
+        let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
+        self.ask(&mut channels).ok()?;
+        Some(channels)
+    }
+
+    fn ask<T>(&self, value: &mut T) -> io::Result<()> {
+        // SAFETY: all zero is a valid `ifreq`.
+        let mut request: libc::ifreq = unsafe { mem::zeroed() };
+        request.ifr_name = self.name;
+        request.ifr_ifru.ifru_data = ptr::from_mut(value).cast();
+        // SAFETY: `request` and the structure it points to are valid for the call; the structure begins with its command
+        // and has the size that ethtool.h gives for it.
+        sys::checked(unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) })?;
+        Ok(())
+    }
+}
+
+/// `struct ethtool_drvinfo`.
+#[repr(C)]
+struct DriverInfo {
+    command: u32,
+    driver: [u8; 32],
+    rest: [u8; 160],
+}
+
+/// `struct ethtool_channels`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Channels {
+    command: u32,
+    maximum: [u32; 4],
+    receive: u32,
+    transmit: u32,
+    other: u32,
+    combined: u32,
+}
+
+const ETHTOOL_GDRVINFO: u32 = 0x03;
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_structures_have_the_kernels_sizes() {
+        assert_eq!(mem::size_of::<DriverInfo>(), 196);
+        assert_eq!(mem::size_of::<Channels>(), 36);
+    }
+
+    #[test]
+    fn loopback_is_refused_as_not_ethernet() {
+        // In a fresh namespace loopback is down, and that is said first.
+        let error = Device::open("lo").unwrap_err();
+        assert!(matches!(error, DeviceError::NotEthernet(_) | DeviceError::Down(_)), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_name_is_named() {
+        for name in ["no-such-if", "", "a-name-that-is-far-too-long", "a\0b"] {
+            assert!(matches!(Device::open(name), Err(DeviceError::Missing(_))), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Addresses of load balancers on interfaces: added so that the kernel answers ARP and ping for them, announced, removed.
+
+use std::{
+    fmt, io, mem,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::AsRawFd,
+};
+
+use lb_core::tables::Mac;
+
+use crate::{
+    device::Device,
+    netlink::{Message, NetlinkError, Socket},
+    sys,
+};
+
+/// What assigning an address came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assigned {
+    /// The address was added; whoever added it removes it.
+    Added,
+    /// The host has the address already, on this interface or another; it is not ours to remove.
+    AlreadyThere,
+}
+
+/// Why an address could not be assigned, removed or announced.
+#[derive(Debug)]
+pub struct VipError {
+    action: &'static str,
+    address: IpAddr,
+    device: String,
+    source: NetlinkError,
+}
+
+impl fmt::Display for VipError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let VipError { action, address, device, source } = self;
+        write!(f, "cannot {action} address {address} on interface {device}: {source}")
+    }
+}
+
+impl std::error::Error for VipError {}
+
+/// Adds `address` to the device, as a host address (/32 or /128), unless the host has it already.
+pub fn assign(device: &Device, address: IpAddr) -> Result<Assigned, VipError> {
+    let add = || -> Result<Assigned, NetlinkError> {
+        let mut netlink = Socket::open(0)?;
+        let mut is_there = false;
+        visit_addresses(&mut netlink, |row| is_there |= row.local == address)?;
+        if is_there {
+            return Ok(Assigned::AlreadyThere);
+        }
+        let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        match netlink.request(address_message(libc::RTM_NEWADDR, flags, device, address)) {
+            Err(error) if error.errno() == libc::EEXIST => Ok(Assigned::AlreadyThere),
+            answer => answer.map(|()| Assigned::Added),
+        }
+    };
+    add().map_err(|source| failed("add", address, device, source))
+}
+
+/// Removes `address` from the device. An address that is gone already is no error.
+pub fn remove(device: &Device, address: IpAddr) -> Result<(), VipError> {
+    let remove = || -> Result<(), NetlinkError> {
+        match Socket::open(0)?.request(address_message(libc::RTM_DELADDR, 0, device, address)) {
+            Err(error) if matches!(error.errno(), libc::EADDRNOTAVAIL | libc::ENODEV) => Ok(()),
+            answer => answer,
+        }
+    };
+    remove().map_err(|source| failed("remove", address, device, source))
+}
+
+/// Tells the neighbours on the device's link that `address` is here: a gratuitous ARP request and reply (RFC 5227 3,
+/// RFC 826). IPv6 addresses are announced by the kernel itself when they are added.
+pub fn announce(device: &Device, address: IpAddr) -> Result<(), VipError> {
+    let IpAddr::V4(v4) = address else { return Ok(()) };
+    let send = || -> io::Result<()> {
+        let socket = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
+        for operation in [ArpOperation::Request, ArpOperation::Reply] {
+            send_frame(&socket, device, &gratuitous_arp(operation, device.mac, v4))?;
+        }
+        Ok(())
+    };
+    send().map_err(|error| failed("announce", address, device, error.into()))
+}
+
+/// One address of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HostAddress {
+    /// The address.
+    pub(crate) local: IpAddr,
+    /// The broadcast address of its subnet.
+    pub(crate) broadcast: Option<IpAddr>,
+}
+
+/// Shows `visit` every address of the host.
+pub(crate) fn visit_addresses(
+    netlink: &mut Socket,
+    mut visit: impl FnMut(HostAddress),
+) -> Result<(), NetlinkError> {
+    netlink.ask(Message::new(libc::RTM_GETADDR, libc::NLM_F_DUMP, &[0; ADDRESS_HEADER_BYTES]), |reply| {
+        let find = |kind| reply.attributes(ADDRESS_HEADER_BYTES).find(kind).and_then(parse_address);
+        // Point-to-point interfaces say the peer in IFA_ADDRESS; IPv6 says no IFA_LOCAL.
+        if let Some(local) = find(libc::IFA_LOCAL).or_else(|| find(libc::IFA_ADDRESS)) {
+            visit(HostAddress { local, broadcast: find(libc::IFA_BROADCAST) });
+        }
+    })
+}
+
+/// An address from its 4 or 16 bytes.
+pub(crate) fn parse_address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = || <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
+    let v6 = || <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from);
+    v4().or_else(v6)
+}
+
+/// The 4 or 16 bytes of an address.
+pub(crate) fn address_octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+fn address_message(kind: u16, flags: libc::c_int, device: &Device, address: IpAddr) -> Message {
+    let (family, prefix_bits) = match address {
+        IpAddr::V4(_) => (libc::AF_INET, 32),
+        IpAddr::V6(_) => (libc::AF_INET6, 128),
+    };
+    let mut header = [0; ADDRESS_HEADER_BYTES];
+    header[0] = family as u8;
+    header[1] = prefix_bits;
+    header[4..8].copy_from_slice(&device.index.to_ne_bytes());
+    let octets = address_octets(address);
+    let mut message = Message::new(kind, flags, &header).attribute(libc::IFA_LOCAL, &octets);
+    message = message.attribute(libc::IFA_ADDRESS, &octets);
+    if address.is_ipv6() {
+        // Detecting duplicates would leave the address unusable for a second, and it is ours by configuration.
+        message = message.attribute(libc::IFA_FLAGS, &libc::IFA_F_NODAD.to_ne_bytes());
+    }
+    message
+}
+
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum ArpOperation {
+    Request = 1,
+    Reply = 2,
+}
+
+/// An Ethernet frame with an ARP packet whose sender and target are both `address`.
+fn gratuitous_arp(operation: ArpOperation, mac: Mac, address: Ipv4Addr) -> [u8; ARP_FRAME_BYTES] {
+    let mut frame = [0; ARP_FRAME_BYTES];
+    frame[0..6].fill(0xff);
+    frame[6..12].copy_from_slice(&mac.0);
+    frame[12..14].copy_from_slice(&(libc::ETH_P_ARP as u16).to_be_bytes());
+    frame[14..22].copy_from_slice(&[0, 1, 0x08, 0x00, 6, 4, 0, operation as u8]);
+    frame[22..28].copy_from_slice(&mac.0);
+    frame[28..32].copy_from_slice(&address.octets());
+    frame[32..38].fill(0xff);
+    frame[38..42].copy_from_slice(&address.octets());
+    frame
+}
+
+fn send_frame(socket: &impl AsRawFd, device: &Device, frame: &[u8]) -> io::Result<()> {
+    // SAFETY: all zero is a valid address.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_ifindex = device.index as i32;
+    address.sll_halen = 6;
+    address.sll_addr[..6].fill(0xff);
+    let (pointer, len) = sys::address_bytes(&address);
+    // SAFETY: frame and address are valid for reading for the call, with the lengths given.
+    let sent =
+        unsafe { libc::sendto(socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0, pointer, len) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn failed(action: &'static str, address: IpAddr, device: &Device, source: NetlinkError) -> VipError {
+    VipError { action, address, device: device.name.clone(), source }
+}
+
+/// Bytes of `struct ifaddrmsg`.
+const ADDRESS_HEADER_BYTES: usize = 8;
+/// An ARP packet in the smallest Ethernet frame.
+const ARP_FRAME_BYTES: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gratuitous_arp_names_the_address_twice() {
+        let frame =
+            gratuitous_arp(ArpOperation::Request, Mac([2, 0, 0, 0, 0, 1]), Ipv4Addr::new(198, 18, 100, 1));
+        let expected = [
+            0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0,
+            0, 0, 0, 1, 198, 18, 100, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 198, 18, 100, 1,
+        ];
+        assert_eq!(frame[..42], expected);
+        assert!(frame[42..].iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn addresses_are_four_or_sixteen_bytes() {
+        assert_eq!(parse_address(&[127, 0, 0, 1]), Some(IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(parse_address(&[0; 16]), Some(IpAddr::from([0; 16])));
+        assert_eq!(parse_address(&[0; 5]), None);
+    }
+}
