@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Everything that is checked about this repository, by verbs:
+#
+#   ./ci.sh fmt      formatting, as rustfmt.toml says
+#   ./ci.sh lint     clippy, documentation, dependencies; warnings are errors
+#   ./ci.sh test     all tests; as root also the end-to-end tests, which need nginx, wrk and curl
+#   ./ci.sh bpf      the committed XDP program is what its source compiles to (clang-14)
+#   ./ci.sh bench    all benchmarks (slow: 10 M flows)
+#   ./ci.sh all      fmt, lint, bpf and test
+#
+# What is missing is installed by apt, and said before.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+main() {
+    case "${1:-}" in
+    fmt | lint | test | bpf | bench) "$1" ;;
+    all)
+        fmt
+        lint
+        bpf
+        test
+        ;;
+    *) usage ;;
+    esac
+}
+
+usage() {
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+}
+
+fmt() {
+    cargo fmt --all --check
+}
+
+lint() {
+    need cc gcc "for linking"
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+    deny
+}
+
+# The list of known vulnerabilities is fetched from outside: without it the other checks still hold.
+deny() {
+    if ! cargo deny --version >/dev/null 2>&1; then
+        echo "installing cargo-deny for the dependency checks"
+        if ! cargo install --quiet --locked cargo-deny; then
+            echo "NOT CHECKED: dependencies, because cargo-deny is not installed and cannot be"
+            return
+        fi
+    fi
+    cargo deny --all-features check bans licenses sources
+    if cargo deny fetch db >/dev/null 2>&1; then
+        cargo deny --all-features check advisories
+    else
+        echo "NOT CHECKED: security advisories, because their list cannot be fetched from here"
+    fi
+}
+
+test() {
+    need cc gcc "for linking"
+    need nginx nginx-light "for the end-to-end tests"
+    need wrk wrk "for the end-to-end tests"
+    need curl curl "for the end-to-end tests"
+    local log status=0
+    log=$(mktemp)
+    cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log" || status=$?
+    sum "$log"
+    rm -f "$log"
+    return "$status"
+}
+
+# One line over all the test runner's own summaries. Nothing where there are none.
+sum() {
+    awk '/^test result: / {
+            found = 1
+            for (i = 2; i <= NF; i++) {
+                if ($i == "passed;") passed += $(i - 1)
+                if ($i == "failed;") failed += $(i - 1)
+                if ($i == "ignored;") skipped += $(i - 1)
+            }
+        }
+        END { if (found) printf "%d passed, %d failed%s\n", passed, failed, skipped ? ", " skipped " skipped" : "" }' "$1"
+}
+
+bpf() {
+    need clang-14 clang-14 "to compile the XDP program"
+    need llvm-strip-14 llvm-14 "to compile the XDP program"
+    local object=lb-io/bpf/redirect.bpf.o before
+    if ! command -v clang-14 >/dev/null; then
+        echo "NOT CHECKED: the XDP program, because clang-14 is not installed and cannot be"
+        return
+    fi
+    before=$(mktemp)
+    cp "$object" "$before"
+    lb-io/bpf/build.sh
+    if ! cmp "$before" "$object"; then
+        echo "$object is not what its source compiles to; it has been rebuilt: commit it" >&2
+        return 1
+    fi
+    rm -f "$before"
+    echo "$object is what its source compiles to"
+}
+
+bench() {
+    need cc gcc "for linking"
+    cargo bench --workspace --locked
+}
+
+# need PROGRAM PACKAGE WHY: installs PACKAGE where PROGRAM is missing. What really needs it reports its absence.
+need() {
+    command -v "$1" >/dev/null && return
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "missing: $1 (package $2) $3; install it, or run this as root where there is apt"
+        return
+    fi
+    echo "installing $2 $3"
+    refresh_packages
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$2" >/dev/null ||
+        echo "cannot install $2"
+    # The tests run an nginx of their own; the package's service would take port 80 of the machine.
+    if [ "$2" = nginx-light ] && [ -d /run/systemd/system ]; then
+        systemctl disable --quiet --now nginx
+    fi
+}
+
+refresh_packages() {
+    [ -n "${refreshed:-}" ] || apt-get update -qq || echo "cannot refresh the list of packages"
+    refreshed=yes
+}
+
+main "$@"
