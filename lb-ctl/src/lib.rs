@@ -1,1 +1,10 @@
-//! Control.
+//! The control side of the load balancer: configuration, health checks, the control API and the `lbctl` command.
+//!
+//! The daemon reads a [`config`], compiles it with health and next hops into `lb_core::tables::Tables`, and serves the API.
+//! Nothing here touches packets or the network interfaces; `simulate` runs the pure packet path over a capture.
+#![deny(unsafe_code)]
+
+pub mod compile;
+pub mod config;
+pub mod health;
+pub mod hex;

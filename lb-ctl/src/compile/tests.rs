@@ -1,0 +1,266 @@
+use lb_core::tables::{InterfaceId, ListenerId, Mac};
+
+use super::*;
+use crate::config::parse;
+
+const FILE: &str = r#"
+interfaces = ["eth0"]
+[[load_balancers]]
+name = "edge"
+addresses = ["198.18.100.1"]
+[[load_balancers.listeners]]
+protocol = "TCP_UDP"
+port = 53
+target_group = "dns"
+[[load_balancers.listeners]]
+protocol = "TCP"
+port = 80
+target_group = "web"
+[[target_groups]]
+name = "dns"
+protocol = "TCP_UDP"
+port = 53
+targets = [{ address = "198.19.1.2" }, { address = "198.19.1.3" }]
+[[target_groups]]
+name = "web"
+protocol = "TCP"
+port = 80
+targets = [{ address = "198.19.1.2" }, { address = "198.19.1.3" }, { address = "198.19.1.4" }]
+[target_groups.attributes]
+"deregistration_delay.timeout_seconds" = 10
+[[target_groups]]
+name = "spare"
+protocol = "TCP"
+port = 80
+targets = [{ address = "198.19.1.2", weight = 0 }]
+"#;
+
+const WEB_3: &str = "{ address = \"198.19.1.3\" }, { address = \"198.19.1.4\" }";
+const WEB_2: &str = "{ address = \"198.19.1.4\" }";
+
+/// A compiler with its inputs: everything healthy but `unhealthy`.
+struct Bench {
+    compiler: Compiler,
+    config: Config,
+    unhealthy: Vec<&'static str>,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench {
+            compiler: Compiler::new(),
+            config: parse(FILE, "f").unwrap(),
+            unhealthy: vec![],
+            now: Instant::from_millis(1_000_000),
+        }
+    }
+
+    fn compile(&mut self) -> Tables {
+        let inputs = Inputs {
+            config: &self.config,
+            interfaces: vec![Interface { name: "eth0".into(), mac: Mac::default(), mtu: 1_500 }],
+            health: &|key| match self.unhealthy.contains(&key.to_string().as_str()) {
+                true => TargetHealth::FailedHealthChecks,
+                false => TargetHealth::Healthy,
+            },
+            next_hop: &|_| Some(NextHop { interface: InterfaceId(0), mac: Mac([2; 6]) }),
+            hops: vec![],
+            ownership: &|_| Ownership::Exclusive,
+            now: self.now,
+        };
+        self.compiler.compile(&inputs).unwrap()
+    }
+
+    fn change(&mut self, text: &str, replacement: &str) {
+        assert!(FILE.contains(text), "{text}");
+        self.config = parse(&FILE.replace(text, replacement), "f").unwrap();
+    }
+
+    fn id(&self, key: &str) -> Option<TargetId> {
+        self.compiler.targets().iter().find(|entry| entry.key.to_string() == key).map(|entry| entry.id)
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now = after(self.now, seconds);
+    }
+}
+
+fn eligible(tables: &Tables, group: &str) -> Vec<String> {
+    let group = tables.groups().iter().find(|row| *row.name == *group).unwrap();
+    let ids = group.eligible.iter();
+    ids.map(|id| tables.target(*id).unwrap().address.to_string().trim_start_matches("198.19.1.").to_owned())
+        .collect()
+}
+
+fn policies(tables: &Tables, bench: &Bench, group: &str) -> String {
+    let entries = bench.compiler.targets();
+    let of_group = entries.iter().filter(|entry| *entry.key.group == *group);
+    of_group
+        .map(|entry| match tables.target(entry.id).unwrap().flow_policy {
+            FlowPolicy::Keep => 'k',
+            FlowPolicy::Cut => 'c',
+        })
+        .collect()
+}
+
+#[test]
+fn listeners_have_names_endpoints_and_timeouts() {
+    let mut bench = Bench::new();
+    let tables = bench.compile();
+    let names: Vec<(&str, u16)> =
+        tables.listeners().iter().flatten().map(|row| (&*row.name, row.idle_timeout_s)).collect();
+    assert_eq!(names, [("edge/TCP:53", 350), ("edge/UDP:53", 120), ("edge/TCP:80", 350)]);
+    bench.change("[\"198.18.100.1\"]", "[\"198.18.100.1\", \"198.18.100.2\"]");
+    let tables = bench.compile();
+    assert_eq!(&*tables.listener(ListenerId(0)).unwrap().name, "edge@198.18.100.1/TCP:53");
+    assert_eq!(&*tables.listener(ListenerId(3)).unwrap().name, "edge@198.18.100.2/TCP:53");
+    assert_eq!(tables.vips().len(), 2);
+}
+
+#[test]
+fn eligibility_and_flow_policy_follow_health() {
+    let rows: &[(&[&str], &[&str], &str)] = &[
+        (&[], &["2", "3", "4"], "kkk"),
+        (&["web/198.19.1.3:80"], &["2", "4"], "kck"),
+        (&["web/198.19.1.3:80", "web/198.19.1.2:80"], &["4"], "cck"),
+        // None healthy: fails open, and no flow is cut.
+        (&["web/198.19.1.3:80", "web/198.19.1.2:80", "web/198.19.1.4:80"], &["2", "3", "4"], "kkk"),
+        // Another group's health is not ours.
+        (&["dns/198.19.1.3:53"], &["2", "3", "4"], "kkk"),
+    ];
+    for (unhealthy, expected, flows) in rows {
+        let mut bench = Bench { unhealthy: unhealthy.to_vec(), ..Bench::new() };
+        let tables = bench.compile();
+        assert_eq!(eligible(&tables, "web"), *expected, "{unhealthy:?}");
+        assert_eq!(policies(&tables, &bench, "web"), *flows, "{unhealthy:?}");
+    }
+}
+
+#[test]
+fn flows_of_unhealthy_udp_targets_go_on() {
+    let mut bench = Bench { unhealthy: vec!["dns/198.19.1.3:53"], ..Bench::new() };
+    let tables = bench.compile();
+    assert_eq!(eligible(&tables, "dns"), ["2"]);
+    assert_eq!(policies(&tables, &bench, "dns"), "kk");
+}
+
+#[test]
+fn weight_zero_gets_no_new_flows_even_when_failing_open() {
+    let mut bench = Bench::new();
+    let tables = bench.compile();
+    assert!(eligible(&tables, "spare").is_empty());
+}
+
+#[test]
+fn ids_stay_when_the_file_is_reordered() {
+    let mut bench = Bench::new();
+    let before = bench.compile();
+    let ids = bench.compiler.targets();
+    let text = "{ address = \"198.19.1.2\" }, { address = \"198.19.1.3\" }, { address = \"198.19.1.4\" }";
+    bench.change(
+        text,
+        "{ address = \"198.19.1.4\" }, { address = \"198.19.1.3\" }, { address = \"198.19.1.2\" }",
+    );
+    let after = bench.compile();
+    assert_eq!(bench.compiler.targets(), ids);
+    assert_eq!(eligible(&after, "web"), eligible(&before, "web"));
+    assert_eq!(after.generation(), before.generation() + 1);
+    let (one, other) = (&before.groups()[1].maglev, &after.groups()[1].maglev);
+    assert!(Arc::ptr_eq(one, other), "the same candidates share one Maglev table");
+}
+
+#[test]
+fn a_deregistered_target_drains_and_then_its_id_rests() {
+    let mut bench = Bench::new();
+    bench.compile();
+    let gone = bench.id("web/198.19.1.3:80").unwrap();
+    bench.change(WEB_3, WEB_2);
+    let tables = bench.compile();
+    assert_eq!(eligible(&tables, "web"), ["2", "4"]);
+    assert_eq!(tables.target(gone).unwrap().flow_policy, FlowPolicy::Keep);
+    assert_eq!(bench.compiler.next_deadline(), Some(after(bench.now, 10)));
+    let entry = bench.compiler.targets().into_iter().find(|entry| entry.id == gone).unwrap();
+    let report = |bench: &Bench| reported_health(&entry, &bench.config, TargetHealth::Healthy, bench.now);
+    assert_eq!(report(&bench), TargetHealth::DeregistrationInProgress);
+
+    bench.pass(10);
+    let tables = bench.compile();
+    assert_eq!(tables.target(gone).unwrap().flow_policy, FlowPolicy::Keep, "a TCP group lets flows go on");
+    assert_eq!(report(&bench), TargetHealth::NotRegistered);
+    assert_eq!(bench.compiler.next_deadline(), Some(after(bench.now, 6_000)));
+
+    bench.pass(6_000);
+    let tables = bench.compile();
+    assert_eq!(tables.target(gone), None);
+    assert_eq!(bench.compiler.next_deadline(), None);
+}
+
+#[test]
+fn flows_left_after_the_delay_are_cut_when_the_group_says_so() {
+    let terminate = "\"deregistration_delay.timeout_seconds\" = 10\n\
+                     \"deregistration_delay.connection_termination.enabled\" = true";
+    let mut bench = Bench::new();
+    bench.change("\"deregistration_delay.timeout_seconds\" = 10", terminate);
+    bench.compile();
+    let gone = bench.id("web/198.19.1.3:80").unwrap();
+    let text = FILE.replace("\"deregistration_delay.timeout_seconds\" = 10", terminate).replace(WEB_3, WEB_2);
+    bench.config = parse(&text, "f").unwrap();
+    for (seconds, policy) in [(0, FlowPolicy::Keep), (9, FlowPolicy::Keep), (1, FlowPolicy::Cut)] {
+        bench.pass(seconds);
+        assert_eq!(bench.compile().target(gone).unwrap().flow_policy, policy);
+    }
+}
+
+#[test]
+fn a_target_that_comes_back_has_its_id_again() {
+    let mut bench = Bench::new();
+    bench.compile();
+    let id = bench.id("web/198.19.1.3:80");
+    bench.change(WEB_3, WEB_2);
+    bench.compile();
+    bench.pass(60);
+    bench.change(WEB_2, WEB_2);
+    let tables = bench.compile();
+    assert_eq!(bench.id("web/198.19.1.3:80"), id);
+    assert_eq!(eligible(&tables, "web"), ["2", "3", "4"]);
+}
+
+#[test]
+fn a_new_target_never_takes_the_id_of_a_draining_one() {
+    let mut bench = Bench::new();
+    bench.compile();
+    let gone = bench.id("web/198.19.1.3:80").unwrap();
+    bench
+        .change("{ address = \"198.19.1.3\" }, { address = \"198.19.1.4\" }", "{ address = \"198.19.1.9\" }");
+    bench.compile();
+    assert_ne!(bench.id("web/198.19.1.9:80"), Some(gone));
+    assert_eq!(bench.id("web/198.19.1.3:80"), Some(gone));
+}
+
+#[test]
+fn a_removed_group_drains_with_its_last_delay() {
+    let mut bench = Bench::new();
+    bench.compile();
+    let id = bench.id("spare/198.19.1.2:80").unwrap();
+    let from = FILE.find("[[target_groups]]\nname = \"spare\"").unwrap();
+    bench.config = parse(&FILE[..from], "f").unwrap();
+    let tables = bench.compile();
+    assert_eq!(tables.target(id).unwrap().group, TargetGroupId(2));
+    assert_eq!(bench.compiler.next_deadline(), Some(after(bench.now, 300)));
+    bench.pass(300 + 6_000);
+    assert_eq!(bench.compile().target(id), None);
+}
+
+#[test]
+fn a_group_without_listener_is_not_in_use() {
+    let mut bench = Bench::new();
+    bench.compile();
+    let entries = bench.compiler.targets();
+    let state = |name: &str| {
+        let entry = entries.iter().find(|entry| entry.key.to_string() == name).unwrap();
+        reported_health(entry, &bench.config, TargetHealth::Healthy, bench.now)
+    };
+    assert_eq!(state("spare/198.19.1.2:80"), TargetHealth::NotInUse);
+    assert_eq!(state("web/198.19.1.2:80"), TargetHealth::Healthy);
+}

@@ -1,0 +1,274 @@
+//! The configuration file: TOML with the nouns and attribute keys of a Network Load Balancer, read into checked values.
+//!
+//! Called by `lbd` at start and at a reload, and by `lbctl check` and `lbctl simulate`. A [`Config`] exists only if every
+//! rule holds; otherwise [`ConfigErrors`] names every place that breaks one.
+
+mod attributes;
+mod errors;
+mod load_balancer;
+mod read;
+mod target_group;
+mod walk;
+
+use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf, time::Duration};
+
+pub use errors::{ConfigError, ConfigErrors};
+use lb_core::{
+    limits,
+    tables::{InterfaceId, Protocol},
+};
+
+/// Reads and checks a file.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let file = path.display().to_string();
+    match std::fs::read(path) {
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => parse(&text, &file),
+            Err(error) => Err(ConfigErrors::not_text(&file, &error)),
+        },
+        Err(error) => Err(ConfigErrors::unreadable(&file, &error)),
+    }
+}
+
+/// Checks the text of a file; `file` is its name in errors.
+pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
+    read::config(text).map_err(|errors| ConfigErrors { file: file.into(), errors })
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Names of the network interfaces, in the order of their `InterfaceId`: at least one, no name twice.
+    pub interfaces: Vec<String>,
+    /// Where the daemon keeps what must outlive it.
+    pub state_directory: PathBuf,
+    /// Unix socket of the control API.
+    pub control_socket: PathBuf,
+    /// Packet threads.
+    pub workers: Workers,
+    /// Flows that all workers together can hold.
+    pub flow_capacity: u32,
+    /// How targets are selected.
+    pub selection: Selection,
+    /// Load balancers, at least one, no name twice.
+    pub load_balancers: Vec<LoadBalancer>,
+    /// Target groups, no name twice.
+    pub target_groups: Vec<TargetGroup>,
+}
+
+impl Config {
+    /// Whether a listener sends flows to the target group of this index.
+    pub fn is_used(&self, target_group: usize) -> bool {
+        self.load_balancers
+            .iter()
+            .flat_map(|lb| &lb.listeners)
+            .any(|listener| listener.target_group == target_group)
+    }
+
+    /// Every address of a load balancer.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.load_balancers.iter().flat_map(|lb| lb.addresses.iter().copied())
+    }
+}
+
+/// Section `workers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// Number of packet threads; `None`: one per receive queue.
+    pub count: Option<u8>,
+    /// CPUs to pin them to, in order; empty: from CPU 0 on.
+    pub cpus: Vec<usize>,
+    /// How they wait for packets.
+    pub polling: Polling,
+    /// Packet buffers of each worker: a power of two.
+    pub frames: u32,
+}
+
+/// How a worker waits for packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polling {
+    /// Never sleeps: lowest latency, one CPU fully used.
+    Busy,
+    /// Polls while there is traffic, sleeps when there is none.
+    Adaptive,
+    /// Sleeps until the kernel wakes it.
+    Interrupt,
+}
+
+/// Section `selection`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Secret of the hash that selects targets; `None`: the one kept in the state directory.
+    pub secret: Option<[u8; 16]>,
+    /// After an unclean start, TCP packets of no flow are adopted for this long, in seconds.
+    pub adopt_seconds: u16,
+}
+
+/// A load balancer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadBalancer {
+    /// Name.
+    pub name: String,
+    /// Its addresses (VIPs), at least one. No other load balancer has any of them.
+    pub addresses: Vec<IpAddr>,
+    /// Interface that the addresses are assigned to and announced on.
+    pub interface: InterfaceId,
+    /// Who puts the addresses on that interface.
+    pub assignment: Assignment,
+    /// Listeners; no port and protocol twice.
+    pub listeners: Vec<Listener>,
+}
+
+/// Who puts a load balancer's addresses on its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assignment {
+    /// The daemon, which takes them off again at a clean stop.
+    Daemon,
+    /// The platform, or nobody.
+    Elsewhere,
+}
+
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// What it listens for.
+    pub protocol: Protocols,
+    /// Port, not 0.
+    pub port: u16,
+    /// Index in [`Config::target_groups`].
+    pub target_group: usize,
+    /// Attribute `tcp.idle_timeout.seconds`; no meaning for UDP.
+    pub tcp_idle_timeout_seconds: u16,
+}
+
+/// Protocols of a listener or a target group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocols {
+    /// `TCP`.
+    Tcp,
+    /// `UDP`.
+    Udp,
+    /// `TCP_UDP`: both on one port.
+    TcpUdp,
+}
+
+impl Protocols {
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocols::Tcp => "TCP",
+            Protocols::Udp => "UDP",
+            Protocols::TcpUdp => "TCP_UDP",
+        }
+    }
+
+    /// Each protocol of these.
+    pub const fn each(self) -> &'static [Protocol] {
+        match self {
+            Protocols::Tcp => &[Protocol::Tcp],
+            Protocols::Udp => &[Protocol::Udp],
+            Protocols::TcpUdp => &[Protocol::Tcp, Protocol::Udp],
+        }
+    }
+
+    /// Target group protocols that a listener of these can forward to (NLB "Create a target group").
+    pub const fn forwards_to(self) -> &'static [Protocols] {
+        match self {
+            Protocols::Tcp => &[Protocols::Tcp, Protocols::TcpUdp],
+            Protocols::Udp => &[Protocols::Udp, Protocols::TcpUdp],
+            Protocols::TcpUdp => &[Protocols::TcpUdp],
+        }
+    }
+}
+
+/// A target group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetGroup {
+    /// Name.
+    pub name: String,
+    /// Protocol.
+    pub protocol: Protocols,
+    /// Port of targets that name none.
+    pub port: u16,
+    /// Registered targets, at least one; no address and port twice.
+    pub targets: Vec<Target>,
+    /// How targets are checked.
+    pub health_check: HealthCheck,
+    /// Attribute `deregistration_delay.timeout_seconds`.
+    pub deregistration_delay_seconds: u16,
+    /// Attribute `deregistration_delay.connection_termination.enabled`: what becomes of the flows left after the delay.
+    pub after_deregistration: Leftover,
+    /// Attribute `target_health_state.unhealthy.connection_termination.enabled`: what becomes of an unhealthy target's flows.
+    pub when_unhealthy: Leftover,
+}
+
+/// What becomes of the flows of a target that gets no new ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftover {
+    /// They go on.
+    Continue,
+    /// They are terminated.
+    Terminate,
+}
+
+/// A registered target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Address.
+    pub address: IpAddr,
+    /// Port, not 0.
+    pub port: u16,
+    /// Share of new flows in proportion to the group's other weights; 0: none.
+    pub weight: u16,
+}
+
+/// How a group's targets are checked: by a TCP connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Port to connect to; `None`: the target's own ("traffic-port").
+    pub port: Option<u16>,
+    /// Time from the start of one check to the start of the next.
+    pub interval: Duration,
+    /// A check that has not succeeded after this long has failed.
+    pub timeout: Duration,
+    /// Successes in a row that make an unhealthy target healthy.
+    pub healthy_threshold: u8,
+    /// Failures in a row that make a target unhealthy.
+    pub unhealthy_threshold: u8,
+}
+
+impl Default for HealthCheck {
+    fn default() -> HealthCheck {
+        HealthCheck {
+            port: None,
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
+            healthy_threshold: 5,
+            unhealthy_threshold: 2,
+        }
+    }
+}
+
+/// Control socket when the configuration names none, and what `lbctl` connects to.
+pub const CONTROL_SOCKET: &str = "/run/lbd/lbd.sock";
+
+/// State directory when the configuration names none.
+pub const STATE_DIRECTORY: &str = "/var/lib/lbd";
+
+const FRAMES_DEFAULT: u32 = 4_096;
+const FRAMES: RangeInclusive<i64> = 512..=1 << 20;
+const ADDRESSES: usize = 8;
+const NAME_CHARACTERS: usize = 32;
+const INTERFACE_NAME_BYTES: usize = 15;
+const FLOWS: RangeInclusive<i64> = limits::FLOWS_MINIMUM as i64..=limits::FLOWS_MAXIMUM as i64;
+const ADOPT_SECONDS: RangeInclusive<i64> = 0..=6_000;
+const DEREGISTRATION_DELAY_SECONDS: RangeInclusive<i64> = 0..=3_600;
+const DEREGISTRATION_DELAY_DEFAULT_SECONDS: u16 = 300;
+const CHECK_INTERVAL_SECONDS: RangeInclusive<i64> = 5..=300;
+const CHECK_TIMEOUT_SECONDS: RangeInclusive<i64> = 2..=120;
+const CHECK_FAST_INTERVAL_MS: RangeInclusive<i64> = 1_000..=5_000;
+const CHECK_FAST_TIMEOUT_MS: RangeInclusive<i64> = 200..=5_000;
+const CHECK_THRESHOLD: RangeInclusive<i64> = 2..=10;
+
+#[cfg(test)]
+mod tests;

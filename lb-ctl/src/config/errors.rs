@@ -1,0 +1,74 @@
+//! What is wrong with a configuration, said so that a person can mend it.
+
+use std::fmt;
+
+/// Everything that is wrong with one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors {
+    /// Name of the file.
+    pub file: String,
+    /// The errors, in the order of their lines; at least one.
+    pub errors: Vec<ConfigError>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Line, from 1; `None` when the file as a whole is wrong.
+    pub line: Option<usize>,
+    /// Path of the key, such as `load_balancers[0].listeners[1].port`; empty when no key is to blame.
+    pub path: String,
+    /// What stands there.
+    pub found: String,
+    /// What may stand there.
+    pub expected: String,
+    /// What to do, where that is not plain.
+    pub advice: Option<String>,
+}
+
+impl ConfigErrors {
+    pub(super) fn unreadable(file: &str, error: &std::io::Error) -> ConfigErrors {
+        ConfigErrors::whole_file(file, format!("a file that cannot be read ({error})"))
+    }
+
+    pub(super) fn not_text(file: &str, error: &std::string::FromUtf8Error) -> ConfigErrors {
+        ConfigErrors::whole_file(file, format!("bytes that are not text ({})", error.utf8_error()))
+    }
+
+    fn whole_file(file: &str, found: String) -> ConfigErrors {
+        let expected = "a configuration file in TOML".into();
+        let error = ConfigError { line: None, path: String::new(), found, expected, advice: None };
+        ConfigErrors { file: file.into(), errors: vec![error] }
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.errors.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            f.write_str(&self.file)?;
+            if let Some(line) = error.line {
+                write!(f, ":{line}")?;
+            }
+            write!(f, ": {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "found {}, expected {}", self.found, self.expected)?;
+        match &self.advice {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ConfigErrors {}

@@ -1,0 +1,193 @@
+//! Load balancers and their listeners.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use super::{
+    ADDRESSES, Assignment, Listener, LoadBalancer, Protocols, attributes,
+    read::{name, protocols, required_sections},
+    target_group::{Group, groups_for, port, unicast},
+    walk::{Section, Value},
+};
+use lb_core::{limits, tables::InterfaceId};
+
+/// Every load balancer; what no two of them may share is kept in `Taken`.
+pub(super) fn all(
+    root: &Section<'_>,
+    interfaces: Option<&[String]>,
+    groups: &[Group],
+) -> Option<Vec<LoadBalancer>> {
+    let sections = required_sections(root, "load_balancers")?;
+    let mut taken = Taken { names: HashMap::new(), addresses: HashMap::new(), groups: HashMap::new() };
+    taken.addresses_of_targets(groups);
+    let mut load_balancers = Vec::new();
+    for section in sections {
+        load_balancers
+            .push(section.and_then(|section| load_balancer(&section, interfaces, groups, &mut taken)));
+    }
+    let load_balancers = load_balancers.into_iter().collect::<Option<Vec<_>>>()?;
+    let listeners: usize = load_balancers.iter().map(listener_count).sum();
+    if listeners > limits::LISTENERS {
+        let found = format!("{listeners} listeners, counted once for each address and protocol");
+        root.errors().report(&root.place, found, format!("at most {}", limits::LISTENERS));
+        return None;
+    }
+    Some(load_balancers)
+}
+
+fn listener_count(lb: &LoadBalancer) -> usize {
+    lb.addresses.len() * lb.listeners.iter().map(|listener| listener.protocol.each().len()).sum::<usize>()
+}
+
+/// What is used already, and the key path of its user.
+struct Taken {
+    names: HashMap<String, String>,
+    addresses: HashMap<IpAddr, String>,
+    groups: HashMap<usize, String>,
+}
+
+impl Taken {
+    fn addresses_of_targets(&mut self, groups: &[Group]) {
+        for (index, group) in groups.iter().enumerate() {
+            for (target_index, target) in group.checked.iter().flat_map(|group| &group.targets).enumerate() {
+                let path = format!("target_groups[{index}].targets[{target_index}]");
+                self.addresses.entry(target.address).or_insert(path);
+            }
+        }
+    }
+}
+
+fn load_balancer(
+    section: &Section<'_>,
+    interfaces: Option<&[String]>,
+    groups: &[Group],
+    taken: &mut Taken,
+) -> Option<LoadBalancer> {
+    section.allow_only(&["name", "addresses", "interface", "assign", "listeners"]);
+    let name = unique_name(section, taken);
+    let addresses = addresses(section, taken);
+    let interface = interface(section, interfaces);
+    let assignment = match section.optional("assign").map(|value| value.boolean()) {
+        None | Some(Some(true)) => Some(Assignment::Daemon),
+        Some(Some(false)) => Some(Assignment::Elsewhere),
+        Some(None) => None,
+    };
+    let listeners = listeners(section, groups, taken);
+    Some(LoadBalancer {
+        name: name?,
+        addresses: addresses?,
+        interface: interface?,
+        assignment: assignment?,
+        listeners: listeners?,
+    })
+}
+
+fn unique_name(section: &Section<'_>, taken: &mut Taken) -> Option<String> {
+    let (name, value) = name(section)?;
+    if name.starts_with("internal-") {
+        return value.refuse("a name that does not start with \"internal-\"");
+    }
+    match taken.names.insert(name.into(), section.place.path.clone()) {
+        None => Some(name.into()),
+        Some(other) => value.refuse(format!("a name that no other load balancer has (as {other} has)")),
+    }
+}
+
+fn addresses(section: &Section<'_>, taken: &mut Taken) -> Option<Vec<IpAddr>> {
+    let expected = format!("1 to {ADDRESSES} IPv4 addresses, such as [\"198.18.100.1\"]");
+    let value = section.required("addresses", &expected)?;
+    let items = value.items(&expected)?;
+    if items.is_empty() || items.len() > ADDRESSES {
+        return value.refuse(expected);
+    }
+    let addresses: Vec<Option<IpAddr>> = items.iter().map(|item| free_address(item, taken)).collect();
+    addresses.into_iter().collect()
+}
+
+fn free_address(value: &Value<'_>, taken: &mut Taken) -> Option<IpAddr> {
+    let address = unicast(value)?;
+    if let Some(other) = taken.addresses.get(&address) {
+        return value.refuse(format!("an address that nothing else has (as {other} has)"));
+    }
+    taken.addresses.insert(address, value.place.path.clone());
+    Some(address)
+}
+
+fn interface(section: &Section<'_>, interfaces: Option<&[String]>) -> Option<InterfaceId> {
+    let Some(value) = section.optional("interface") else {
+        return Some(InterfaceId(0));
+    };
+    let name = value.text("the name of an interface")?;
+    let interfaces = interfaces?; // Their error is reported already.
+    match interfaces.iter().position(|known| known == name) {
+        Some(index) => Some(InterfaceId(index as u8)),
+        None => value.refuse(format!("one of the interfaces: {}", interfaces.join(", "))),
+    }
+}
+
+fn listeners(section: &Section<'_>, groups: &[Group], taken: &mut Taken) -> Option<Vec<Listener>> {
+    let mut listeners: Vec<Option<Listener>> = Vec::new();
+    let user = section.place.path.clone();
+    for section in required_sections(section, "listeners")? {
+        let listener = section.and_then(|section| listener(&section, groups, taken, &user, &listeners));
+        listeners.push(listener);
+    }
+    listeners.into_iter().collect()
+}
+
+fn listener(
+    section: &Section<'_>,
+    groups: &[Group],
+    taken: &mut Taken,
+    user: &str,
+    earlier: &[Option<Listener>],
+) -> Option<Listener> {
+    section.allow_only(&["protocol", "port", "target_group", "attributes"]);
+    let protocol = protocols(section);
+    let port = port(section);
+    let target_group = target_group(section, protocol, groups, taken, user);
+    let seconds = attributes::of_listener(section, protocol);
+    let (protocol, port) = (protocol?, port?);
+    if earlier.iter().flatten().any(|listener| listener.port == port && overlap(listener.protocol, protocol))
+    {
+        let found = format!("{} port {port} a second time", protocol.name());
+        section.errors().report(&section.place, found, "each protocol and port once per load balancer");
+        return None;
+    }
+    Some(Listener { protocol, port, target_group: target_group?, tcp_idle_timeout_seconds: seconds? })
+}
+
+fn overlap(one: Protocols, other: Protocols) -> bool {
+    one.each().iter().any(|protocol| other.each().contains(protocol))
+}
+
+fn target_group(
+    section: &Section<'_>,
+    protocol: Option<Protocols>,
+    groups: &[Group],
+    taken: &mut Taken,
+    user: &str,
+) -> Option<usize> {
+    let expected = "the name of a target group";
+    let value = section.required("target_group", expected)?;
+    let name = value.text(expected)?;
+    let Some(index) = groups.iter().position(|group| group.name.as_deref() == Some(name)) else {
+        let known: Vec<&str> = groups.iter().filter_map(|group| group.name.as_deref()).collect();
+        return value.refuse(match known.is_empty() {
+            true => "a target group; the file has none".into(),
+            false => format!("one of the target groups: {}", known.join(", ")),
+        });
+    };
+    let owner = taken.groups.entry(index).or_insert_with(|| user.into());
+    if owner != user {
+        return value.refuse(format!("a target group that no other load balancer uses (as {owner} does)"));
+    }
+    let group = groups[index].checked.as_ref()?;
+    let protocol = protocol?;
+    if !protocol.forwards_to().contains(&group.protocol) {
+        let found = format!("{:?}, a {} target group", group.name, group.protocol.name());
+        let expected = format!("a {} target group for a {} listener", groups_for(protocol), protocol.name());
+        section.errors().report(&value.place, found, expected);
+        return None;
+    }
+    Some(index)
+}

@@ -1,0 +1,256 @@
+//! The whole file: from text to [`Config`].
+
+use std::path::PathBuf;
+
+use toml::de::DeTable;
+
+use super::{
+    ADOPT_SECONDS, CONTROL_SOCKET, Config, FLOWS, FRAMES, FRAMES_DEFAULT, INTERFACE_NAME_BYTES, Listener,
+    LoadBalancer, NAME_CHARACTERS, Polling, Protocols, STATE_DIRECTORY, Selection, Workers,
+    errors::ConfigError,
+    load_balancer, target_group,
+    walk::{Errors, Place, Section, Value},
+};
+use lb_core::{limits, tables::Protocol};
+
+pub(super) fn config(text: &str) -> Result<Config, Vec<ConfigError>> {
+    let (document, faults) = DeTable::parse_recoverable(text);
+    let errors = Errors::new(text);
+    for fault in &faults {
+        let at = Place::new("", fault.span().unwrap_or_default());
+        errors.report(&at, format!("text that is not TOML ({})", one_line(fault.message())), "TOML 1.1");
+    }
+    let config = match faults.is_empty() {
+        true => root(&Section::new(Place::default(), document.get_ref(), &errors)),
+        false => None,
+    };
+    let errors = errors.into_sorted();
+    match config {
+        Some(config) if errors.is_empty() => Ok(config),
+        _ => Err(errors),
+    }
+}
+
+fn root(section: &Section<'_>) -> Option<Config> {
+    section.allow_only(&[
+        "interfaces",
+        "state_directory",
+        "control_socket",
+        "workers",
+        "flow_table",
+        "selection",
+        "load_balancers",
+        "target_groups",
+    ]);
+    let interfaces = interfaces(section);
+    let state_directory = path(section, "state_directory", STATE_DIRECTORY);
+    let control_socket = path(section, "control_socket", CONTROL_SOCKET);
+    let workers = workers(section);
+    let flow_capacity = flow_capacity(section);
+    let groups = target_group::all(section);
+    let load_balancers = load_balancer::all(section, interfaces.as_deref(), &groups);
+    let selection = selection(section, load_balancers.as_deref().unwrap_or_default());
+    let target_groups = groups.into_iter().map(|group| group.checked).collect::<Option<Vec<_>>>();
+    Some(Config {
+        interfaces: interfaces?,
+        state_directory: state_directory?,
+        control_socket: control_socket?,
+        workers: workers?,
+        flow_capacity: flow_capacity?,
+        selection: selection?,
+        load_balancers: load_balancers?,
+        target_groups: target_groups?,
+    })
+}
+
+fn interfaces(section: &Section<'_>) -> Option<Vec<String>> {
+    let expected = format!("an array of 1 to {} interface names", limits::INTERFACES);
+    let value = section.required("interfaces", &expected)?;
+    let items = value.items(&expected)?;
+    if items.is_empty() || items.len() > limits::INTERFACES {
+        return value.refuse(expected);
+    }
+    let mut names: Vec<String> = Vec::new();
+    for item in &items {
+        let name = interface_name(item)?;
+        if names.iter().any(|known| known == name) {
+            return item.refuse("each interface once");
+        }
+        names.push(name.into());
+    }
+    Some(names)
+}
+
+fn interface_name<'t>(value: &Value<'t>) -> Option<&'t str> {
+    let expected = "the name of a network interface, such as \"eth0\"";
+    let name = value.text(expected)?;
+    let is_plausible = (1..=INTERFACE_NAME_BYTES).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && !name.bytes().any(|byte| byte == b'/' || byte == b':' || byte.is_ascii_whitespace() || byte == 0);
+    if is_plausible { Some(name) } else { value.refuse(expected) }
+}
+
+fn path(section: &Section<'_>, key: &str, default: &str) -> Option<PathBuf> {
+    let Some(value) = section.optional(key) else {
+        return Some(default.into());
+    };
+    let expected = "an absolute path";
+    let text = value.text(expected)?;
+    if text.starts_with('/') && !text.contains('\0') { Some(text.into()) } else { value.refuse(expected) }
+}
+
+fn workers(section: &Section<'_>) -> Option<Workers> {
+    let defaults =
+        Workers { count: None, cpus: Vec::new(), polling: Polling::Adaptive, frames: FRAMES_DEFAULT };
+    let Some(section) = section.optional_section("workers")? else {
+        return Some(defaults);
+    };
+    section.allow_only(&["count", "cpus", "polling", "frames"]);
+    let count = match section.optional("count") {
+        Some(value) => value.integer(1..=limits::WORKERS as i64).map(Some),
+        None => Some(defaults.count),
+    };
+    let cpus = cpus(&section, count.flatten());
+    let polling = match section.optional("polling") {
+        Some(value) => one_of(&value, &POLLINGS),
+        None => Some(defaults.polling),
+    };
+    let frames = frames(&section);
+    Some(Workers { count: count?, cpus: cpus?, polling: polling?, frames: frames? })
+}
+
+fn cpus(section: &Section<'_>, count: Option<u8>) -> Option<Vec<usize>> {
+    let Some(value) = section.optional("cpus") else {
+        return Some(Vec::new());
+    };
+    let expected = "an array of CPU numbers, at least one per worker, none twice";
+    let mut cpus: Vec<usize> = Vec::new();
+    for item in value.items(expected)? {
+        let cpu = item.integer(0..=CPU_LAST)?;
+        if cpus.contains(&cpu) {
+            return item.refuse("each CPU once");
+        }
+        cpus.push(cpu);
+    }
+    let is_enough = !cpus.is_empty() && cpus.len() >= usize::from(count.unwrap_or(0));
+    if is_enough { Some(cpus) } else { value.refuse(expected) }
+}
+
+fn frames(section: &Section<'_>) -> Option<u32> {
+    let Some(value) = section.optional("frames") else {
+        return Some(FRAMES_DEFAULT);
+    };
+    let frames: u32 = value.integer(FRAMES)?;
+    if frames.is_power_of_two() {
+        Some(frames)
+    } else {
+        value.refuse(format!("a power of two from {} to {}", FRAMES.start(), FRAMES.end()))
+    }
+}
+
+fn flow_capacity(section: &Section<'_>) -> Option<u32> {
+    let Some(section) = section.optional_section("flow_table")? else {
+        return Some(limits::FLOWS_DEFAULT);
+    };
+    section.allow_only(&["capacity"]);
+    match section.optional("capacity") {
+        Some(value) => value.integer(FLOWS),
+        None => Some(limits::FLOWS_DEFAULT),
+    }
+}
+
+fn selection(section: &Section<'_>, load_balancers: &[LoadBalancer]) -> Option<Selection> {
+    let adopt_default = longest_tcp_idle_seconds(load_balancers);
+    let Some(section) = section.optional_section("selection")? else {
+        return Some(Selection { secret: None, adopt_seconds: adopt_default });
+    };
+    section.allow_only(&["secret", "adopt_seconds"]);
+    let secret = match section.optional("secret") {
+        Some(value) => secret(&value).map(Some),
+        None => Some(None),
+    };
+    let adopt_seconds = match section.optional("adopt_seconds") {
+        Some(value) => value.integer(ADOPT_SECONDS),
+        None => Some(adopt_default),
+    };
+    Some(Selection { secret: secret?, adopt_seconds: adopt_seconds? })
+}
+
+/// The secret itself never stands in an error.
+fn secret(value: &Value<'_>) -> Option<[u8; 16]> {
+    let secret = value.as_text().and_then(crate::hex::bytes);
+    if secret.is_none() {
+        let found = "something else (not shown)";
+        value.errors().report(&value.place, found, "a string of 32 hex digits");
+    }
+    secret
+}
+
+fn longest_tcp_idle_seconds(load_balancers: &[LoadBalancer]) -> u16 {
+    let is_tcp = |listener: &&Listener| listener.protocol.each().contains(&Protocol::Tcp);
+    let listeners = load_balancers.iter().flat_map(|lb| &lb.listeners).filter(is_tcp);
+    listeners.map(|listener| listener.tcp_idle_timeout_seconds).max().unwrap_or(limits::TCP_IDLE_S)
+}
+
+/// The value that a name stands for.
+pub(super) fn one_of<T: Copy>(value: &Value<'_>, choices: &[(&str, T)]) -> Option<T> {
+    let names = choices.iter().map(|(name, _)| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let expected = if choices.len() == 1 { names } else { format!("one of {names}") };
+    let text = value.text(&expected)?;
+    match choices.iter().find(|(name, _)| *name == text) {
+        Some((_, choice)) => Some(*choice),
+        None => value.refuse(expected),
+    }
+}
+
+/// The protocol of a listener or a target group.
+pub(super) fn protocols(section: &Section<'_>) -> Option<Protocols> {
+    let expected = "one of \"TCP\", \"UDP\", \"TCP_UDP\"";
+    let value = section.required("protocol", expected)?;
+    match value.as_text() {
+        Some("TLS" | "QUIC" | "TCP_QUIC") => {
+            value.refuse_with_advice(expected, "this protocol is not supported yet")
+        }
+        _ => one_of(
+            &value,
+            &[Protocols::Tcp, Protocols::Udp, Protocols::TcpUdp].map(|each| (each.name(), each)),
+        ),
+    }
+}
+
+/// A name by the rules of load balancers and target groups.
+pub(super) fn name<'t>(section: &Section<'t>) -> Option<(&'t str, Value<'t>)> {
+    let expected =
+        format!("a name of 1 to {NAME_CHARACTERS} letters, digits and hyphens, no hyphen at either end");
+    let value = section.required("name", &expected)?;
+    let name = value.text(&expected)?;
+    let is_valid = (1..=NAME_CHARACTERS).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if is_valid { Some((name, value)) } else { value.refuse(expected) }
+}
+
+/// The sections of an array of tables; empty when it is left out.
+pub(super) fn sections<'t>(section: &Section<'t>, key: &str) -> Vec<Option<Section<'t>>> {
+    let items = section.optional(key).and_then(|value| value.items("an array of tables"));
+    items.unwrap_or_default().iter().map(Value::section).collect()
+}
+
+/// The sections of an array of tables that must have at least one.
+pub(super) fn required_sections<'t>(section: &Section<'t>, key: &str) -> Option<Vec<Option<Section<'t>>>> {
+    let expected = "an array of at least one table";
+    let value = section.required(key, expected)?;
+    let items = value.items(expected)?;
+    if items.is_empty() { value.refuse(expected) } else { Some(items.iter().map(Value::section).collect()) }
+}
+
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+const POLLINGS: [(&str, Polling); 3] =
+    [("busy", Polling::Busy), ("adaptive", Polling::Adaptive), ("interrupt", Polling::Interrupt)];
+
+const CPU_LAST: i64 = 4_095;

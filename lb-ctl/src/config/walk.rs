@@ -1,0 +1,271 @@
+//! A walk over parsed TOML that knows each value's key path and line, and collects every error instead of the first.
+//!
+//! A reader returns `None` exactly when it has reported an error, so a whole file is read before it is refused.
+
+use std::{cell::RefCell, ops::Range, ops::RangeInclusive};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::errors::ConfigError;
+
+/// Where errors are collected.
+pub(super) struct Errors<'t> {
+    text: &'t str,
+    errors: RefCell<Vec<ConfigError>>,
+}
+
+impl<'t> Errors<'t> {
+    pub(super) fn new(text: &'t str) -> Errors<'t> {
+        Errors { text, errors: RefCell::default() }
+    }
+
+    pub(super) fn report(&self, at: &Place, found: impl Into<String>, expected: impl Into<String>) {
+        self.push(at, found.into(), expected.into(), None);
+    }
+
+    pub(super) fn advise(
+        &self,
+        at: &Place,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+        advice: &str,
+    ) {
+        self.push(at, found.into(), expected.into(), Some(advice.into()));
+    }
+
+    /// The errors, in the order of their lines.
+    pub(super) fn into_sorted(self) -> Vec<ConfigError> {
+        let mut errors = self.errors.into_inner();
+        errors.sort_by_key(|error| error.line);
+        errors
+    }
+
+    pub(super) fn line(&self, offset: usize) -> usize {
+        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
+        1 + before.iter().filter(|&&byte| byte == b'\n').count()
+    }
+
+    fn push(&self, at: &Place, found: String, expected: String, advice: Option<String>) {
+        let error =
+            ConfigError { line: Some(self.line(at.offset)), path: at.path.clone(), found, expected, advice };
+        self.errors.borrow_mut().push(error);
+    }
+}
+
+/// Where in the file something stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Key path.
+    pub(super) path: String,
+    offset: usize,
+}
+
+impl Place {
+    pub(super) fn new(path: impl Into<String>, span: Range<usize>) -> Place {
+        Place { path: path.into(), offset: span.start }
+    }
+}
+
+/// A table in the file.
+#[derive(Clone)]
+pub(super) struct Section<'t> {
+    pub(super) place: Place,
+    table: &'t DeTable<'t>,
+    errors: &'t Errors<'t>,
+}
+
+impl<'t> Section<'t> {
+    pub(super) fn new(place: Place, table: &'t DeTable<'t>, errors: &'t Errors<'t>) -> Section<'t> {
+        Section { place, table, errors }
+    }
+
+    pub(super) fn errors(&self) -> &'t Errors<'t> {
+        self.errors
+    }
+
+    /// Reports every key that is not in `allowed`.
+    pub(super) fn allow_only(&self, allowed: &[&str]) {
+        for (key, _) in self.table {
+            if !allowed.contains(&key.get_ref().as_ref()) {
+                let at = Place::new(self.path_of(key.get_ref()), key.span());
+                self.errors.report(&at, "an unknown key", format!("one of: {}", allowed.join(", ")));
+            }
+        }
+    }
+
+    /// The value of a key that may be left out.
+    pub(super) fn optional(&self, key: &str) -> Option<Value<'t>> {
+        let value = self.table.get(key)?;
+        Some(Value {
+            place: Place::new(self.path_of(key), value.span()),
+            value: value.get_ref(),
+            errors: self.errors,
+        })
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn required(&self, key: &str, expected: &str) -> Option<Value<'t>> {
+        let value = self.optional(key);
+        if value.is_none() {
+            let at = Place { path: self.path_of(key), offset: self.place.offset };
+            self.errors.report(&at, "nothing", expected);
+        }
+        value
+    }
+
+    /// The table under a key; `Some(None)` when it is left out.
+    pub(super) fn optional_section(&self, key: &str) -> Option<Option<Section<'t>>> {
+        self.optional(key).map(|value| value.section()).map_or(Some(None), |section| section.map(Some))
+    }
+
+    /// Every value under the section, nested tables included, by its dotted key: `"a.b" = 1` and `a.b = 1` are the same.
+    pub(super) fn flattened(&self) -> Vec<(String, Value<'t>)> {
+        let mut rows = Vec::new();
+        self.flatten_into("", &mut rows);
+        rows
+    }
+
+    fn flatten_into(&self, prefix: &str, rows: &mut Vec<(String, Value<'t>)>) {
+        for (key, value) in self.table {
+            let name = format!("{prefix}{}", key.get_ref());
+            let place = Place::new(self.path_of(key.get_ref()), key.span());
+            match value.get_ref() {
+                DeValue::Table(table) => {
+                    Section::new(place, table, self.errors).flatten_into(&format!("{name}."), rows);
+                }
+                value => rows.push((name, Value { place, value, errors: self.errors })),
+            }
+        }
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        let is_bare =
+            !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        let key = if is_bare { key.to_owned() } else { format!("{key:?}") };
+        if self.place.path.is_empty() { key } else { format!("{}.{key}", self.place.path) }
+    }
+}
+
+/// A value in the file.
+#[derive(Clone)]
+pub(super) struct Value<'t> {
+    pub(super) place: Place,
+    value: &'t DeValue<'t>,
+    errors: &'t Errors<'t>,
+}
+
+impl<'t> Value<'t> {
+    /// Reports that something else was expected here.
+    pub(super) fn refuse<T>(&self, expected: impl Into<String>) -> Option<T> {
+        self.errors.report(&self.place, self.found(), expected);
+        None
+    }
+
+    /// Reports that something else was expected here, and what to do about it.
+    pub(super) fn refuse_with_advice<T>(&self, expected: impl Into<String>, advice: &str) -> Option<T> {
+        self.errors.advise(&self.place, self.found(), expected, advice);
+        None
+    }
+
+    pub(super) fn text(&self, expected: &str) -> Option<&'t str> {
+        match self.value {
+            DeValue::String(text) => Some(text),
+            _ => self.refuse(expected),
+        }
+    }
+
+    /// The text, if it is text; reports nothing.
+    pub(super) fn as_text(&self) -> Option<&'t str> {
+        match self.value {
+            DeValue::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn boolean(&self) -> Option<bool> {
+        match self.value {
+            DeValue::Boolean(value) => Some(*value),
+            _ => self.refuse("true or false"),
+        }
+    }
+
+    pub(super) fn integer<N: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Option<N> {
+        let number = match self.value {
+            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+            _ => None,
+        };
+        self.in_range(number, range)
+    }
+
+    pub(super) fn errors(&self) -> &'t Errors<'t> {
+        self.errors
+    }
+
+    /// A boolean, or the text of one as the AWS command line prints it.
+    pub(super) fn attribute_boolean(&self) -> Option<bool> {
+        match self.value {
+            DeValue::Boolean(value) => Some(*value),
+            DeValue::String(text) if text == "true" => Some(true),
+            DeValue::String(text) if text == "false" => Some(false),
+            _ => self.refuse("true or false"),
+        }
+    }
+
+    /// An integer, or the text of one as the AWS command line prints it.
+    pub(super) fn attribute_integer<N: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Option<N> {
+        match self.value {
+            DeValue::String(text) => self.in_range(text.parse().ok(), range),
+            _ => self.integer(range),
+        }
+    }
+
+    pub(super) fn section(&self) -> Option<Section<'t>> {
+        match self.value {
+            DeValue::Table(table) => Some(Section::new(self.place.clone(), table, self.errors)),
+            _ => self.refuse("a table"),
+        }
+    }
+
+    pub(super) fn items(&self, expected: &str) -> Option<Vec<Value<'t>>> {
+        let DeValue::Array(array) = self.value else {
+            return self.refuse(expected);
+        };
+        let item = |(index, value): (usize, &'t Spanned<DeValue<'t>>)| Value {
+            place: Place::new(format!("{}[{index}]", self.place.path), value.span()),
+            value: value.get_ref(),
+            errors: self.errors,
+        };
+        Some(array.iter().enumerate().map(item).collect())
+    }
+
+    /// What stands here, for an error.
+    pub(super) fn found(&self) -> String {
+        match self.value {
+            DeValue::String(text) if text.chars().count() > FOUND_CHARACTERS => {
+                format!("{:?}...", text.chars().take(FOUND_CHARACTERS).collect::<String>())
+            }
+            DeValue::String(text) => format!("{text:?}"),
+            DeValue::Integer(integer) => integer.to_string(),
+            DeValue::Float(float) => float.to_string(),
+            DeValue::Boolean(value) => value.to_string(),
+            DeValue::Datetime(value) => value.to_string(),
+            DeValue::Array(array) if array.is_empty() => "an empty array".into(),
+            DeValue::Array(_) => "an array".into(),
+            DeValue::Table(_) => "a table".into(),
+        }
+    }
+
+    fn in_range<N: TryFrom<i64>>(&self, number: Option<i64>, range: RangeInclusive<i64>) -> Option<N> {
+        let fitting =
+            number.filter(|number| range.contains(number)).and_then(|number| N::try_from(number).ok());
+        match fitting {
+            Some(number) => Some(number),
+            None => self.refuse(format!("an integer from {} to {}", range.start(), range.end())),
+        }
+    }
+}
+
+const FOUND_CHARACTERS: usize = 60;
