@@ -39,8 +39,11 @@ pub const FLOWS_MAXIMUM: u32 = 1 << 30;
 /// Half-open flows are at most one in this many of the table's capacity.
 pub const HALF_OPEN_SHARE: u32 = 8;
 
-/// Flow records looked at by one call of `expire`.
-pub const EXPIRY_RECORDS: u32 = 64;
+/// Every flow record is looked at for expiry once in this time, in milliseconds, when turns are frequent enough.
+pub const EXPIRY_ROUND_MS: u64 = 10_000;
+
+/// Most flow records looked at for expiry in one turn.
+pub const EXPIRY_RECORDS: u64 = 4_096;
 
 /// TCP flow without packets, by default (NLB `tcp.idle_timeout.seconds`), in seconds.
 pub const TCP_IDLE_S: u16 = 350;
@@ -54,12 +57,18 @@ pub const UDP_IDLE_S: u16 = 120;
 /// Time that a target has to answer a new TCP flow and the client to confirm it (NLB's half-open timeout), in seconds.
 pub const HALF_OPEN_S: u16 = 30;
 
-/// A TCP flow after both FINs are acknowledged by traffic, or after a RST, is kept this long, in seconds, so that late
-/// packets and forged resets do not choose a new target (RFC 7857 section 2.2 asks for 4 minutes).
-pub const CLOSED_S: u16 = 240;
+/// A TCP flow after both FINs is kept this long, in seconds, for the last acknowledgements.
+pub const CLOSED_S: u16 = 60;
+
+/// A TCP flow after a RST is kept this long, in seconds, so that a forged reset does not choose a new target
+/// (RFC 7857 section 2.2: 4 minutes).
+pub const RESET_S: u16 = 240;
 
 /// Resets that one worker sends at most per second.
 pub const REPLIES_PER_SECOND: u32 = 10_000;
+
+/// Addresses whose next hop one worker can ask for at a time.
+pub const WANTED_HOPS: usize = 256;
 
 /// Other Maglev slots tried when a client's address and port already reach the selected target through another listener.
 pub const COLLISION_RETRIES: u32 = 8;

@@ -1,1 +1,4 @@
-//! rewrite
+//! The only writers of bytes. One file per way of forwarding.
+
+pub mod nat;
+pub mod reset;

@@ -49,7 +49,11 @@ impl From<IpAddr> for AddressKey {
 
 impl From<&Endpoint> for EndpointKey {
     fn from(endpoint: &Endpoint) -> EndpointKey {
-        EndpointKey::new(AddressKey::from(endpoint.address), endpoint.port.to_be_bytes(), endpoint.protocol as u8)
+        EndpointKey::new(
+            AddressKey::from(endpoint.address),
+            endpoint.port.to_be_bytes(),
+            endpoint.protocol as u8,
+        )
     }
 }
 
@@ -158,7 +162,9 @@ impl Steering {
         }
         match ports {
             _ if is_fragment => Steer::Redirect,
-            Some((port, _)) if self.has_role(source, port, protocol, endpoint_role::TARGET) => Steer::Redirect,
+            Some((port, _)) if self.has_role(source, port, protocol, endpoint_role::TARGET) => {
+                Steer::Redirect
+            }
             _ => Steer::Pass(Reason::PassNotOurs),
         }
     }
@@ -169,7 +175,10 @@ impl Steering {
 
     fn has_role(&self, address: AddressKey, port: [u8; 2], protocol: u8, role: u32) -> bool {
         matches!(protocol, TCP | UDP)
-            && self.endpoints.get(&EndpointKey::new(address, port, protocol)).is_some_and(|roles| roles & role != 0)
+            && self
+                .endpoints
+                .get(&EndpointKey::new(address, port, protocol))
+                .is_some_and(|roles| roles & role != 0)
     }
 }
 

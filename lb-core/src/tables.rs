@@ -2,12 +2,12 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use crate::limits;
 pub use crate::{
     listener::{Listener, ListenerId},
     maglev::Maglev,
     target::{FlowPolicy, Target, TargetGroup, TargetGroupId, TargetId},
 };
-use crate::limits;
 
 /// A link-layer address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,6 +83,8 @@ pub struct TablesParts {
     pub interfaces: Vec<Interface>,
     /// Every address of a load balancer.
     pub vips: Vec<Vip>,
+    /// Ways to single addresses that a worker asked for ([`crate::datapath::Datapath::take_wanted_hops`]).
+    pub hops: Vec<(IpAddr, NextHop)>,
 }
 
 /// An address of a load balancer.
@@ -109,6 +111,8 @@ pub struct Tables {
     parts: TablesParts,
     /// Listeners by endpoint, sorted.
     listener_index: Box<[(Endpoint, ListenerId)]>,
+    /// Ways to single addresses, sorted.
+    hops: Box<[(IpAddr, NextHop)]>,
     /// Listeners that can reach a target's endpoint, sorted; several rows when several can.
     target_index: Box<[(Endpoint, ListenerId, TargetId)]>,
 }
@@ -128,7 +132,7 @@ pub enum TablesError {
 
 impl Tables {
     /// Checks the parts and indexes them.
-    pub fn new(parts: TablesParts) -> Result<Tables, TablesError> {
+    pub fn new(mut parts: TablesParts) -> Result<Tables, TablesError> {
         if parts.generation == 0 {
             return Err(TablesError::GenerationZero);
         }
@@ -185,8 +189,11 @@ impl Tables {
         if let Some(pair) = listener_index.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(TablesError::DuplicateListener(pair[0].0));
         }
+        let mut hops = std::mem::take(&mut parts.hops);
+        hops.sort_unstable_by_key(|row| row.0);
         Ok(Tables {
             parts,
+            hops: hops.into(),
             listener_index: listener_index.into(),
             target_index: target_index.into(),
         })
@@ -196,6 +203,7 @@ impl Tables {
     pub fn empty() -> Arc<Tables> {
         Arc::new(Tables {
             parts: TablesParts { generation: 1, ..TablesParts::default() },
+            hops: Box::default(),
             listener_index: Box::default(),
             target_index: Box::default(),
         })
@@ -259,6 +267,12 @@ impl Tables {
     /// Whether `address` is a load balancer's.
     pub fn is_vip(&self, address: IpAddr) -> bool {
         self.parts.vips.iter().any(|vip| vip.address == address)
+    }
+
+    /// The way to an address that a worker asked for, once it is known.
+    pub fn hop(&self, address: IpAddr) -> Option<NextHop> {
+        let at = self.hops.binary_search_by_key(&address, |row| row.0).ok()?;
+        Some(self.hops[at].1)
     }
 
     /// The listener on an endpoint.

@@ -1,1 +1,88 @@
-//! tcp
+//! The life of a TCP flow as seen from the middle: which state a segment leads to. Pure; called by `datapath` on a hit.
+
+use crate::{
+    flow::{Direction, Flow, State},
+    limits,
+    wire::l4::tcp::{ACK, FIN, RST, SYN},
+};
+
+/// The state after a segment with `flags`. A SYN of the client on a flow that is over never gets here: it is a new flow.
+#[inline]
+pub fn next(state: State, direction: Direction, flags: u8) -> State {
+    if state == State::Established && flags & (FIN | SYN | RST) == 0 {
+        return State::Established;
+    }
+    step(state, direction, flags)
+}
+
+fn step(state: State, direction: Direction, flags: u8) -> State {
+    use {Direction::*, State::*};
+    if flags & RST != 0 {
+        return Reset;
+    }
+    if flags & FIN != 0 {
+        return match (state, direction) {
+            (TargetClosed | Closed, Forward) | (ClientClosed | Closed, Reverse) => Closed,
+            (_, Forward) => ClientClosed,
+            (_, Reverse) => TargetClosed,
+        };
+    }
+    match (state, direction) {
+        (HalfOpen, Reverse) if flags & SYN != 0 => Answered,
+        (Answered, Forward) if flags & (SYN | ACK) == ACK => Established,
+        // Traffic after a reset: the reset was forged, or both ends ignored it (RFC 5961 section 3).
+        (Reset, _) if flags & SYN == 0 => Established,
+        _ => state,
+    }
+}
+
+/// How long a flow in this state is kept without packets, in seconds.
+#[inline]
+pub fn timeout_s(state: State, idle_timeout_s: u16) -> u16 {
+    match state {
+        State::HalfOpen | State::Answered => limits::HALF_OPEN_S,
+        State::Closed => limits::CLOSED_S,
+        State::Reset => limits::RESET_S,
+        _ => idle_timeout_s,
+    }
+}
+
+/// Whether a packet in this state prolongs the flow. Repeated SYNs do not: the target has its time from the first.
+#[inline]
+pub fn prolongs(flow: &Flow) -> bool {
+    !flow.state().is_half_open()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Direction::{Forward, Reverse};
+
+    #[test]
+    fn segments_lead_from_state_to_state() {
+        for (from, direction, flags, to) in [
+            (State::HalfOpen, Forward, SYN, State::HalfOpen),
+            (State::HalfOpen, Forward, ACK, State::HalfOpen),
+            (State::HalfOpen, Reverse, ACK, State::HalfOpen),
+            (State::HalfOpen, Reverse, SYN | ACK, State::Answered),
+            (State::HalfOpen, Reverse, SYN, State::Answered),
+            (State::HalfOpen, Reverse, RST | ACK, State::Reset),
+            (State::Answered, Forward, SYN, State::Answered),
+            (State::Answered, Forward, ACK, State::Established),
+            (State::Answered, Reverse, SYN | ACK, State::Answered),
+            (State::Established, Forward, SYN, State::Established),
+            (State::Established, Forward, FIN | ACK, State::ClientClosed),
+            (State::Established, Reverse, FIN | ACK, State::TargetClosed),
+            (State::ClientClosed, Forward, FIN | ACK, State::ClientClosed),
+            (State::ClientClosed, Reverse, ACK, State::ClientClosed),
+            (State::ClientClosed, Reverse, FIN | ACK, State::Closed),
+            (State::TargetClosed, Forward, FIN | ACK, State::Closed),
+            (State::Closed, Forward, ACK, State::Closed),
+            (State::Established, Forward, RST, State::Reset),
+            (State::Reset, Reverse, ACK, State::Established),
+            (State::Reset, Reverse, SYN | ACK, State::Reset),
+        ] {
+            assert_eq!(next(from, direction, flags), to, "{from:?} {direction:?} {flags:#04x}");
+        }
+    }
+}

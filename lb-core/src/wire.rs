@@ -1,1 +1,6 @@
-//! wire
+//! Wire formats as named offsets into bytes. Nothing here decides anything.
+
+pub mod checksum;
+pub mod ethernet;
+pub mod ipv4;
+pub mod l4;

@@ -1,0 +1,21 @@
+//! Ethernet II header (IEEE 802.3 clause 3).
+
+use std::ops::Range;
+
+/// Destination address.
+pub const DESTINATION: Range<usize> = 0..6;
+/// Source address.
+pub const SOURCE: Range<usize> = 6..12;
+/// EtherType.
+pub const ETHERTYPE: Range<usize> = 12..14;
+/// Length of the header in bytes.
+pub const HEADER: usize = 14;
+
+/// EtherType of IPv4, in network order.
+pub const IPV4: [u8; 2] = [0x08, 0x00];
+
+/// Whether an address names more than one station.
+#[inline]
+pub const fn is_multicast(mac: &[u8; 6]) -> bool {
+    mac[0] & 1 != 0
+}

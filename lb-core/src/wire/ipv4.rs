@@ -1,0 +1,53 @@
+//! IPv4 header (RFC 791 section 3.1). Offsets count from the start of the header.
+
+use std::ops::Range;
+
+/// Version and header length in words.
+pub const VERSION_IHL: usize = 0;
+/// Total length of the packet in bytes.
+pub const TOTAL_LENGTH: Range<usize> = 2..4;
+/// Flags and fragment offset.
+pub const FRAGMENT: Range<usize> = 6..8;
+/// Time to live.
+pub const TTL: usize = 8;
+/// Protocol.
+pub const PROTOCOL: usize = 9;
+/// Header checksum.
+pub const CHECKSUM: Range<usize> = 10..12;
+/// Source address.
+pub const SOURCE: Range<usize> = 12..16;
+/// Destination address.
+pub const DESTINATION: Range<usize> = 16..20;
+/// Length of the header without options, in bytes.
+pub const HEADER: usize = 20;
+
+/// More-fragments flag and fragment offset: zero in a whole packet.
+pub const FRAGMENT_MASK: u16 = 0x3fff;
+
+/// Whether the options hold a loose or strict source route (RFC 791 section 3.1; dropped by RFC 7126 section 4.3, 4.4).
+pub fn has_source_route(options: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(&kind) = options.get(at) {
+        match kind {
+            END => return false,
+            NO_OPERATION => at += 1,
+            LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE => return true,
+            _ => match options.get(at + 1) {
+                Some(&length) if length >= 2 => at += usize::from(length),
+                _ => return false,
+            },
+        }
+    }
+    false
+}
+
+/// Whether no packet on a wire may have this source address (RFC 1812 section 5.3.7, RFC 6890).
+#[inline]
+pub const fn is_martian_source(address: [u8; 4]) -> bool {
+    matches!(address[0], 0 | 127 | 224..=255)
+}
+
+const END: u8 = 0;
+const NO_OPERATION: u8 = 1;
+const LOOSE_SOURCE_ROUTE: u8 = 131;
+const STRICT_SOURCE_ROUTE: u8 = 137;
