@@ -108,6 +108,14 @@ struct Pipeline<'m> {
     expired_until: Option<Instant>,
 }
 
+/// One packet on its way through the stages.
+struct InFlight<'f, 'b> {
+    frame: &'f mut Frame<'b>,
+    packet: Packet,
+    arrival: Arrival,
+    now: Instant,
+}
+
 /// What sending by an interface takes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Egress {
@@ -176,7 +184,11 @@ impl<'m> Datapath<'m> {
         }
         for (((frame, packet), &hash), verdict) in frames.iter_mut().zip(parsed).zip(&*hashes).zip(verdicts) {
             *verdict = match packet {
-                Ok(packet) => self.pipeline.process(&self.tables, frame, packet, hash, arrival, now),
+                Ok(packet) => self.pipeline.process(
+                    &self.tables,
+                    hash,
+                    InFlight { frame, packet: *packet, arrival, now },
+                ),
                 Err(reason) => Verdict::drop(*reason),
             };
         }
@@ -254,21 +266,13 @@ impl Pipeline<'_> {
     }
 
     #[inline]
-    fn process(
-        &mut self,
-        tables: &Tables,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        hash: u64,
-        arrival: Arrival,
-        now: Instant,
-    ) -> Verdict {
-        if let Some((record, direction)) = self.flows.lookup(hash, &packet.key)
-            && let Some(verdict) = self.hit(tables, frame, packet, record, direction, now)
+    fn process(&mut self, tables: &Tables, hash: u64, mut it: InFlight<'_, '_>) -> Verdict {
+        if let Some((record, direction)) = self.flows.lookup(hash, &it.packet.key)
+            && let Some(verdict) = self.hit(tables, &mut it, record, direction)
         {
             return verdict;
         }
-        self.miss(tables, frame, packet, arrival, now)
+        self.miss(tables, &mut it)
     }
 
     /// A packet of a flow in the table. `None` when the flow turns out to be over: then the packet is a miss.
@@ -276,13 +280,11 @@ impl Pipeline<'_> {
     fn hit(
         &mut self,
         tables: &Tables,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
+        it: &mut InFlight<'_, '_>,
         record: u32,
         direction: Direction,
-        now: Instant,
     ) -> Option<Verdict> {
-        let now_ms = now.wrapping_millis();
+        let now_ms = it.now.wrapping_millis();
         if self.flows.flow(record).is_expired(now_ms) {
             self.counters.expired.add(1);
             self.forget(record);
@@ -293,16 +295,16 @@ impl Pipeline<'_> {
         {
             return None;
         }
-        if !packet.is_udp() {
+        if !it.packet.is_udp() {
             let state = self.flows.flow(record).state();
-            if direction == Direction::Forward && packet.is_syn() && state.is_over() {
+            if direction == Direction::Forward && it.packet.is_syn() && state.is_over() {
                 self.forget(record);
                 return None;
             }
             if state == State::Cut {
-                return Some(self.refuse_cut(frame, packet, record, now));
+                return Some(self.refuse_cut(it, record));
             }
-            let next = tcp::next(state, direction, packet.tcp_flags);
+            let next = tcp::next(state, direction, it.packet.tcp_flags);
             if next != state {
                 self.advance(record, next, now_ms);
             }
@@ -313,7 +315,7 @@ impl Pipeline<'_> {
         }
         let hop = match direction {
             Direction::Forward => {
-                flow.set_client_hop(last_hop(frame));
+                flow.set_client_hop(last_hop(it.frame));
                 flow.target_hop()
             }
             Direction::Reverse => match flow.client_hop().or_else(|| tables.hop(client(flow))) {
@@ -321,27 +323,26 @@ impl Pipeline<'_> {
                 None => return Some(self.want_hop(record)),
             },
         };
-        Some(self.forward(frame, packet, record, direction, hop, Reason::FlowHit))
+        Some(self.forward(it, record, direction, hop, Reason::FlowHit))
     }
 
     /// Rewrites a packet of a flow in the table and counts it.
     #[inline]
     fn forward(
         &mut self,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
+        it: &mut InFlight<'_, '_>,
         record: u32,
         direction: Direction,
         hop: NextHop,
         reason: Reason,
     ) -> Verdict {
         let egress = self.egress(hop.interface);
-        if u32::from(packet.total_length) > egress.mtu {
+        if u32::from(it.packet.total_length) > egress.mtu {
             return Verdict::drop(Reason::MtuExceeded);
         }
         let flow = self.flows.flow(record);
-        nat::apply(frame.bytes_mut(), packet, flow, direction, egress.mac, hop.mac);
-        count_packet(&self.counters, flow, direction, packet.total_length);
+        nat::apply(it.frame.bytes_mut(), &it.packet, flow, direction, egress.mac, hop.mac);
+        count_packet(&self.counters, flow, direction, it.packet.total_length);
         Verdict::to(reason, hop.interface.0)
     }
 
@@ -390,31 +391,24 @@ impl Pipeline<'_> {
     }
 
     /// A packet of no flow.
-    fn miss(
-        &mut self,
-        tables: &Tables,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        arrival: Arrival,
-        now: Instant,
-    ) -> Verdict {
-        let key = &packet.key;
+    fn miss(&mut self, tables: &Tables, it: &mut InFlight<'_, '_>) -> Verdict {
+        let key = it.packet.key;
         if let Some(id) = key.destination_endpoint().and_then(|endpoint| tables.listener_at(&endpoint))
             && let Some(listener) = tables.listener(id)
         {
-            if let Some(verdict) = self.hand_over(key.source, key.source_port, arrival) {
+            if let Some(verdict) = self.hand_over(key.source, key.source_port, it.arrival) {
                 return verdict;
             }
-            return self.open(tables, (id, listener), frame, packet, now);
+            return self.open(tables, (id, listener), it);
         }
         let rows = key.source_endpoint().map_or(&[][..], |endpoint| tables.listeners_of_target(&endpoint));
         if rows.is_empty() {
             return Verdict::drop(Reason::NoListener);
         }
-        if let Some(verdict) = self.hand_over(key.destination, key.destination_port, arrival) {
+        if let Some(verdict) = self.hand_over(key.destination, key.destination_port, it.arrival) {
             return verdict;
         }
-        self.open_from_target(tables, rows, frame, packet, now)
+        self.open_from_target(tables, rows, it)
     }
 
     /// To the worker that owns the flows of a client's address and port, if that is another.
@@ -431,23 +425,21 @@ impl Pipeline<'_> {
         &mut self,
         tables: &Tables,
         (id, listener): (ListenerId, &Listener),
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        now: Instant,
+        it: &mut InFlight<'_, '_>,
     ) -> Verdict {
-        let key = &packet.key;
+        let key = it.packet.key;
         if tables.is_vip(IpAddr::V4(Ipv4Addr::from(key.source))) {
             return Verdict::drop(Reason::OwnSource);
         }
         let (state, reason) = match () {
-            () if packet.is_udp() => (State::Udp, Reason::FlowNew),
-            () if packet.is_syn() => (State::HalfOpen, Reason::FlowNew),
-            () if packet.has(RST) => return Verdict::drop(Reason::NoFlow),
-            () if self.adopts_strays(now) => (State::Established, Reason::FlowAdopted),
-            () => return self.reset(frame, packet, Reason::ResetNoFlow, now, Some(id)),
+            () if it.packet.is_udp() => (State::Udp, Reason::FlowNew),
+            () if it.packet.is_syn() => (State::HalfOpen, Reason::FlowNew),
+            () if it.packet.has(RST) => return Verdict::drop(Reason::NoFlow),
+            () if self.adopts_strays(it.now) => (State::Established, Reason::FlowAdopted),
+            () => return self.reset(it, Reason::ResetNoFlow, Some(id)),
         };
         let mut is_empty = true;
-        for target_id in select::candidates(tables, listener.group, &self.selection_secret, key) {
+        for target_id in select::candidates(tables, listener.group, &self.selection_secret, &key) {
             is_empty = false;
             let Some((target, hop)) = tables.target(target_id).map(|target| (target, target.next_hop)) else {
                 continue;
@@ -456,24 +448,24 @@ impl Pipeline<'_> {
             if address.octets() == key.source {
                 continue; // Its own packet would come back to it from itself.
             }
-            let mut flow = Flow::new(key, (address.octets(), target.port.to_be_bytes()), state);
-            if self.is_reverse_taken(&flow, now) {
+            let mut flow = Flow::new(&key, (address.octets(), target.port.to_be_bytes()), state);
+            if self.is_reverse_taken(&flow, it.now) {
                 continue;
             }
             let Some(hop) = hop else {
                 return Verdict::drop(Reason::NextHopUnresolved);
             };
-            if u32::from(packet.total_length) > self.egress(hop.interface).mtu {
+            if u32::from(it.packet.total_length) > self.egress(hop.interface).mtu {
                 return Verdict::drop(Reason::MtuExceeded);
             }
-            flow.set_client_hop(last_hop(frame));
+            flow.set_client_hop(last_hop(it.frame));
             flow.set_target_hop(hop);
-            self.stamp(&mut flow, tables, (id, listener), target_id, now);
-            return self.insert_and_forward(frame, packet, &flow, Direction::Forward, hop, (reason, now));
+            self.stamp(&mut flow, tables, (id, listener), target_id, it.now);
+            return self.insert_and_forward(it, &flow, Direction::Forward, hop, reason);
         }
         match is_empty {
-            true if packet.is_udp() => Verdict::drop(Reason::NoTarget),
-            true => self.reset(frame, packet, Reason::ResetNoTarget, now, Some(id)),
+            true if it.packet.is_udp() => Verdict::drop(Reason::NoTarget),
+            true => self.reset(it, Reason::ResetNoTarget, Some(id)),
             false => Verdict::drop(Reason::TupleCollision),
         }
     }
@@ -484,30 +476,28 @@ impl Pipeline<'_> {
         &mut self,
         tables: &Tables,
         rows: &[(Endpoint, ListenerId, TargetId)],
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        now: Instant,
+        it: &mut InFlight<'_, '_>,
     ) -> Verdict {
-        let key = &packet.key;
-        let can_reset = !packet.is_udp() && !packet.has(RST);
-        if !self.adopts_strays(now) {
+        let key = it.packet.key;
+        let can_reset = !it.packet.is_udp() && !it.packet.has(RST);
+        if !self.adopts_strays(it.now) {
             return match can_reset {
-                true => self.reset(frame, packet, Reason::ResetNoFlow, now, None),
+                true => self.reset(it, Reason::ResetNoFlow, None),
                 false => Verdict::drop(Reason::NoFlow),
             };
         }
         let mut origins = rows.iter().filter_map(|&(_, id, target_id)| {
             let listener = tables.listener(id)?;
-            let forward = forward_key(key, &listener.endpoint)?;
+            let forward = forward_key(&key, &listener.endpoint)?;
             let selected = select::select(tables, listener.group, &self.selection_secret, &forward)?;
             (selected == target_id).then_some((id, listener, target_id, forward))
         });
         let (Some((id, listener, target_id, forward)), None) = (origins.next(), origins.next()) else {
             return Verdict::drop(Reason::NoFlow);
         };
-        let state = match packet.is_udp() {
+        let state = match it.packet.is_udp() {
             true => State::Udp,
-            false => tcp::next(State::Established, Direction::Reverse, packet.tcp_flags),
+            false => tcp::next(State::Established, Direction::Reverse, it.packet.tcp_flags),
         };
         let mut flow = Flow::new(&forward, (key.source, key.source_port), state);
         let client = IpAddr::V4(Ipv4Addr::from(key.destination));
@@ -515,13 +505,13 @@ impl Pipeline<'_> {
             self.want(client);
             return Verdict::drop(Reason::NextHopUnresolved);
         };
-        if u32::from(packet.total_length) > self.egress(hop.interface).mtu {
+        if u32::from(it.packet.total_length) > self.egress(hop.interface).mtu {
             return Verdict::drop(Reason::MtuExceeded);
         }
         flow.set_client_hop(hop);
-        flow.set_target_hop(last_hop(frame));
-        self.stamp(&mut flow, tables, (id, listener), target_id, now);
-        self.insert_and_forward(frame, packet, &flow, Direction::Reverse, hop, (Reason::FlowAdopted, now))
+        flow.set_target_hop(last_hop(it.frame));
+        self.stamp(&mut flow, tables, (id, listener), target_id, it.now);
+        self.insert_and_forward(it, &flow, Direction::Reverse, hop, Reason::FlowAdopted)
     }
 
     /// Fills in what a new flow has from its listener, its target and the time.
@@ -545,12 +535,11 @@ impl Pipeline<'_> {
     /// finds the same target for the next ones, which are adopted until then.
     fn insert_and_forward(
         &mut self,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
+        it: &mut InFlight<'_, '_>,
         flow: &Flow,
         direction: Direction,
         hop: NextHop,
-        (reason, now): (Reason, Instant),
+        reason: Reason,
     ) -> Verdict {
         match self.flows.insert(flow) {
             Ok((record, evicted)) => {
@@ -560,14 +549,15 @@ impl Pipeline<'_> {
                 }
                 count_flow_start(&self.counters, flow);
                 self.publish_gauges();
-                self.forward(frame, packet, record, direction, hop, reason)
+                self.forward(it, record, direction, hop, reason)
             }
             Err(Full) => {
-                let idle = Instant::from_nanos(now.nanos() + u64::from(flow.idle_timeout_s) * 1_000_000_000);
+                let idle =
+                    Instant::from_nanos(it.now.nanos() + u64::from(flow.idle_timeout_s) * 1_000_000_000);
                 self.adopt_until = self.adopt_until.max(idle);
                 let from = self.egress(hop.interface).mac;
-                nat::apply(frame.bytes_mut(), packet, flow, direction, from, hop.mac);
-                count_packet(&self.counters, flow, direction, packet.total_length);
+                nat::apply(it.frame.bytes_mut(), &it.packet, flow, direction, from, hop.mac);
+                count_packet(&self.counters, flow, direction, it.packet.total_length);
                 Verdict::to(Reason::Stateless, hop.interface.0)
             }
         }
@@ -587,36 +577,29 @@ impl Pipeline<'_> {
 
     /// A packet of a flow that was cut with its target.
     #[cold]
-    fn refuse_cut(&mut self, frame: &mut Frame<'_>, packet: &Packet, record: u32, now: Instant) -> Verdict {
+    fn refuse_cut(&mut self, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
         let listener = ListenerId(self.flows.flow(record).listener_id);
-        match packet.has(RST) {
+        match it.packet.has(RST) {
             true => Verdict::drop(Reason::Terminated),
-            false => self.reset(frame, packet, Reason::ResetTerminated, now, Some(listener)),
+            false => self.reset(it, Reason::ResetTerminated, Some(listener)),
         }
     }
 
     /// Answers a TCP packet by a reset, towards where it came from.
     #[cold]
-    fn reset(
-        &mut self,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        reason: Reason,
-        now: Instant,
-        listener: Option<ListenerId>,
-    ) -> Verdict {
-        if !self.replies.take(now) {
+    fn reset(&mut self, it: &mut InFlight<'_, '_>, reason: Reason, listener: Option<ListenerId>) -> Verdict {
+        if !self.replies.take(it.now) {
             return Verdict::drop(Reason::ReplyRateLimited);
         }
         if let Some(traffic) = listener.and_then(|id| self.counters.listeners.get(usize::from(id.0))) {
             traffic.resets.add(1);
         }
         let from = match self.mac_filter {
-            MacFilter::Own => self.egress(frame.ingress).mac,
-            MacFilter::AnyUnicast => own_mac(frame),
+            MacFilter::Own => self.egress(it.frame.ingress).mac,
+            MacFilter::AnyUnicast => own_mac(it.frame),
         };
-        reset::apply(frame, packet, from);
-        Verdict::to(reason, frame.ingress.0)
+        reset::apply(it.frame, &it.packet, from);
+        Verdict::to(reason, it.frame.ingress.0)
     }
 
     fn adopts_strays(&self, now: Instant) -> bool {

@@ -149,3 +149,126 @@ fn identity(address: IpAddr, port: u16) -> u128 {
 const EMPTY: u16 = u16::MAX;
 
 const _: () = assert!(limits::TARGETS_PER_GROUP < EMPTY as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::maglev::{ConsistentHasher, Maglev as Oracle};
+    use proptest::prelude::*;
+    use std::{hash::BuildHasher, net::Ipv4Addr};
+
+    /// Feeds the oracle our own preferences: its two seeds select the two halves of a candidate's identity.
+    #[derive(Clone, Default)]
+    struct Halves {
+        seed: u32,
+        value: u128,
+    }
+
+    impl BuildHasher for Halves {
+        type Hasher = Halves;
+        fn build_hasher(&self) -> Halves {
+            Halves::default()
+        }
+    }
+
+    impl Hasher for Halves {
+        fn write(&mut self, _: &[u8]) {}
+        fn write_u32(&mut self, seed: u32) {
+            self.seed = seed;
+        }
+        fn write_u128(&mut self, value: u128) {
+            self.value = value;
+        }
+        fn finish(&self) -> u64 {
+            if self.seed == 0xdead_beef { (self.value >> 64) as u64 } else { self.value as u64 }
+        }
+    }
+
+    fn candidates(count: u32) -> Vec<Candidate> {
+        (0..count).map(|n| candidate(n, 1)).collect()
+    }
+
+    fn candidate(n: u32, weight: u16) -> Candidate {
+        Candidate { address: Ipv4Addr::from(0xc613_0002 + n * 256).into(), port: 8080, weight }
+    }
+
+    fn shares(table: &Maglev) -> Vec<usize> {
+        let mut shares = vec![0; table.targets()];
+        for &index in table.slots() {
+            shares[usize::from(index)] += 1;
+        }
+        shares
+    }
+
+    /// The candidate of each slot, by what it is and not by its index.
+    fn owners(table: &Maglev, candidates: &[Candidate]) -> Vec<Candidate> {
+        table.slots().iter().map(|&index| candidates[usize::from(index)]).collect()
+    }
+
+    #[test]
+    fn equal_weights_give_the_table_of_the_maglev_crate() {
+        for count in [1, 2, 3, 10, 100] {
+            let mut candidates = candidates(count);
+            candidates.sort_by_key(|candidate| identity(candidate.address, candidate.port));
+            let ours = Maglev::with_default_slots(&candidates);
+            let nodes: Vec<u128> = candidates.iter().map(|c| identity(c.address, c.port)).collect();
+            let oracle = Oracle::with_capacity_and_hasher(
+                nodes.clone(),
+                limits::MAGLEV_SLOTS as usize,
+                Halves::default(),
+            );
+            assert_eq!(oracle.capacity(), ours.slots().len());
+            for (slot, &index) in ours.slots().iter().enumerate() {
+                assert_eq!(oracle.get(&(slot as u128)), Some(&nodes[usize::from(index)]));
+            }
+        }
+    }
+
+    #[test]
+    fn shares_are_within_one_per_cent_of_the_weights() {
+        for count in [2, 3, 10, 100, 500] {
+            let shares = shares(&Maglev::with_default_slots(&candidates(count)));
+            let mean = f64::from(limits::MAGLEV_SLOTS) / f64::from(count);
+            assert!(
+                shares.iter().all(|&share| (share as f64 / mean - 1.0).abs() < 0.01),
+                "{count}: {shares:?}"
+            );
+        }
+        let weights = [1u16, 2, 3, 10, 0, 84];
+        let weighted: Vec<Candidate> = (0..).zip(weights).map(|(n, weight)| candidate(n, weight)).collect();
+        for (share, weight) in shares(&Maglev::with_default_slots(&weighted)).iter().zip(weights) {
+            let expected = f64::from(limits::MAGLEV_SLOTS) * f64::from(weight) / 100.0;
+            assert!((*share as f64 - expected).abs() <= (expected * 0.01).max(1.0), "{share} of {expected}");
+        }
+    }
+
+    #[test]
+    fn removing_one_target_moves_few_slots_of_the_others() {
+        for count in [3, 10, 100, 1_000] {
+            let all = candidates(count);
+            let before = owners(&Maglev::with_default_slots(&all), &all);
+            let after = owners(&Maglev::with_default_slots(&all[1..]), &all[1..]);
+            let moved = before.iter().zip(&after).filter(|(old, new)| **old != all[0] && old != new).count();
+            // Within the paper's figure 11 for a table more than 65 times the targets: at most a few per cent.
+            assert!((moved as f64) < f64::from(limits::MAGLEV_SLOTS) * 0.03, "{count}: {moved}");
+        }
+    }
+
+    #[test]
+    fn nobody_with_a_weight_means_an_empty_table() {
+        assert_eq!(Maglev::with_default_slots(&[]).slot(7), None);
+        let table = Maglev::with_default_slots(&[candidate(1, 0)]);
+        assert_eq!((table.slot(7), table.candidate(0), table.targets()), (None, None, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn order_does_not_matter(weights in prop::collection::vec(0..10u16, 1..20), seed in any::<u64>()) {
+            let candidates: Vec<Candidate> = (0..).zip(weights).map(|(n, weight)| candidate(n, weight)).collect();
+            let mut shuffled = candidates.clone();
+            shuffled.sort_by_key(|candidate| identity(candidate.address, seed as u16));
+            let tables = [Maglev::build(&candidates, 251), Maglev::build(&shuffled, 251)];
+            prop_assert_eq!(owners(&tables[0], &candidates), owners(&tables[1], &shuffled));
+        }
+    }
+}
