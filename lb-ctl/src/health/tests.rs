@@ -1,0 +1,86 @@
+use std::{net::TcpListener, sync::mpsc, time::Instant};
+
+use super::*;
+
+fn check(endpoint: SocketAddr) -> Check {
+    Check {
+        key: TargetKey { group: "web".into(), address: endpoint.ip(), port: endpoint.port() },
+        endpoint,
+        interval: Duration::from_millis(50),
+        timeout: Duration::from_millis(500),
+        thresholds: Thresholds { healthy: 2, unhealthy: 2 },
+    }
+}
+
+fn start() -> (Health, mpsc::Receiver<Transition>) {
+    let (sender, transitions) = mpsc::channel();
+    let health = Health::start(move |transition| drop(sender.send(transition))).unwrap();
+    (health, transitions)
+}
+
+#[track_caller]
+fn expect(transitions: &mpsc::Receiver<Transition>, to: TargetHealth) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if transitions.recv_timeout(left).unwrap().to == to {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_target_comes_goes_and_comes_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = listener.local_addr().unwrap();
+    let (health, transitions) = start();
+    let begun = Instant::now();
+    health.set(vec![check(endpoint)]);
+    expect(&transitions, TargetHealth::Healthy);
+    assert!(begun.elapsed() < Duration::from_millis(500), "the first check is made at once");
+    drop(listener);
+    expect(&transitions, TargetHealth::FailedHealthChecks);
+    let _listener = TcpListener::bind(endpoint).unwrap();
+    expect(&transitions, TargetHealth::Healthy);
+    assert_eq!(health.snapshot(), [(check(endpoint).key, TargetHealth::Healthy)]);
+}
+
+#[test]
+fn many_targets_are_checked_at_once() {
+    let listeners: Vec<TcpListener> = (0..200).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let (health, transitions) = start();
+    health.set(listeners.iter().map(|listener| check(listener.local_addr().unwrap())).collect());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let is_healthy = |row: &(TargetKey, TargetHealth)| row.1 == TargetHealth::Healthy;
+    while health.snapshot().iter().filter(|row| is_healthy(row)).count() < 200 {
+        assert!(Instant::now() < deadline);
+        let _ = transitions.recv_timeout(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn restored_states_hold_from_the_first_moment() {
+    let endpoint = SocketAddr::from(([127, 0, 0, 1], 1)); // Nothing listens there.
+    let (health, _transitions) = start();
+    let slow = Check { interval: Duration::from_secs(60), ..check(endpoint) };
+    health.restore([(slow.key.clone(), TargetHealth::Healthy)]);
+    health.set(vec![slow.clone()]);
+    assert_eq!(health.of(&slow.key), TargetHealth::Healthy);
+    health.set(vec![]);
+    assert_eq!(health.of(&slow.key), TargetHealth::RegistrationInProgress);
+    assert!(health.snapshot().is_empty());
+}
+
+#[test]
+fn only_groups_in_use_are_checked() {
+    let file = "interfaces = [\"eth0\"]\n[[load_balancers]]\nname = \"a\"\naddresses = [\"198.18.0.1\"]\n\
+        [[load_balancers.listeners]]\nprotocol = \"TCP\"\nport = 80\ntarget_group = \"used\"\n\
+        [[target_groups]]\nname = \"spare\"\nprotocol = \"TCP\"\nport = 80\ntargets = [{ address = \"198.19.0.1\" }]\n\
+        [[target_groups]]\nname = \"used\"\nprotocol = \"TCP\"\nport = 80\ntargets = [{ address = \"198.19.0.2\" }]\n\
+        [target_groups.health_check]\nport = 8081\nfast_interval_ms = 1500\nfast_timeout_ms = 400\n";
+    let config = config::parse(file, "f").unwrap();
+    let [check] = checks(&config).try_into().unwrap();
+    assert_eq!(check.key.to_string(), "used/198.19.0.2:80");
+    assert_eq!(check.endpoint.to_string(), "198.19.0.2:8081");
+    assert_eq!((check.interval.as_millis(), check.timeout.as_millis()), (1_500, 400));
+}
