@@ -11,7 +11,8 @@ use siphasher::sip::SipHasher13;
 use crate::flow::FlowKey;
 
 /// Multilinear hashing over 64-bit words with 128-bit keys. Strongly universal (Lemire and Kaser, "Strongly universal
-/// string hashing is fast", 2014): without the key, no set of flows can be aimed at a bucket.
+/// string hashing is fast", 2014): without the key, no set of flows can be aimed at a bucket. A bijective finisher hides
+/// its linearity, which would fill buckets unevenly when clients' ports follow each other.
 #[derive(Clone, Debug)]
 pub struct FlowHash {
     /// Key words: one to add, one per word of the longest input.
@@ -40,7 +41,7 @@ impl FlowHash {
     pub fn home(&self, client: [u8; 4], port: [u8; 2], workers: u8) -> u8 {
         let word = u64::from(u32::from_ne_bytes(client)) << 16 | u64::from(u16::from_ne_bytes(port));
         let hash = self.keys[7].wrapping_add(self.keys[6].wrapping_mul(u128::from(word)));
-        (((hash >> 64) as u64 as u128 * u128::from(workers)) >> 64) as u8
+        ((u128::from(finish((hash >> 64) as u64)) * u128::from(workers)) >> 64) as u8
     }
 
     #[inline]
@@ -48,8 +49,15 @@ impl FlowHash {
         let hash = self.keys[0]
             .wrapping_add(self.keys[1].wrapping_mul(u128::from(words[0])))
             .wrapping_add(self.keys[2].wrapping_mul(u128::from(words[1])));
-        (hash >> 64) as u64
+        finish((hash >> 64) as u64)
     }
+}
+
+#[inline]
+const fn finish(mut hash: u64) -> u64 {
+    hash ^= hash >> 32;
+    hash = hash.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    hash ^ hash >> 32
 }
 
 /// Hash of a flow for target selection: SipHash-1-3 of client address and port, listener address and port, and protocol.
