@@ -4,7 +4,11 @@
 //! Nothing here touches packets or the network interfaces; `simulate` runs the pure packet path over a capture.
 #![deny(unsafe_code)]
 
+pub mod api;
+pub mod client;
 pub mod compile;
 pub mod config;
 pub mod health;
 pub mod hex;
+pub mod server;
+pub mod state;

@@ -1,0 +1,136 @@
+//! A client of the control API that blocks: for `lbctl`, the demo and tests.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Bytes,
+    client::conn::http1::handshake,
+    header::{CONNECTION, HOST},
+};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::api::{FlowRow, Refusal, Reloaded, Stats, Status, TargetRow};
+
+/// A client of the daemon on one socket. Every call is a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum ClientError {
+    /// Nobody can be reached on the socket.
+    Unreachable(PathBuf, io::Error),
+    /// The daemon refused, for this reason.
+    Refused(String),
+    /// What came was no answer.
+    Garbled(String),
+}
+
+impl Client {
+    /// A client of the daemon that listens on `socket`. Nothing is connected yet.
+    pub fn new(socket: &Path) -> Client {
+        Client { socket: socket.into() }
+    }
+
+    /// The daemon at a glance.
+    pub fn status(&self) -> Result<Status, ClientError> {
+        self.call(Method::GET, "/v1/status")
+    }
+
+    /// Every target.
+    pub fn targets(&self) -> Result<Vec<TargetRow>, ClientError> {
+        self.call(Method::GET, "/v1/targets")
+    }
+
+    /// At most `limit` flows.
+    pub fn flows(&self, limit: usize) -> Result<Vec<FlowRow>, ClientError> {
+        self.call(Method::GET, &format!("/v1/flows?limit={limit}"))
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Result<Stats, ClientError> {
+        self.call(Method::GET, "/v1/stats")
+    }
+
+    /// Has the daemon read its configuration again and apply it.
+    pub fn reload(&self) -> Result<Reloaded, ClientError> {
+        self.call(Method::POST, "/v1/reload")
+    }
+
+    fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
+        let unreachable = |error| ClientError::Unreachable(self.socket.clone(), error);
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
+        let exchange = async { tokio::time::timeout(PATIENCE, self.exchange(method, path)).await };
+        let (status, body) = match runtime.block_on(exchange) {
+            Ok(answer) => answer?,
+            Err(_) => return Err(unreachable(ErrorKind::TimedOut.into())),
+        };
+        if status == StatusCode::OK {
+            return serde_json::from_slice(&body).map_err(|error| ClientError::Garbled(error.to_string()));
+        }
+        match serde_json::from_slice::<Refusal>(&body) {
+            Ok(refusal) => Err(ClientError::Refused(refusal.error)),
+            Err(_) => Err(ClientError::Garbled(format!("HTTP status {status}"))),
+        }
+    }
+
+    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+        let unreachable = |error| ClientError::Unreachable(self.socket.clone(), error);
+        let garbled = |error: &dyn fmt::Display| ClientError::Garbled(error.to_string());
+        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let (mut sender, connection) =
+            handshake(TokioIo::new(stream)).await.map_err(|error| garbled(&error))?;
+        let request =
+            Request::builder().method(method).uri(path).header(HOST, "lbd").header(CONNECTION, "close");
+        let request = request.body(Empty::<Bytes>::new()).map_err(|error| garbled(&error))?;
+        let answer = async {
+            let answer = sender.send_request(request).await.map_err(|error| garbled(&error))?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
+            Ok((status, body.map_err(|error| garbled(&error))?.to_bytes()))
+        };
+        let (answer, _) = tokio::join!(answer, connection);
+        answer
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientError::Unreachable(socket, error) => {
+                let advice = match error.kind() {
+                    ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                        "; is lbd running, with this control_socket?"
+                    }
+                    ErrorKind::PermissionDenied => "; run as root or as a member of the socket's group",
+                    _ => "",
+                };
+                write!(f, "cannot reach lbd on {}: {error}{advice}", socket.display())
+            }
+            ClientError::Refused(error) => f.write_str(error),
+            ClientError::Garbled(error) => {
+                write!(f, "lbd's answer makes no sense ({error}); is it of another version?")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+/// Time that a call may take; longer than the server's own patience.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Longest answer, in bytes.
+const ANSWER_BYTES: usize = 64 << 20;
