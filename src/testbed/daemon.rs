@@ -1,119 +1,64 @@
-//! The load balancer's daemon as a child process inside a namespace, run as a user would run it.
+//! What the demo and the tests want to know of a running daemon: whether targets are served, and whether its books balance.
 
 use std::{
-    fs::{self, File},
-    io,
-    os::{fd::OwnedFd, unix::process::ExitStatusExt},
-    path::{Path, PathBuf},
-    process::{Child, ExitStatus, Stdio},
-    time::Duration,
+    fmt,
+    time::{Duration, Instant},
 };
 
-use super::{
-    Doing, TestbedError,
-    cleanup::{self, Debt, Owed},
-    namespace::Namespace,
+use lb_ctl::{
+    api::{Stats, TargetRow},
+    client::{Client, ClientError},
 };
 
-/// A running `lbd run --config FILE`. Dropping it ends the process.
-#[derive(Debug)]
-pub struct Daemon {
-    child: Child,
-    pidfd: OwnedFd,
-    log: PathBuf,
-    _owed: Owed,
+/// Whether a target gets new flows because it is healthy, not because its group fails open.
+pub fn is_serving(row: &TargetRow) -> bool {
+    row.state == "healthy" && row.is_eligible && row.is_reachable
 }
 
-impl Daemon {
-    /// Starts `program run --config config` in a namespace, with what it prints appended to the file `log`.
+/// The daemon's counters at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Books(pub Stats);
+
+impl Books {
+    /// The counters once nothing moves any more, at the latest after `patience`.
     ///
     /// # Errors
-    /// When the log cannot be opened or the program not started.
-    pub fn start(
-        program: &Path,
-        namespace: &Namespace,
-        config: &Path,
-        log: &Path,
-    ) -> Result<Daemon, TestbedError> {
-        let output = File::options().create(true).append(true).open(log);
-        let output = output.doing(|| format!("open {}", log.display()))?;
-        let errors = output.try_clone().doing(|| format!("open {}", log.display()))?;
-        let mut command = namespace.command(program);
-        command.arg("run").arg("--config").arg(config).stdin(Stdio::null()).stdout(output).stderr(errors);
-        let mut child = command.spawn().doing(|| format!("start {}", program.display()))?;
-        let held = cleanup::pidfd(child.id()).and_then(|pidfd| Ok((pidfd.try_clone()?, pidfd)));
-        let (owed, pidfd) = match held {
-            Ok((owed, pidfd)) => (Owed::new(Debt::Process(owed)), pidfd),
-            Err(error) => {
-                // Without a handle it could be lost sight of.
-                drop(child.kill());
-                return Err(error).doing(|| "hold on to the process".into());
+    /// When the daemon does not answer.
+    pub fn settled(daemon: &Client, patience: Duration) -> Result<Books, ClientError> {
+        let deadline = Instant::now() + patience;
+        let mut stats = daemon.stats()?;
+        loop {
+            std::thread::sleep(QUIET);
+            let later = daemon.stats()?;
+            if (later.received == stats.received && later.reasons == stats.reasons)
+                || Instant::now() > deadline
+            {
+                return Ok(Books(later));
             }
-        };
-        Ok(Daemon { child, pidfd, log: log.to_owned(), _owed: owed })
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Sends a signal, SIGHUP to read its configuration again for instance.
-    ///
-    /// # Errors
-    /// When the process is gone.
-    pub fn signal(&self, signal: libc::c_int) -> io::Result<()> {
-        cleanup::signal_process(&self.pidfd, signal)
-    }
-
-    /// Whether it has ended by itself, and how.
-    ///
-    /// # Errors
-    /// When the kernel cannot tell.
-    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
-    }
-
-    /// Ends it as a crash would: `kill -9`.
-    ///
-    /// # Errors
-    /// When it is gone already.
-    pub fn kill(mut self) -> io::Result<()> {
-        self.child.kill()?;
-        self.child.wait().map(drop)
-    }
-
-    /// Stops it by SIGTERM and returns how it ended; by force when it takes longer than `patience`.
-    ///
-    /// # Errors
-    /// When it was gone already or had to be forced.
-    pub fn stop(mut self, patience: Duration) -> io::Result<ExitStatus> {
-        self.signal(libc::SIGTERM)?;
-        if !cleanup::has_ended_within(&self.pidfd, patience) {
-            self.child.kill()?;
-        }
-        let status = self.child.wait()?;
-        match status.signal() {
-            Some(signal) => Err(io::Error::other(format!("it ended by signal {signal}, not by itself"))),
-            None => Ok(status),
+            stats = later;
         }
     }
 
-    /// What it has printed so far.
-    pub fn printed(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+    /// Whether every frame received has exactly one fate.
+    pub fn balance(&self) -> bool {
+        let Stats { received, transmitted, replied, dropped, .. } = self.0;
+        received == transmitted + replied + dropped
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // Already ended when it was stopped; otherwise a failure is under way and nothing better can be done.
-        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            drop(self.signal(libc::SIGTERM));
-            if !cleanup::has_ended_within(&self.pidfd, Duration::from_secs(3)) {
-                drop(self.child.kill());
-            }
-            drop(self.child.wait());
+impl fmt::Display for Books {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stats { received, transmitted, replied, dropped, .. } = self.0;
+        write!(
+            formatter,
+            "{received} received = {transmitted} transmitted + {replied} replied + {dropped} dropped"
+        )?;
+        for row in self.0.reasons.iter().filter(|row| row.frames > 0) {
+            write!(formatter, "\n{:>10} {:<9} {:<20} {}", row.frames, row.verdict, row.reason, row.help)?;
         }
+        Ok(())
     }
 }
+
+/// Counters that do not change for so long are final.
+const QUIET: Duration = Duration::from_millis(200);

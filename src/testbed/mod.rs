@@ -9,7 +9,7 @@
 //!  network ---> namespace ---> netlink, offload      who makes what
 //!     |             |
 //!     v             v
-//!  target, client, sniffer, daemon                   who runs inside
+//!  target, client, sniffer, process, daemon          who runs inside
 //! ```
 
 use std::{fmt, io};
@@ -21,6 +21,7 @@ pub mod namespace;
 mod netlink;
 pub mod network;
 mod offload;
+pub mod process;
 pub mod sniffer;
 pub mod target;
 

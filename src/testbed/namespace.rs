@@ -9,6 +9,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     thread,
 };
 
@@ -25,7 +26,7 @@ pub(super) const DIRECTORY: &str = "/run/netns";
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
-    file: File,
+    file: Arc<File>,
     routes: RouteSocket,
     _owed: Owed,
 }
@@ -40,7 +41,7 @@ impl Namespace {
         let owed = pin_new_namespace(&path).doing(|| format!("create the network namespace {name}"))?;
         let file = File::open(&path).doing(|| format!("open {}", path.display()))?;
         let routes = within(&file, RouteSocket::open).doing(|| format!("open a netlink socket in {name}"))?;
-        let namespace = Namespace { name, file, routes, _owed: owed };
+        let namespace = Namespace { name, file: Arc::new(file), routes, _owed: owed };
         for (key, value) in QUIET {
             namespace.set_sysctl(key, value)?;
         }
@@ -62,10 +63,10 @@ impl Namespace {
     /// end when the thread that started it ends.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        let namespace = self.file.as_raw_fd();
+        let namespace = self.file.clone();
         command.process_group(0);
-        // SAFETY: between fork and exec only system calls are made, on constants and a descriptor that lives as long as `self`.
-        unsafe { command.pre_exec(move || enter_as_process(namespace)) };
+        // SAFETY: between fork and exec only system calls are made, on constants and a descriptor that the closure keeps open.
+        unsafe { command.pre_exec(move || enter_as_process(namespace.as_raw_fd())) };
         command
     }
 

@@ -12,7 +12,7 @@ use netlink_packet_core::{
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage, AddressScope},
-    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -110,6 +110,21 @@ impl RouteSocket {
         self.ask(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
+    /// The id of the XDP program that is attached to a link.
+    pub(super) fn xdp_program(&self, index: u32) -> io::Result<Option<u32>> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let answer = self.exchange(RouteNetlinkMessage::GetLink(message), 0)?;
+        let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer else {
+            return Err(io::Error::other(format!("unexpected netlink answer {answer:?}")));
+        };
+        let program_id = |xdp: &LinkXdp| if let LinkXdp::ProgId(id) = xdp { Some(*id) } else { None };
+        Ok(link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Xdp(xdp) => xdp.iter().find_map(program_id),
+            _ => None,
+        }))
+    }
+
     fn change_flags(&self, index: u32, flags: LinkFlags) -> io::Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
@@ -118,10 +133,22 @@ impl RouteSocket {
         self.ask(RouteNetlinkMessage::SetLink(message), 0)
     }
 
-    /// Sends one request and waits for the kernel's answer to it.
+    /// Sends a request for a change and waits until it is done.
     fn ask(&self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        match self.exchange(request, NLM_F_ACK | flags)? {
+            NetlinkPayload::Error(_) => Ok(()),
+            other => Err(io::Error::other(format!("unexpected netlink answer {other:?}"))),
+        }
+    }
+
+    /// Sends one request and waits for the kernel's answer to it. An acknowledgement is an error message without a code.
+    fn exchange(
+        &self,
+        request: RouteNetlinkMessage,
+        flags: u16,
+    ) -> io::Result<NetlinkPayload<RouteNetlinkMessage>> {
         let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        header.flags = NLM_F_REQUEST | flags;
         let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
@@ -131,8 +158,7 @@ impl RouteSocket {
         let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
         match answer.payload {
             NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
-            NetlinkPayload::Error(_) => Ok(()),
-            other => Err(io::Error::other(format!("unexpected netlink answer {other:?}"))),
+            payload => Ok(payload),
         }
     }
 }

@@ -11,7 +11,10 @@
 //! `i` (from 1) 198.19.i.2 behind gateway 198.19.i.1; both gateways are the load balancer's host, which does not forward by
 //! itself. So whatever arrives was forwarded by what runs there.
 
-use std::{net::Ipv4Addr, os::fd::AsFd};
+use std::{
+    net::{Ipv4Addr, UdpSocket},
+    os::fd::AsFd,
+};
 
 use super::{
     Doing, TestbedError,
@@ -122,6 +125,20 @@ impl Network {
             LinkState::Down => self.lb.routes().set_down(index),
         }
         .doing(|| format!("set {name} {state:?}"))
+    }
+
+    /// The id of the XDP program on the load balancer's link `name`, if there is one.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub fn xdp_program(&self, name: &str) -> Result<Option<u32>, TestbedError> {
+        let index = index_in(&self.lb, name)?;
+        self.lb.routes().xdp_program(index).doing(|| format!("ask for the XDP program of {name}"))
+    }
+
+    /// Whether the load balancer's host has an address as its own.
+    pub fn lb_has(&self, address: Ipv4Addr) -> bool {
+        self.lb.within(|| UdpSocket::bind((address, 0)).is_ok())
     }
 
     /// Lays all links.

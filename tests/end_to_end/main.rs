@@ -7,6 +7,13 @@ use std::process::ExitCode;
 use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+mod demo;
+mod harness;
+mod http;
+mod layouts;
+mod refusals;
+mod restart;
+mod targets;
 mod testbed_network;
 
 /// One test: what it shows, as a name.
@@ -14,7 +21,16 @@ type Test = (&'static str, fn() -> Result<(), Failed>);
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let tests = [testbed_network::TESTS].concat();
+    let tests = [
+        testbed_network::TESTS,
+        layouts::TESTS,
+        targets::TESTS,
+        restart::TESTS,
+        http::TESTS,
+        refusals::TESTS,
+        demo::TESTS,
+    ]
+    .concat();
     let runnable = testbed::is_privileged();
     if runnable {
         prepare();
