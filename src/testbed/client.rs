@@ -1,10 +1,12 @@
 //! Clients of the embedded targets: single conversations, crowds of them, and datagrams.
 
 use std::{
-    io::{self, BufRead, BufReader, ErrorKind, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{namespace::Namespace, target::UNANSWERED};
 
@@ -236,11 +238,35 @@ fn hear_datagram(socket: &UdpSocket, text: &str) -> io::Result<Answer> {
     }
 }
 
+/// Pings `to` once from the calling thread's namespace.
+///
+/// # Errors
+/// When there is no answer within [`PATIENCE`].
+pub fn ping(to: Ipv4Addr) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect(&SocketAddr::from((to, 0)).into())?;
+    socket.send(&ECHO_REQUEST)?;
+    let mut packet = [0; 128];
+    let length = (&socket).read(&mut packet)?;
+    // A raw socket delivers the IP header, too.
+    let message = packet[..length].get(20..).unwrap_or_default();
+    match message.first() {
+        Some(&ECHO_REPLY) => Ok(()),
+        _ => Err(io::Error::new(ErrorKind::InvalidData, format!("{to} answered {message:?}"))),
+    }
+}
+
 /// How long a client waits for a connection or an answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// 18 bytes of UDP payload make the smallest Ethernet frame.
 const SMALL: [u8; 18] = [UNANSWERED; 18];
+
+/// RFC 792: type 8, code 0, checksum over the message, identifier 1, sequence number 1.
+const ECHO_REQUEST: [u8; 8] = [8, 0, 0xf7, 0xfd, 0, 1, 0, 1];
+/// RFC 792: type 0.
+const ECHO_REPLY: u8 = 0;
 
 #[cfg(test)]
 mod tests {

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use lbd::testbed::{
-    client::{Answer, Flows},
-    network::{CLIENT, GATEWAY, Layout, Offload, Plan},
+    client::{self, Answer, Crowd, Flows},
+    network::{CLIENT, GATEWAY, Layout, Offload, Plan, VIP},
     sniffer::ResetSniffer,
-    target::Target,
+    target::{Ports, Target},
 };
 use libtest_mimic::Failed;
 
@@ -46,14 +46,17 @@ fn serves(layout: Layout, queues: u32, offload: Offload) -> Result<(), Failed> {
 
 fn the_hosts_own_connections_are_left_alone() -> Result<(), Failed> {
     let rig = Rig::serve(Plan { layout: Layout::Direct, targets: 1, queues: 1, offload: Offload::Off })?;
-    let ports = lbd::testbed::target::Ports { tcp: 22, udp: 123 };
+    let ports = Ports { tcp: 22, udp: 123 };
     let mut host = Target::new("host".into(), GATEWAY, ports);
     host.start(&rig.network.lb)?;
-    let mut crowd = lbd::testbed::client::Crowd::open(&rig.network.client, host.tcp_address(), 20)?;
+    let mut crowd = Crowd::open(&rig.network.client, host.tcp_address(), 20)?;
     assert_eq!(crowd.ask_all("again", PATIENCE).len(), 0);
     assert!(crowd.members().iter().all(|member| member.target == "host"));
     let answers = Flows::open(&rig.network.client, (GATEWAY, ports.udp).into(), 20)?.ask_all("datagram")?;
     assert!(answers.iter().all(|answer| answer.target == "host"));
+    for pinged in [GATEWAY, VIP] {
+        rig.network.client.within(|| client::ping(pinged))?;
+    }
     assert!(rig.network.client.within(|| std::net::TcpStream::connect(tcp_vip())).is_ok());
     rig.finish().map(drop)
 }

@@ -13,6 +13,7 @@ mod http;
 mod layouts;
 mod refusals;
 mod restart;
+mod stranger;
 mod targets;
 mod testbed_network;
 

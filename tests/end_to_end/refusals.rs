@@ -8,6 +8,7 @@ use libtest_mimic::Failed;
 use crate::{
     Test,
     harness::{Config, PATIENCE, Rig, unprivileged},
+    stranger::{Stranger, program_on_first_link},
 };
 
 /// The tests of this file.
@@ -22,6 +23,7 @@ pub const TESTS: &[Test] = &[
     ("refusals::empty_file", || refuses(|_| String::new(), &["interfaces"])),
     ("refusals::missing_file", missing_file),
     ("refusals::no_privileges", no_privileges),
+    ("refusals::another_xdp_program_is_attached", another_xdp_program),
     ("refusals::second_instance_with_the_same_configuration", || second_instance(|text| text)),
     ("refusals::second_instance_on_the_same_interface", || {
         second_instance(|text| text.replace("/state\"", "/state2\"").replace("/control/", "/control2/"))
@@ -49,6 +51,19 @@ fn no_privileges() -> Result<(), Failed> {
     let config = rig.write_text(&good_text(&rig))?;
     let output = rig.run_refused(unprivileged(&mut rig.lbd(&config)))?;
     assert_refusal(&output, &["root"]);
+    rig.assert_nothing_left()
+}
+
+/// A stranger's program is neither replaced nor torn off.
+fn another_xdp_program() -> Result<(), Failed> {
+    let rig = Rig::build(PLAN)?;
+    let stranger = Stranger::attach(&rig.network.lb, &rig.network.interfaces[0])?;
+    let before = program_on_first_link(&rig.network)?;
+    assert!(before.is_some());
+    let output = rig.run_refused(&mut rig.lbd(&rig.write_text(&good_text(&rig))?))?;
+    assert_refusal(&output, &["lb0", "XDP"]);
+    assert_eq!(program_on_first_link(&rig.network)?, before);
+    drop(stranger);
     rig.assert_nothing_left()
 }
 

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use lbd::testbed::{
-    client::{Conversation, Crowd, Flows},
+    client::{self, Conversation, Crowd, Flows},
     namespace,
     network::{CLIENT, Layout, Network, Offload, Plan, target_address},
     sniffer::ResetSniffer,
@@ -27,6 +27,7 @@ pub const TESTS: &[Test] = &[
 fn carries_traffic(layout: Layout, offload: Offload) -> Result<(), Failed> {
     let network = Network::build(&Plan { layout, targets: 2, queues: 2, offload })?;
     network.forward_by_kernel()?;
+    network.client.within(|| client::ping(target_address(1)))?;
     for number in [1, 2] {
         let mut target = Target::new(format!("target{number}"), target_address(number), PORTS);
         target.start(&network.targets[usize::from(number) - 1])?;
