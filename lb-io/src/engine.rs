@@ -1,13 +1,51 @@
 //! Starts and stops everything of the data path: locks, programs, sockets, workers.
+//!
+//! The order of a start is such that no packet of a load balancer ever meets the kernel: sockets are bound and maps filled
+//! first, then workers fill their rings, and only then is the program attached, or takes the place of the one that an
+//! earlier process left. A clean stop goes the other way. Dropping an engine without [`Engine::stop`] leaves the programs,
+//! as a crash does: what is ours is dropped until the next start.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::{AsRawFd, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
+use crossbeam_channel::{Receiver, Sender};
 use lb_core::{
     counters::WorkerCounters,
-    datapath::FlowView,
+    datapath::{FlowView, MacFilter, Settings},
+    flow_table::FlowMemory,
     steer::Steering,
-    tables::{Interface, Tables},
+    tables::{Interface, InterfaceId, Tables},
     time::Instant,
+    verdict::Reason,
+};
+
+pub use crate::{
+    attach::AttachError,
+    device::DeviceError,
+    lock::LockError,
+    plan::PlanError,
+    program::ProgramError,
+    status::{AttachMode, Attachment, FlowMemorySize, RingStatistics, SocketStatus, WorkerStatus},
+    worker::WorkerError,
+};
+use crate::{
+    attach::{self, Attached, Leftover},
+    device::Device,
+    handoff::{self, Inbox, Outbox},
+    lock::InterfaceLock,
+    plan::{self, Plan, WorkerPlan},
+    program::{Program, SteeringMaps},
+    sys,
+    umem::Umem,
+    worker::{self, Assignment, Command, FlowQuery, Port, Shared},
+    xsk::{self, CopyMode, Memory, Socket},
 };
 
 /// How the data path is set up.
@@ -21,15 +59,15 @@ pub struct EngineSettings {
     pub cpus: Vec<usize>,
     /// What a worker does while there is no traffic.
     pub polling: Polling,
-    /// UMEM frames of each worker, a power of two.
+    /// UMEM frames of each worker.
     pub frames_per_worker: u32,
     /// Flows that all workers together can hold; split evenly.
     pub flow_capacity: u32,
-    /// Key of the flow tables' hash.
+    /// Key of the flow tables' hash, drawn at each start.
     pub flow_hash_key: [u64; 16],
-    /// Secret of target selection.
+    /// Secret of target selection, lasting.
     pub selection_secret: [u8; 16],
-    /// Until when TCP packets of no flow are adopted.
+    /// Until when TCP packets of no flow are adopted, by [`crate::clock`].
     pub adopt_until: Option<Instant>,
     /// Directory of the files that keep two instances off one interface.
     pub lock_directory: PathBuf,
@@ -51,145 +89,535 @@ pub enum Polling {
 pub enum EngineError {
     /// An interface cannot be used.
     #[error(transparent)]
-    Device(#[from] crate::device::DeviceError),
-}
-
-/// What one worker does.
-#[derive(Clone, Debug)]
-pub struct WorkerStatus {
-    /// Its number.
-    pub worker: u8,
-    /// The core that it is pinned to.
-    pub cpu: usize,
-    /// Iterations of its loop.
-    pub turns: u64,
-    /// Time in turns that moved frames, in nanoseconds.
-    pub busy_ns: u64,
-    /// Time in turns that moved none, asleep or not, in nanoseconds.
-    pub idle_ns: u64,
-    /// Its sockets.
-    pub sockets: Vec<SocketStatus>,
-}
-
-impl WorkerStatus {
-    /// Part of the time that was idle, 0 to 1.
-    pub fn idle_share(&self) -> f64 {
-        let total = self.busy_ns + self.idle_ns;
-        if total == 0 { 1.0 } else { self.idle_ns as f64 / total as f64 }
-    }
-}
-
-/// One AF_XDP socket.
-#[derive(Clone, Debug)]
-pub struct SocketStatus {
-    /// Interface.
-    pub interface: String,
-    /// Receive queue.
-    pub queue: u32,
-    /// How frames get to it: `zero-copy, native`, `copy, native` or `copy, generic`.
-    pub mode: &'static str,
-    /// What the kernel counts for it.
-    pub statistics: RingStatistics,
-}
-
-/// The kernel's counters of one socket (XDP_STATISTICS), in frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RingStatistics {
-    /// Dropped on receive for other reasons, frames that are too long among them.
-    pub rx_dropped: u64,
-    /// Descriptors on the fill ring that the kernel could not use.
-    pub rx_invalid: u64,
-    /// Descriptors on the transmit ring that the kernel could not use.
-    pub tx_invalid: u64,
-    /// Dropped because the receive ring was full.
-    pub rx_ring_full: u64,
-    /// Dropped because the fill ring was empty.
-    pub rx_fill_ring_empty: u64,
-    /// Times that the transmit ring was found empty.
-    pub tx_ring_empty: u64,
-}
-
-/// How the XDP program sits on one interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attachment {
-    /// Interface.
-    pub interface: String,
-    /// Where it runs.
-    pub mode: AttachMode,
-    /// Whether it took the place of a program that an earlier process of ours had left.
-    pub adopted: bool,
-    /// Why it does not run in the driver, when it does not.
-    pub native_refusal: Option<String>,
-}
-
-/// Where an XDP program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttachMode {
-    /// In the driver.
-    Native,
-    /// In the network stack, for drivers that cannot: slower.
-    Generic,
-}
-
-/// The memory of all flow tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlowMemorySize {
-    /// Flows that all workers together can hold.
-    pub flows: u32,
-    /// Bytes of memory for them.
-    pub bytes: usize,
+    Device(#[from] DeviceError),
+    /// The settings do not fit the machine.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Another instance uses an interface.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The XDP program or its maps cannot be used.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The XDP program cannot be put on an interface, or taken off.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// A queue cannot be served.
+    #[error(
+        "cannot bind an AF_XDP socket to queue {queue} of interface {interface}: {source}{}",
+        bind_advice(source)
+    )]
+    Bind {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// There is no memory for frames.
+    #[error("cannot get memory for {frames} frames: {source}")]
+    FrameMemory {
+        /// Frames of one worker.
+        frames: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A thread or a wake-up cannot be made.
+    #[error("cannot start a worker: {0}")]
+    Thread(io::Error),
+    /// A worker cannot run.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The driver took sockets without copying, but not the program.
+    #[error(
+        "interface {interface} takes AF_XDP sockets in zero-copy mode, but refuses XDP programs: {refusal}"
+    )]
+    ZeroCopyWithoutNative {
+        /// The interface.
+        interface: String,
+        /// Why it refuses.
+        refusal: String,
+    },
 }
 
 /// The data path.
-pub struct Engine {}
+#[derive(Debug)]
+pub struct Engine {
+    /// Before the links: a worker's sockets go before the maps that name them.
+    crew: Vec<Member>,
+    links: Vec<Link>,
+    maps: SteeringMaps,
+    flow_capacity: u32,
+    retired: Receiver<Arc<Tables>>,
+    wanted_hops: Receiver<IpAddr>,
+    _locks: Vec<InterfaceLock>,
+}
+
+/// One interface.
+#[derive(Debug)]
+struct Link {
+    device: Device,
+    program: Program,
+    leftover: Option<Leftover>,
+    attached: Option<Attached>,
+}
+
+/// One worker, from outside.
+struct Member {
+    cpu: usize,
+    shared: Arc<Shared>,
+    counters: Arc<WorkerCounters>,
+    commands: Sender<Command>,
+    sockets: Vec<BoundSocket>,
+    /// Until it is started.
+    assignment: Option<Assignment>,
+    /// From then on.
+    thread: Option<JoinHandle<Vec<Inbox>>>,
+    /// What was still on its way to it when it ended.
+    leftovers: Vec<Inbox>,
+}
+
+/// One socket, from outside.
+struct BoundSocket {
+    link: usize,
+    queue: u32,
+    copy_mode: CopyMode,
+    descriptor: Arc<OwnedFd>,
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member").field("cpu", &self.cpu).field("thread", &self.thread).finish_non_exhaustive()
+    }
+}
 
 impl Engine {
-    /// Locks the interfaces, loads the XDP program and opens the sockets. No traffic is taken yet.
-    pub fn prepare(_settings: EngineSettings) -> Result<Engine, EngineError> {
-        Ok(Engine {})
+    /// Locks the interfaces, loads the XDP program and binds the sockets. No traffic is taken yet, and an error leaves nothing
+    /// behind. Everything is done in the calling thread's network namespace, and workers will run there.
+    pub fn prepare(settings: EngineSettings) -> Result<Engine, EngineError> {
+        plan::check_interfaces(&settings.interfaces)?;
+        let devices =
+            settings.interfaces.iter().map(|name| Device::open(name)).collect::<Result<Vec<_>, _>>()?;
+        let cores = sys::allowed_cores().map_err(EngineError::Thread)?;
+        let plan = Plan::new(&settings, &devices, &cores)?;
+        // Newer kernels account for this memory elsewhere, so not being allowed to raise the limit is no error.
+        sys::raise_locked_memory_limit();
+        let maps = SteeringMaps::create()?;
+        let locks = devices
+            .iter()
+            .map(|device| InterfaceLock::acquire(&settings.lock_directory, device))
+            .collect::<Result<Vec<_>, _>>()?;
+        let links =
+            devices.into_iter().map(|device| Link::new(device, &maps)).collect::<Result<Vec<_>, _>>()?;
+        let (retire, retired) = crossbeam_channel::unbounded();
+        let (want_hop, wanted_hops) = crossbeam_channel::bounded(WANTED_HOPS);
+        let crew = muster(&settings, &plan, &links, &retire, &want_hop)?;
+        Ok(Engine {
+            crew,
+            links,
+            maps,
+            flow_capacity: plan.flow_capacity,
+            retired,
+            wanted_hops,
+            _locks: locks,
+        })
     }
+
     /// The interfaces, by `InterfaceId`.
     pub fn interfaces(&self) -> Vec<Interface> {
-        Vec::new()
+        let interface = |link: &Link| Interface {
+            name: link.device.name.as_str().into(),
+            mac: link.device.mac,
+            mtu: link.device.mtu,
+        };
+        self.links.iter().map(interface).collect()
     }
-    /// Fills the maps, starts the workers and attaches the programs.
-    pub fn start(&mut self, _tables: Arc<Tables>, _steering: &Steering) -> Result<(), EngineError> {
-        Ok(())
+
+    /// The devices, by `InterfaceId`.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.links.iter().map(|link| &link.device)
     }
-    /// Gives the workers new tables.
-    pub fn publish(&self, _tables: Arc<Tables>) {}
-    /// Changes what the XDP program steers.
-    pub fn steer(&mut self, _steering: &Steering) -> Result<(), EngineError> {
-        Ok(())
+
+    /// Fills the maps, starts the workers and attaches the programs. Called once; after an error, drop the engine.
+    pub fn start(&mut self, tables: Arc<Tables>, steering: &Steering) -> Result<(), EngineError> {
+        self.maps.apply(steering)?;
+        let started = self.start_workers(&tables).and_then(|()| self.attach());
+        if started.is_err() {
+            self.detach_new();
+            self.stop_workers();
+        }
+        started
     }
-    /// Lowest generation in use by any worker.
+
+    /// Gives the workers new tables, which each takes between two bursts. Drops tables that no worker uses any more.
+    pub fn publish(&self, tables: Arc<Tables>) {
+        while self.retired.try_recv().is_ok() {}
+        for member in &self.crew {
+            member.tell(Command::Install(tables.clone()));
+        }
+    }
+
+    /// Changes what the XDP program steers. After an error, a part of the change is in force; calling again goes on.
+    pub fn steer(&mut self, steering: &Steering) -> Result<(), EngineError> {
+        Ok(self.maps.apply(steering)?)
+    }
+
+    /// Lowest generation of tables that a worker uses, 0 before the start.
     pub fn applied_generation(&self) -> u32 {
-        0
+        self.crew.iter().map(|member| member.shared.generation()).min().unwrap_or(0)
     }
+
+    /// Addresses for which packets were dropped because the tables have no next hop for them. The same address may come
+    /// several times; what nobody takes is dropped and comes again.
+    pub fn wanted_hops(&self) -> &Receiver<IpAddr> {
+        &self.wanted_hops
+    }
+
     /// What each worker does.
     pub fn workers(&self) -> Vec<WorkerStatus> {
-        Vec::new()
+        self.crew
+            .iter()
+            .enumerate()
+            .map(|(number, member)| self.worker_status(number as u8, member))
+            .collect()
     }
-    /// How the programs are attached.
+
+    /// How the programs are attached; empty before the start.
     pub fn attachments(&self) -> Vec<Attachment> {
-        Vec::new()
+        self.links.iter().filter_map(Link::attachment).collect()
     }
+
     /// Counters by worker.
     pub fn counters(&self) -> Vec<Arc<WorkerCounters>> {
-        Vec::new()
+        self.crew.iter().map(|member| member.counters.clone()).collect()
     }
-    /// Up to `most` flows that pass `filter`.
+
+    /// Up to `most` flows that pass `filter`. Waits for the workers, which look at a few records in each turn; one that does
+    /// not answer in time is left out.
     pub fn flows(
         &self,
-        _most: usize,
-        _filter: impl Fn(&FlowView) -> bool + Send + Sync + 'static,
+        most: usize,
+        filter: impl Fn(&FlowView) -> bool + Send + Sync + 'static,
     ) -> Vec<FlowView> {
-        Vec::new()
+        let filter: Arc<dyn Fn(&FlowView) -> bool + Send + Sync> = Arc::new(filter);
+        let answers: Vec<_> = self
+            .crew
+            .iter()
+            .filter(|member| member.is_running())
+            .map(|member| {
+                let (answer, answered) = crossbeam_channel::bounded(1);
+                member.tell(Command::Flows(FlowQuery { most, filter: filter.clone(), answer }));
+                answered
+            })
+            .collect();
+        let deadline = std::time::Instant::now() + FLOWS_PATIENCE;
+        let mut flows = Vec::new();
+        for answered in answers {
+            flows.extend(answered.recv_deadline(deadline).unwrap_or_default());
+        }
+        flows.truncate(most);
+        flows
     }
+
     /// Memory of the flow tables.
     pub fn flow_memory(&self) -> FlowMemorySize {
-        FlowMemorySize { flows: 0, bytes: 0 }
+        FlowMemorySize {
+            flows: u64::from(self.flow_capacity) * self.crew.len() as u64,
+            bytes: FlowMemory::bytes_for(self.flow_capacity) * self.crew.len(),
+        }
     }
-    /// Detaches the programs and stops the workers.
-    pub fn stop(self) {}
+
+    /// Stops: takes the programs off the interfaces, lets the workers finish what they have, closes the sockets.
+    pub fn stop(mut self) -> Result<(), EngineError> {
+        let detached: Vec<_> = self.links.iter_mut().map(Link::detach).collect();
+        self.stop_workers();
+        detached.into_iter().collect::<Result<(), _>>().map_err(EngineError::from)
+    }
+
+    fn start_workers(&mut self, tables: &Arc<Tables>) -> Result<(), EngineError> {
+        let (ready, answers) = crossbeam_channel::bounded(self.crew.len());
+        for (number, member) in self.crew.iter_mut().enumerate() {
+            let Some(assignment) = member.assignment.take() else { continue };
+            let (tables, ready) = (tables.clone(), ready.clone());
+            let thread = thread::Builder::new()
+                .name(format!("worker {number}"))
+                .spawn(move || worker::run(assignment, tables, &ready))
+                .map_err(EngineError::Thread)?;
+            member.thread = Some(thread);
+        }
+        drop(ready);
+        for _ in &self.crew {
+            match answers.recv() {
+                Ok(answer) => answer?,
+                Err(_) => return Err(EngineError::Thread(io::Error::other("a worker ended at once"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self) -> Result<(), EngineError> {
+        for (index, link) in self.links.iter_mut().enumerate() {
+            let attached = attach::attach(&link.device, &link.program, link.leftover.as_ref())?;
+            let refusal = attached.native_refusal.clone();
+            link.attached = Some(attached);
+            let sockets = self.crew.iter().flat_map(|member| &member.sockets);
+            let has_zero_copy =
+                { sockets }.any(|socket| socket.link == index && socket.copy_mode == CopyMode::ZeroCopy);
+            if let Some(refusal) = refusal.filter(|_| has_zero_copy) {
+                let interface = link.device.name.clone();
+                return Err(EngineError::ZeroCopyWithoutNative { interface, refusal });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes off the programs that a failed start attached. One in place of a leftover stays, as the leftover did.
+    fn detach_new(&mut self) {
+        for link in self.links.iter_mut().filter(|link| link.leftover.is_none()) {
+            let _ = link.detach();
+        }
+    }
+
+    fn stop_workers(&mut self) {
+        for member in &self.crew {
+            member.shared.stop();
+        }
+        for member in &mut self.crew {
+            let Some(thread) = member.thread.take() else { continue };
+            member.leftovers = thread.join().unwrap_or_default();
+        }
+        // Only now does nobody hand over any more.
+        for member in &mut self.crew {
+            for mut inbox in std::mem::take(&mut member.leftovers) {
+                while inbox.take(|_, _| member.counters.settle(Reason::HandoverFull)) {}
+            }
+        }
+    }
+
+    fn worker_status(&self, number: u8, member: &Member) -> WorkerStatus {
+        let socket_status = |socket: &BoundSocket| SocketStatus {
+            interface: self.links[socket.link].device.name.clone(),
+            queue: socket.queue,
+            mode: mode_name(socket.copy_mode, self.links[socket.link].attached.as_ref()),
+            statistics: xsk::statistics(&socket.descriptor),
+        };
+        WorkerStatus {
+            worker: number,
+            cpu: member.cpu,
+            turns: member.shared.turns.value(),
+            busy_ns: member.shared.busy_ns.value(),
+            idle_ns: member.shared.idle_ns.value(),
+            generation: member.shared.generation(),
+            is_running: member.is_running(),
+            sockets: member.sockets.iter().map(socket_status).collect(),
+        }
+    }
 }
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop_workers();
+    }
+}
+
+impl Link {
+    fn new(device: Device, maps: &SteeringMaps) -> Result<Link, EngineError> {
+        let leftover = attach::inspect(&device)?;
+        let program = Program::load(maps)?;
+        Ok(Link { device, program, leftover, attached: None })
+    }
+
+    fn attachment(&self) -> Option<Attachment> {
+        let attached = self.attached.as_ref()?;
+        Some(Attachment {
+            interface: self.device.name.clone(),
+            mode: attached.mode,
+            adopted: self.leftover.is_some(),
+            native_refusal: attached.native_refusal.clone(),
+        })
+    }
+
+    fn detach(&mut self) -> Result<(), AttachError> {
+        match self.attached.take() {
+            Some(attached) => attach::detach(&self.device, &self.program, attached.mode),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Member {
+    fn tell(&self, command: Command) {
+        // A worker that has ended takes no commands, which `is_running` tells.
+        let _ = self.commands.send(command);
+        self.shared.call();
+    }
+
+    fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+}
+
+/// Makes the workers, ready to start: memory, sockets, and the ways between them.
+fn muster(
+    settings: &EngineSettings,
+    plan: &Plan,
+    links: &[Link],
+    retired: &Sender<Arc<Tables>>,
+    wanted_hops: &Sender<IpAddr>,
+) -> Result<Vec<Member>, EngineError> {
+    let frames = settings.frames_per_worker;
+    let umems = (0..plan.workers.len())
+        .map(|_| Umem::allocate(frames, plan.chunk_bytes).map(Arc::new))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(|source| EngineError::FrameMemory { frames, source })?;
+    let shared = (0..plan.workers.len())
+        .map(|_| Shared::new().map(Arc::new))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(EngineError::Thread)?;
+    let ways = ways(&umems, plan.handoff_frames);
+    let mut crew = Vec::with_capacity(plan.workers.len());
+    for (number, ((worker, umem), (outboxes, inboxes))) in
+        plan.workers.iter().zip(umems).zip(ways).enumerate()
+    {
+        let (commands, told) = crossbeam_channel::unbounded();
+        let counters = Arc::new(WorkerCounters::new());
+        let (ports, sockets) = bind(worker, links, &umem)?;
+        let assignment = Assignment {
+            cpu: worker.cpu,
+            polling: settings.polling,
+            umem,
+            ports,
+            exits: exits(worker, links.len()),
+            outboxes,
+            inboxes,
+            workers: shared.clone(),
+            commands: told,
+            retired: retired.clone(),
+            wanted_hops: wanted_hops.clone(),
+            flow_capacity: plan.flow_capacity,
+            settings: Settings {
+                worker: number as u8,
+                workers: plan.workers.len() as u8,
+                flow_hash_key: settings.flow_hash_key,
+                selection_secret: settings.selection_secret,
+                adopt_until: settings.adopt_until,
+                mac_filter: MacFilter::Own,
+            },
+            counters: counters.clone(),
+        };
+        crew.push(Member {
+            cpu: worker.cpu,
+            shared: shared[number].clone(),
+            counters,
+            commands,
+            sockets,
+            assignment: Some(assignment),
+            thread: None,
+            leftovers: Vec::new(),
+        });
+    }
+    Ok(crew)
+}
+
+/// For each worker, its outboxes by receiver and its inboxes.
+fn ways(umems: &[Arc<Umem>], capacity: usize) -> Vec<(Vec<Option<Outbox>>, Vec<Inbox>)> {
+    let mut ways: Vec<(Vec<Option<Outbox>>, Vec<Inbox>)> = umems.iter().map(|_| Default::default()).collect();
+    for (from, umem) in umems.iter().enumerate() {
+        for to in 0..umems.len() {
+            if from == to {
+                ways[from].0.push(None);
+            } else {
+                let (outbox, inbox) = handoff::way(umem.clone(), capacity);
+                ways[from].0.push(Some(outbox));
+                ways[to].1.push(inbox);
+            }
+        }
+    }
+    ways
+}
+
+/// For each interface, the first of the worker's sockets on it.
+fn exits(worker: &WorkerPlan, interfaces: usize) -> Vec<usize> {
+    (0..interfaces)
+        .filter_map(|interface| worker.sockets.iter().position(|socket| socket.0 == interface))
+        .collect()
+}
+
+/// Binds a worker's sockets, without copying if every interface can do that, and has the programs serve them.
+fn bind(
+    worker: &WorkerPlan,
+    links: &[Link],
+    umem: &Umem,
+) -> Result<(Vec<Port>, Vec<BoundSocket>), EngineError> {
+    // Zero-copy sockets need the program in the driver; a leftover in the stack is replaced in the stack.
+    let is_generic = links.iter().any(|link| link.leftover.as_ref().is_some_and(Leftover::is_generic));
+    let first = if is_generic { CopyMode::Copy } else { CopyMode::ZeroCopy };
+    let ports = match bind_in(first, worker, links, umem) {
+        Err(EngineError::Bind { source, .. })
+            if !is_generic && source.raw_os_error() != Some(libc::EBUSY) =>
+        {
+            bind_in(CopyMode::Copy, worker, links, umem)?
+        }
+        bound => bound?,
+    };
+    let mut sockets = Vec::with_capacity(ports.len());
+    for (port, &(link, queue)) in ports.iter().zip(&worker.sockets) {
+        links[link].program.serve(queue, port.socket.as_raw_fd())?;
+        sockets.push(BoundSocket {
+            link,
+            queue,
+            copy_mode: port.socket.copy_mode(),
+            descriptor: port.socket.descriptor(),
+        });
+    }
+    Ok((ports, sockets))
+}
+
+fn bind_in(
+    copy_mode: CopyMode,
+    worker: &WorkerPlan,
+    links: &[Link],
+    umem: &Umem,
+) -> Result<Vec<Port>, EngineError> {
+    let mut ports: Vec<Port> = Vec::with_capacity(worker.sockets.len());
+    for &(link, queue) in &worker.sockets {
+        let device = &links[link].device;
+        let memory = match ports.first() {
+            Some(first) => Memory::SharedWith(&first.socket),
+            None => Memory::Own(umem, copy_mode),
+        };
+        let socket = Socket::bind(device, queue, memory, worker.rings)
+            .map_err(|source| EngineError::Bind { interface: device.name.clone(), queue, source })?;
+        ports.push(Port {
+            socket,
+            interface: InterfaceId(link as u8),
+            is_veth: device.is_veth,
+            in_oversize: false,
+        });
+    }
+    Ok(ports)
+}
+
+fn mode_name(copy_mode: CopyMode, attached: Option<&Attached>) -> &'static str {
+    match (copy_mode, attached.map(|attached| attached.mode)) {
+        (CopyMode::ZeroCopy, _) => "zero-copy, native",
+        (CopyMode::Copy, Some(AttachMode::Generic)) => "copy, generic",
+        (CopyMode::Copy, _) => "copy, native",
+    }
+}
+
+/// What to do about a bind that failed.
+fn bind_advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EBUSY) => "; another program has an AF_XDP socket on this queue: stop it first",
+        Some(libc::EPERM) => "; root, or the capabilities CAP_NET_RAW and CAP_NET_ADMIN, are needed",
+        Some(libc::EAFNOSUPPORT) => "; this kernel is built without AF_XDP (CONFIG_XDP_SOCKETS)",
+        Some(libc::ENOBUFS) => "; the limit of locked memory is too low: raise it with `ulimit -l unlimited`",
+        _ => "",
+    }
+}
+
+/// Wishes for next hops that wait for the control thread.
+const WANTED_HOPS: usize = 4_096;
+const FLOWS_PATIENCE: Duration = Duration::from_secs(2);

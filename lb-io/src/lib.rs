@@ -5,10 +5,22 @@
 //! other by [`handoff`]. Beside it, [`nexthop`] mirrors the kernel's routes and neighbours, and [`vip`] puts addresses
 //! on interfaces. Nothing here decides about a packet: that is `lb-core`.
 
+pub mod attach;
+mod bpf;
 pub mod clock;
 pub mod device;
 pub mod engine;
+mod handoff;
+pub mod lock;
 pub mod netlink;
 pub mod nexthop;
+mod partial_checksum;
+pub mod plan;
+pub mod program;
+pub mod ring;
+pub mod status;
 mod sys;
+pub mod umem;
 pub mod vip;
+pub mod worker;
+mod xsk;

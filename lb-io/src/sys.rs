@@ -158,6 +158,44 @@ pub(crate) fn poll_input(fd: RawFd) -> libc::pollfd {
     libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
 }
 
+/// Has the calling thread run on core `cpu` alone.
+pub(crate) fn pin_to_core(cpu: usize) -> io::Result<()> {
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: all zero is an empty set.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: `cpu` is inside of the set, as just checked.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: `set` is valid for reading with the size given; 0 means the calling thread.
+    checked(unsafe { libc::sched_setaffinity(0, mem::size_of_val(&set), &set) })?;
+    Ok(())
+}
+
+/// The cores that the calling thread may run on, ascending.
+pub(crate) fn allowed_cores() -> io::Result<Vec<usize>> {
+    // SAFETY: all zero is an empty set.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: `set` is valid for writing with the size given; 0 means the calling thread.
+    checked(unsafe { libc::sched_getaffinity(0, mem::size_of_val(&set), &mut set) })?;
+    // SAFETY: every number asked for is inside of the set.
+    Ok((0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect())
+}
+
+/// Raises the limit of locked memory as far as this process is allowed to.
+pub(crate) fn raise_locked_memory_limit() {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is valid for reading and writing.
+    unsafe {
+        if libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) != 0
+            && libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) == 0
+        {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit);
+        }
+    }
+}
+
 /// Text of a fixed C array, up to its first zero.
 pub(crate) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());

@@ -1,0 +1,178 @@
+//! The XDP program on an interface, by netlink, so that it outlives a killed process: what is ours is then dropped until
+//! the next process takes over, and clients retransmit instead of being reset.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use crate::{
+    bpf,
+    device::{Device, LINK_HEADER_BYTES, link_request},
+    netlink::{Attributes, Message, NetlinkError, Socket, u32_at},
+    program::{NAME, Program},
+    status::AttachMode,
+};
+
+/// Why the program cannot be put on an interface.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// Somebody else's program is there.
+    #[error(
+        "interface {interface} already has an XDP program that is not ours ({name:?}, number {id}); nothing was changed. Detach it with `ip link set dev {interface} xdp off` if it is not needed, or use another interface"
+    )]
+    Stranger {
+        /// The interface.
+        interface: String,
+        /// Name of the program.
+        name: String,
+        /// The kernel's number for it.
+        id: u32,
+    },
+    /// Several programs are there, in the driver and in the stack.
+    #[error(
+        "interface {0} has several XDP programs; detach them with `ip link set dev {0} xdp off` if they are not needed"
+    )]
+    Several(String),
+    /// The kernel refused it.
+    #[error("cannot attach the XDP program to interface {interface}: {source}")]
+    Refused {
+        /// The interface.
+        interface: String,
+        /// The kernel's answer.
+        source: NetlinkError,
+    },
+}
+
+/// A program that an earlier process of ours left on an interface.
+#[derive(Debug)]
+pub(crate) struct Leftover {
+    program: OwnedFd,
+    mode: AttachMode,
+}
+
+impl Leftover {
+    /// Whether it runs in the network stack.
+    pub(crate) fn is_generic(&self) -> bool {
+        self.mode == AttachMode::Generic
+    }
+}
+
+/// Finds what is on the interface: nothing, our own leftover, or an error.
+pub(crate) fn inspect(device: &Device) -> Result<Option<Leftover>, AttachError> {
+    let interface = || device.name.clone();
+    let refused = |source| AttachError::Refused { interface: interface(), source };
+    let Some((mode, id)) = attached(device).map_err(refused)? else { return Ok(None) };
+    let mode = match mode {
+        XDP_ATTACHED_DRV => Some(AttachMode::Native),
+        XDP_ATTACHED_SKB => Some(AttachMode::Generic),
+        XDP_ATTACHED_MULTI => return Err(AttachError::Several(interface())),
+        _ => None,
+    };
+    let program = bpf::program_by_id(id).map_err(|error| refused(error.into()))?;
+    let (_, name) = bpf::program_identity(program.as_fd()).map_err(|error| refused(error.into()))?;
+    match mode {
+        Some(mode) if name == NAME => Ok(Some(Leftover { program, mode })),
+        _ => Err(AttachError::Stranger { interface: interface(), name, id }),
+    }
+}
+
+/// What attaching came to.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    /// Where the program runs.
+    pub(crate) mode: AttachMode,
+    /// Why it does not run in the driver, when it does not.
+    pub(crate) native_refusal: Option<String>,
+}
+
+/// Puts the program on the interface: in place of `leftover`, atomically and where that ran, or else in the driver if it
+/// can and in the network stack if not. Never displaces another program.
+pub(crate) fn attach(
+    device: &Device,
+    program: &Program,
+    leftover: Option<&Leftover>,
+) -> Result<Attached, AttachError> {
+    let refused = |source| AttachError::Refused { interface: device.name.clone(), source };
+    if let Some(leftover) = leftover {
+        let change = Change { mode: leftover.mode, replaces: Some(leftover.program.as_fd()) };
+        change.request(device, Some(program.as_fd())).map_err(refused)?;
+        return Ok(Attached { mode: leftover.mode, native_refusal: None });
+    }
+    let mut change = Change { mode: AttachMode::Native, replaces: None };
+    let refusal = match change.request(device, Some(program.as_fd())) {
+        Ok(()) => return Ok(Attached { mode: AttachMode::Native, native_refusal: None }),
+        // Another program is there since we looked.
+        Err(error) if error.errno() == libc::EBUSY => return Err(refused(error)),
+        Err(error) => error,
+    };
+    change.mode = AttachMode::Generic;
+    change.request(device, Some(program.as_fd())).map_err(refused)?;
+    Ok(Attached { mode: AttachMode::Generic, native_refusal: Some(refusal.to_string()) })
+}
+
+/// Takes the program off the interface, if it is still the one there.
+pub(crate) fn detach(device: &Device, program: &Program, mode: AttachMode) -> Result<(), AttachError> {
+    let change = Change { mode, replaces: Some(program.as_fd()) };
+    change
+        .request(device, None)
+        .map_err(|source| AttachError::Refused { interface: device.name.clone(), source })
+}
+
+/// A change of the program on an interface.
+struct Change<'p> {
+    mode: AttachMode,
+    /// The program that must be there now; with `None`, there must be none.
+    replaces: Option<BorrowedFd<'p>>,
+}
+
+impl Change<'_> {
+    fn request(&self, device: &Device, program: Option<BorrowedFd<'_>>) -> Result<(), NetlinkError> {
+        let mut header = [0; LINK_HEADER_BYTES];
+        header[4..8].copy_from_slice(&device.index.to_ne_bytes());
+        let fd = program.map_or(-1, |program| program.as_raw_fd());
+        let mode = match self.mode {
+            AttachMode::Native => XDP_FLAGS_DRV_MODE,
+            AttachMode::Generic => XDP_FLAGS_SKB_MODE,
+        };
+        let expected = match self.replaces {
+            Some(_) => XDP_FLAGS_REPLACE,
+            None => XDP_FLAGS_UPDATE_IF_NOEXIST,
+        };
+        let message = Message::new(libc::RTM_SETLINK, 0, &header).nested(libc::IFLA_XDP, |xdp| {
+            let xdp = xdp
+                .attribute(IFLA_XDP_FD, &fd.to_ne_bytes())
+                .attribute(IFLA_XDP_FLAGS, &(mode | expected).to_ne_bytes());
+            match self.replaces {
+                Some(replaces) => xdp.attribute(IFLA_XDP_EXPECTED_FD, &replaces.as_raw_fd().to_ne_bytes()),
+                None => xdp,
+            }
+        });
+        Socket::open(0)?.request(message)
+    }
+}
+
+/// Mode and number of the program on the interface.
+fn attached(device: &Device) -> Result<Option<(u8, u32)>, NetlinkError> {
+    let mut found = None;
+    Socket::open(0)?.ask(link_request(&device.name), |reply| {
+        let Some(xdp) = reply.attributes(LINK_HEADER_BYTES).find(libc::IFLA_XDP) else { return };
+        let mode = Attributes::of(xdp).find(IFLA_XDP_ATTACHED).and_then(|value| value.first().copied());
+        let id = Attributes::of(xdp).find(IFLA_XDP_PROG_ID).and_then(|value| u32_at(value, 0));
+        found = match mode {
+            None | Some(0) => None,
+            Some(mode) => Some((mode, id.unwrap_or(0))),
+        };
+    })?;
+    Ok(found)
+}
+
+const IFLA_XDP_FD: u16 = 1;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_XDP_FLAGS: u16 = 3;
+const IFLA_XDP_PROG_ID: u16 = 4;
+const IFLA_XDP_EXPECTED_FD: u16 = 8;
+const XDP_ATTACHED_DRV: u8 = 1;
+const XDP_ATTACHED_SKB: u8 = 2;
+const XDP_ATTACHED_MULTI: u8 = 4;
+const XDP_FLAGS_UPDATE_IF_NOEXIST: u32 = 1;
+const XDP_FLAGS_SKB_MODE: u32 = 2;
+const XDP_FLAGS_DRV_MODE: u32 = 4;
+const XDP_FLAGS_REPLACE: u32 = 16;

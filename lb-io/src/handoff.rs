@@ -1,0 +1,175 @@
+//! Frames on their way from one worker to another, by descriptor: the receiver reads the sender's UMEM, copies the frame
+//! into its own and gives the descriptor back.
+//!
+//! ```text
+//!   sender  Outbox --- parcels ---> Inbox  receiver
+//!                  <-- returned ---
+//! ```
+//!
+//! Both rings have the same size, and the sender never has more than that many parcels out: the ring of returns cannot be
+//! full. Single producer, single consumer, no lock; neither side ever waits.
+
+use std::sync::Arc;
+
+use lb_core::tables::InterfaceId;
+
+use crate::umem::Umem;
+
+/// A frame in the sender's UMEM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parcel {
+    /// Address of its first byte.
+    pub(crate) start: u64,
+    /// Length in bytes.
+    pub(crate) len: u32,
+    /// Interface that it came in by.
+    pub(crate) ingress: InterfaceId,
+}
+
+/// The sender's end.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    parcels: rtrb::Producer<Parcel>,
+    returned: rtrb::Consumer<u64>,
+    out: usize,
+    capacity: usize,
+}
+
+impl Outbox {
+    /// Gives a frame to the receiver; false when too many are on their way, and the frame stays the caller's.
+    #[inline]
+    #[must_use]
+    pub(crate) fn send(&mut self, parcel: Parcel) -> bool {
+        let sent = self.out < self.capacity && self.parcels.push(parcel).is_ok();
+        self.out += usize::from(sent);
+        sent
+    }
+
+    /// Takes back the frames that the receiver has copied, by the address they were sent with.
+    #[inline]
+    pub(crate) fn reclaim(&mut self, mut give_back: impl FnMut(u64)) {
+        while let Ok(start) = self.returned.pop() {
+            self.out -= 1;
+            give_back(start);
+        }
+    }
+}
+
+/// The receiver's end.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    parcels: rtrb::Consumer<Parcel>,
+    returned: rtrb::Producer<u64>,
+    umem: Arc<Umem>,
+}
+
+impl Inbox {
+    /// Whether there is a frame to take.
+    #[inline]
+    pub(crate) fn has_parcels(&self) -> bool {
+        !self.parcels.is_empty()
+    }
+
+    /// Shows `copy` the next frame, then gives it back to the sender; false when there is none.
+    #[inline]
+    pub(crate) fn take(&mut self, copy: impl FnOnce(&Parcel, &[u8])) -> bool {
+        let Ok(parcel) = self.parcels.pop() else { return false };
+        // SAFETY: with the parcel, the sender gave the frame's chunk to us; it uses it again only after it is returned below,
+        // when this frame is gone.
+        if let Some(frame) = unsafe { self.umem.frame(parcel.start, parcel.len, parcel.ingress) } {
+            copy(&parcel, frame.bytes());
+        }
+        let returned = self.returned.push(parcel.start);
+        debug_assert!(returned.is_ok(), "more parcels out than the ring of returns holds");
+        true
+    }
+}
+
+/// Both ends of a way for at most `capacity` frames of `umem`, the sender's.
+pub(crate) fn way(umem: Arc<Umem>, capacity: usize) -> (Outbox, Inbox) {
+    let (send_parcels, take_parcels) = rtrb::RingBuffer::new(capacity);
+    let (send_returned, take_returned) = rtrb::RingBuffer::new(capacity);
+    (
+        Outbox { parcels: send_parcels, returned: take_returned, out: 0, capacity },
+        Inbox { parcels: take_parcels, returned: send_returned, umem },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parcel(umem: &Umem, chunk: u64, fill: u8) -> Parcel {
+        // SAFETY: the tests use each chunk in one place at a time.
+        unsafe { umem.frame(chunk + 256, 60, InterfaceId(1)) }.unwrap().bytes_mut().fill(fill);
+        Parcel { start: chunk + 256, len: 60, ingress: InterfaceId(1) }
+    }
+
+    #[test]
+    fn a_frame_arrives_and_its_descriptor_comes_back() {
+        let umem = Arc::new(Umem::allocate(4, 2_048).unwrap());
+        let (mut outbox, mut inbox) = way(umem.clone(), 4);
+        let sent = parcel(&umem, 2_048, 0x5a);
+        assert!(outbox.send(sent));
+        assert!(inbox.has_parcels());
+        let mut seen = None;
+        assert!(inbox.take(|parcel, bytes| seen = Some((*parcel, bytes.to_vec()))));
+        assert_eq!(seen, Some((sent, vec![0x5a; 60])));
+        assert!(!inbox.take(|_, _| panic!("there was one frame")));
+        let mut back = Vec::new();
+        outbox.reclaim(|start| back.push(start));
+        assert_eq!(back, [2_048 + 256]);
+    }
+
+    #[test]
+    fn no_more_are_out_than_can_come_back() {
+        let umem = Arc::new(Umem::allocate(8, 2_048).unwrap());
+        let (mut outbox, mut inbox) = way(umem.clone(), 2);
+        let mut free = umem.free_frames();
+        assert!(outbox.send(parcel(&umem, free.take().unwrap(), 1)));
+        assert!(outbox.send(parcel(&umem, free.take().unwrap(), 2)));
+        let kept = parcel(&umem, free.take().unwrap(), 3);
+        assert!(!outbox.send(kept));
+        assert!(inbox.take(|_, _| {}));
+        assert!(!outbox.send(kept), "taken, but the sender has not seen the return yet");
+        outbox.reclaim(|start| free.give(umem.chunk_of(start)));
+        assert!(outbox.send(kept));
+        assert_eq!(free.count(), 6);
+    }
+
+    #[test]
+    fn two_threads_lose_no_frame() {
+        const FRAMES: u32 = 64;
+        const SENT: u32 = 100_000;
+        let umem = Arc::new(Umem::allocate(FRAMES, 2_048).unwrap());
+        let (mut outbox, mut inbox) = way(umem.clone(), 16);
+        let receiver = std::thread::spawn(move || {
+            let mut expected = 0_u32;
+            while expected < SENT {
+                let took = inbox.take(|_, bytes| {
+                    assert_eq!(bytes[..4], expected.to_ne_bytes());
+                    expected += 1;
+                });
+                if !took {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let mut free = umem.free_frames();
+        for number in 0..SENT {
+            let chunk = free.take().expect("at most 16 of 64 frames are out");
+            // SAFETY: the chunk is free, so it is ours alone.
+            let mut frame = unsafe { umem.frame(chunk, 60, InterfaceId(0)) }.unwrap();
+            frame.bytes_mut()[..4].copy_from_slice(&number.to_ne_bytes());
+            let sent = Parcel { start: chunk, len: 60, ingress: InterfaceId(0) };
+            while !outbox.send(sent) {
+                outbox.reclaim(|start| free.give(umem.chunk_of(start)));
+                std::thread::yield_now();
+            }
+            outbox.reclaim(|start| free.give(umem.chunk_of(start)));
+        }
+        receiver.join().unwrap();
+        outbox.reclaim(|start| free.give(umem.chunk_of(start)));
+        assert_eq!(free.count(), FRAMES as usize);
+    }
+}

@@ -1,0 +1,586 @@
+//! A worker: one thread, pinned to one core, that runs frames from its sockets to completion.
+//!
+//! A turn takes a burst from every socket and from the frames that other workers hand over, lets the datapath decide, and
+//! puts each frame on a tx ring, into another worker's hands or back on the free list; then one completion drain, one refill
+//! and one wake-up per socket. The worker owns everything it touches: new tables and questions come through a channel, which
+//! it looks at only when [`Shared::call`] says so.
+//!
+//! Invariant: every frame received is settled exactly once under a reason other than `HandedOver`, by the last worker that
+//! had it.
+
+use std::{
+    net::IpAddr,
+    os::fd::AsRawFd,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst,
+            fence,
+        },
+    },
+};
+
+use crossbeam_channel::{Receiver, Sender};
+use lb_core::{
+    counters::{Counter, WorkerCounters},
+    datapath::{Arrival, Datapath, FlowView, Settings},
+    flow_table::FlowMemory,
+    frame::Frame,
+    limits,
+    tables::{InterfaceId, Tables},
+    time::Instant,
+    verdict::{Action, Reason, Verdict},
+};
+
+use crate::{
+    clock,
+    engine::Polling,
+    handoff::{Inbox, Outbox, Parcel},
+    sys::{self, Mapping, Wakeup},
+    umem::{FreeFrames, HEADROOM_BYTES, Umem},
+    xsk::Socket,
+};
+
+/// What a worker is given at start.
+pub(crate) struct Assignment {
+    /// The core it runs on.
+    pub(crate) cpu: usize,
+    /// What it does while there is no traffic.
+    pub(crate) polling: Polling,
+    /// Memory of its frames.
+    pub(crate) umem: Arc<Umem>,
+    /// Its sockets.
+    pub(crate) ports: Vec<Port>,
+    /// Index in `ports` of the socket to send by, for each `InterfaceId`.
+    pub(crate) exits: Vec<usize>,
+    /// Ways to the other workers, by their number; `None` for itself.
+    pub(crate) outboxes: Vec<Option<Outbox>>,
+    /// Ways from the other workers.
+    pub(crate) inboxes: Vec<Inbox>,
+    /// What each worker shares with the others, by number.
+    pub(crate) workers: Vec<Arc<Shared>>,
+    /// What the engine asks for.
+    pub(crate) commands: Receiver<Command>,
+    /// Tables that are no longer in use, for the engine to drop.
+    pub(crate) retired: Sender<Arc<Tables>>,
+    /// Addresses whose next hop it wants.
+    pub(crate) wanted_hops: Sender<IpAddr>,
+    /// Flows that its table can hold.
+    pub(crate) flow_capacity: u32,
+    /// What its datapath is told.
+    pub(crate) settings: Settings,
+    /// What it counts.
+    pub(crate) counters: Arc<WorkerCounters>,
+}
+
+/// A socket with what its worker knows of its interface.
+#[derive(Debug)]
+pub(crate) struct Port {
+    /// The socket.
+    pub(crate) socket: Socket,
+    /// Its interface.
+    pub(crate) interface: InterfaceId,
+    /// Whether frames of local senders come with partial checksums.
+    pub(crate) is_veth: bool,
+    /// Whether the last descriptor began a frame that goes on in the next.
+    pub(crate) in_oversize: bool,
+}
+
+/// What a worker shares with the engine and the other workers.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Commands are waiting.
+    has_commands: AtomicBool,
+    /// The worker sleeps, or is about to.
+    is_asleep: AtomicBool,
+    /// The worker is to end.
+    is_stopped: AtomicBool,
+    wakeup: Wakeup,
+    /// Generation of the tables in use.
+    generation: AtomicU32,
+    /// Turns taken.
+    pub(crate) turns: Counter,
+    /// Time in turns that moved frames, in nanoseconds.
+    pub(crate) busy_ns: Counter,
+    /// Time in turns that moved none, in nanoseconds.
+    pub(crate) idle_ns: Counter,
+}
+
+impl Shared {
+    /// Of a worker that has not begun.
+    pub(crate) fn new() -> std::io::Result<Shared> {
+        Ok(Shared {
+            has_commands: AtomicBool::new(false),
+            is_asleep: AtomicBool::new(false),
+            is_stopped: AtomicBool::new(false),
+            wakeup: Wakeup::new()?,
+            generation: AtomicU32::new(0),
+            turns: Counter::default(),
+            busy_ns: Counter::default(),
+            idle_ns: Counter::default(),
+        })
+    }
+
+    /// Has the worker look at its commands.
+    pub(crate) fn call(&self) {
+        self.has_commands.store(true, Release);
+        self.wake();
+    }
+
+    /// Has the worker end after its turn.
+    pub(crate) fn stop(&self) {
+        self.is_stopped.store(true, Release);
+        self.wake();
+    }
+
+    /// Wakes the worker if it sleeps: whatever was done for it before this call, it sees after.
+    pub(crate) fn wake(&self) {
+        // Pairs with the fence in `sleep`: either we see it asleep, or it sees what we did before it sleeps.
+        fence(SeqCst);
+        if self.is_asleep.load(Relaxed) {
+            self.wakeup.wake();
+        }
+    }
+
+    /// Generation of the tables in use, 0 before the first.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.load(Acquire)
+    }
+}
+
+/// What the engine asks of a worker.
+pub(crate) enum Command {
+    /// Use these tables from the next burst on.
+    Install(Arc<Tables>),
+    /// Answer this question.
+    Flows(FlowQuery),
+}
+
+/// A question for flows.
+#[derive(Clone)]
+pub(crate) struct FlowQuery {
+    /// Most flows in the answer.
+    pub(crate) most: usize,
+    /// Which flows.
+    pub(crate) filter: Arc<dyn Fn(&FlowView) -> bool + Send + Sync>,
+    /// Where the answer goes; has room for it.
+    pub(crate) answer: Sender<Vec<FlowView>>,
+}
+
+/// Why a worker cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// It cannot run on its core.
+    #[error("cannot pin worker {worker} to core {cpu}: {source}")]
+    Core {
+        /// The worker.
+        worker: u8,
+        /// The core.
+        cpu: usize,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// There is no memory for its flow table.
+    #[error("cannot get {bytes} bytes for the flow table of worker {worker}: {source}")]
+    FlowMemory {
+        /// The worker.
+        worker: u8,
+        /// Bytes wanted.
+        bytes: usize,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+}
+
+/// Runs a worker until it is stopped. Says by `ready` that its fill rings are full and traffic may come, or why it cannot
+/// run. Returns what others may still hand over to it, for the engine to settle.
+pub(crate) fn run(
+    assignment: Assignment,
+    tables: Arc<Tables>,
+    ready: &Sender<Result<(), WorkerError>>,
+) -> Vec<Inbox> {
+    let worker = assignment.settings.worker;
+    let bytes = FlowMemory::bytes_for(assignment.flow_capacity);
+    let memory = sys::pin_to_core(assignment.cpu)
+        .map_err(|source| WorkerError::Core { worker, cpu: assignment.cpu, source })
+        .and_then(|()| {
+            Mapping::anonymous(bytes).map_err(|source| WorkerError::FlowMemory { worker, bytes, source })
+        });
+    let mut memory = match memory {
+        Ok(memory) => memory,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return assignment.inboxes;
+        }
+    };
+    let flows = FlowMemory::new(memory.bytes_mut(), assignment.flow_capacity)
+        .expect("the mapping has the size asked for, and pages are aligned");
+    let umem = assignment.umem.clone();
+    let mut worker = Worker::new(assignment, &umem, flows, tables);
+    worker.service();
+    let _ = ready.send(Ok(()));
+    while !worker.shared.is_stopped.load(Acquire) {
+        worker.turn();
+        worker.rest();
+    }
+    worker.inboxes
+}
+
+struct Worker<'u, 'm> {
+    datapath: Datapath<'m>,
+    ports: Vec<Port>,
+    exits: Vec<usize>,
+    outboxes: Vec<Option<Outbox>>,
+    inboxes: Vec<Inbox>,
+    /// The inbox that is looked at first in the next turn.
+    first_inbox: usize,
+    /// Workers that were handed frames in this turn, one bit each.
+    handed_to: u64,
+    workers: Vec<Arc<Shared>>,
+    shared: Arc<Shared>,
+    commands: Receiver<Command>,
+    retired: Sender<Arc<Tables>>,
+    wanted_hops: Sender<IpAddr>,
+    questions: Vec<Question>,
+    polling: Polling,
+    umem: &'u Umem,
+    free: FreeFrames,
+    /// The burst, and beside it where each frame lies in the UMEM.
+    frames: Vec<Frame<'u>>,
+    places: Vec<libc::xdp_desc>,
+    verdicts: [Verdict; limits::BURST_FRAMES],
+    /// When this turn began.
+    now: Instant,
+    /// When frames were last moved.
+    last_traffic: Instant,
+    is_busy: bool,
+    /// Its wake-up, then its sockets.
+    descriptors: Vec<libc::pollfd>,
+}
+
+/// A question that is being answered, some records each turn.
+struct Question {
+    query: FlowQuery,
+    cursor: u32,
+    found: Vec<FlowView>,
+}
+
+impl<'u, 'm> Worker<'u, 'm> {
+    fn new(
+        assignment: Assignment,
+        umem: &'u Umem,
+        flows: FlowMemory<'m>,
+        tables: Arc<Tables>,
+    ) -> Worker<'u, 'm> {
+        let Assignment {
+            ports,
+            exits,
+            outboxes,
+            inboxes,
+            workers,
+            commands,
+            retired,
+            wanted_hops,
+            polling,
+            ..
+        } = assignment;
+        let shared = workers[usize::from(assignment.settings.worker)].clone();
+        shared.generation.store(tables.generation(), Release);
+        let sockets = ports.iter().map(|port| port.socket.as_raw_fd());
+        let descriptors =
+            std::iter::once(shared.wakeup.as_raw_fd()).chain(sockets).map(sys::poll_input).collect();
+        let now = clock::now();
+        Worker {
+            datapath: Datapath::new(assignment.settings, flows, tables, assignment.counters),
+            ports,
+            exits,
+            outboxes,
+            inboxes,
+            first_inbox: 0,
+            handed_to: 0,
+            workers,
+            shared,
+            commands,
+            retired,
+            wanted_hops,
+            questions: Vec::new(),
+            polling,
+            free: umem.free_frames(),
+            umem,
+            frames: Vec::with_capacity(limits::BURST_FRAMES),
+            places: Vec::with_capacity(limits::BURST_FRAMES),
+            verdicts: [Verdict::drop(Reason::NoListener); limits::BURST_FRAMES],
+            now,
+            last_traffic: now,
+            is_busy: false,
+            descriptors,
+        }
+    }
+
+    /// One iteration of the loop.
+    fn turn(&mut self) {
+        self.begin();
+        if self.shared.has_commands.load(Relaxed) {
+            self.obey();
+        }
+        let mut moved = 0;
+        for port in 0..self.ports.len() {
+            moved += self.receive(port);
+        }
+        moved += self.receive_handed_over();
+        self.datapath.expire(self.now);
+        if self.datapath.wants_hops() {
+            self.ask_for_hops();
+        }
+        self.answer();
+        self.service();
+        self.wake_peers();
+        self.is_busy = moved > 0;
+        if self.is_busy {
+            self.last_traffic = self.now;
+        }
+    }
+
+    /// Reads the clock and books the time since the last turn.
+    fn begin(&mut self) {
+        let before = std::mem::replace(&mut self.now, clock::now());
+        let elapsed_ns = self.now.nanos().saturating_sub(before.nanos());
+        let booked = if self.is_busy { &self.shared.busy_ns } else { &self.shared.idle_ns };
+        booked.add(elapsed_ns);
+        self.shared.turns.add(1);
+    }
+
+    fn obey(&mut self) {
+        self.shared.has_commands.swap(false, Acquire);
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Install(tables) => {
+                    let generation = tables.generation();
+                    // The engine drops the old tables: freeing them is not a worker's business.
+                    let _ = self.retired.send(self.datapath.install(tables));
+                    self.shared.generation.store(generation, Release);
+                }
+                Command::Flows(query) => {
+                    self.questions.push(Question { query, cursor: 0, found: Vec::new() });
+                }
+            }
+        }
+    }
+
+    /// Takes a burst from a socket; returns the number of descriptors.
+    fn receive(&mut self, port: usize) -> usize {
+        let port = &mut self.ports[port];
+        let count = port.socket.rx.available(limits::BURST_FRAMES as u32);
+        if count == 0 {
+            return 0;
+        }
+        for _ in 0..count {
+            let Some(place) = port.socket.rx.pop() else { break };
+            let goes_on = place.options & libc::XDP_PKT_CONTD != 0;
+            if goes_on || port.in_oversize {
+                self.free.give(self.umem.chunk_of(place.addr));
+                if !port.in_oversize {
+                    self.datapath.counters().received.add(1);
+                    self.datapath.counters().settle(Reason::FrameOversize);
+                }
+                port.in_oversize = goes_on;
+                continue;
+            }
+            // SAFETY: the kernel gave the chunk to us with the descriptor. It is given up in `finish`, after the frames are
+            // gone.
+            let Some(mut frame) = (unsafe { self.umem.frame(place.addr, place.len, port.interface) }) else {
+                debug_assert!(false, "the kernel's descriptor is outside of the memory: {}", place.addr);
+                continue;
+            };
+            if port.is_veth {
+                crate::partial_checksum::complete(frame.bytes_mut());
+            }
+            self.frames.push(frame);
+            self.places.push(place);
+        }
+        port.socket.rx.release();
+        self.process(Arrival::Ring);
+        count as usize
+    }
+
+    /// Takes a burst of what other workers hand over; returns the number of frames.
+    fn receive_handed_over(&mut self) -> usize {
+        let inboxes = self.inboxes.len();
+        for turn in 0..inboxes {
+            let inbox = (self.first_inbox + turn) % inboxes;
+            while self.frames.len() < limits::BURST_FRAMES && self.take_handed_over(inbox) {}
+        }
+        self.first_inbox = if inboxes == 0 { 0 } else { (self.first_inbox + 1) % inboxes };
+        let count = self.frames.len();
+        if count > 0 {
+            self.process(Arrival::HandedOver);
+        }
+        count
+    }
+
+    /// Copies one frame from another worker's memory; false when there is none.
+    fn take_handed_over(&mut self, inbox: usize) -> bool {
+        let Worker { inboxes, frames, places, umem, free, datapath, .. } = self;
+        inboxes[inbox].take(|parcel, bytes| {
+            let Some(chunk) = free.take() else {
+                return datapath.counters().settle(Reason::HandoverFull);
+            };
+            let start = chunk + u64::from(HEADROOM_BYTES);
+            // SAFETY: the chunk was free, so it is ours alone. It is given up in `finish`, after the frames are gone.
+            match unsafe { umem.frame(start, parcel.len, parcel.ingress) } {
+                Some(mut frame) => {
+                    frame.bytes_mut().copy_from_slice(bytes);
+                    frames.push(frame);
+                    places.push(libc::xdp_desc { addr: start, len: parcel.len, options: 0 });
+                }
+                None => {
+                    free.give(chunk);
+                    datapath.counters().settle(Reason::HandoverFull);
+                }
+            }
+        })
+    }
+
+    /// Lets the datapath decide about the burst, and gives every frame of it up.
+    fn process(&mut self, arrival: Arrival) {
+        let count = self.frames.len();
+        self.datapath.process_burst(&mut self.frames, arrival, self.now, &mut self.verdicts[..count]);
+        for (place, frame) in self.places.iter_mut().zip(&self.frames) {
+            place.addr = self.umem.chunk_of(place.addr) + frame.start() as u64;
+            place.len = frame.len() as u32;
+            place.options = 0;
+        }
+        let ingress: [InterfaceId; limits::BURST_FRAMES] =
+            std::array::from_fn(|at| self.frames.get(at).map_or(InterfaceId(0), |frame| frame.ingress));
+        self.frames.clear();
+        for at in 0..count {
+            self.finish(self.places[at], ingress[at], self.verdicts[at]);
+        }
+        self.places.clear();
+    }
+
+    /// Puts one frame where its verdict says, and counts it.
+    #[inline]
+    fn finish(&mut self, place: libc::xdp_desc, ingress: InterfaceId, verdict: Verdict) {
+        let worker = usize::from(verdict.port);
+        let failure = match verdict.reason.action() {
+            Action::Transmit | Action::Reply => {
+                let exit =
+                    self.exits.get(usize::from(verdict.port)).and_then(|&port| self.ports.get_mut(port));
+                let is_sent = exit.is_some_and(|port| port.socket.tx.push(place));
+                (!is_sent).then_some(Reason::TxRingFull)
+            }
+            Action::HandOver => {
+                let parcel = Parcel { start: place.addr, len: place.len, ingress };
+                let outbox = self.outboxes.get_mut(worker).and_then(Option::as_mut);
+                let is_sent = outbox.is_some_and(|outbox| outbox.send(parcel));
+                self.handed_to |= u64::from(is_sent) << (worker % limits::WORKERS);
+                (!is_sent).then_some(Reason::HandoverFull)
+            }
+            // Only the XDP program can leave a frame to the kernel; here it can only be dropped.
+            Action::Drop | Action::Pass => Some(verdict.reason),
+        };
+        self.datapath.counters().settle(failure.unwrap_or(verdict.reason));
+        if failure.is_some() {
+            self.free.give(self.umem.chunk_of(place.addr));
+        }
+    }
+
+    /// Passes on for which addresses packets were dropped for want of a next hop. What does not fit is asked for again by a
+    /// later packet.
+    #[cold]
+    fn ask_for_hops(&mut self) {
+        for address in self.datapath.take_wanted_hops() {
+            let _ = self.wanted_hops.try_send(address);
+        }
+    }
+
+    /// Goes on with the oldest question, some records further.
+    fn answer(&mut self) {
+        let Some(Question { query, cursor, found }) = self.questions.first_mut() else { return };
+        let next = self.datapath.visit_flows(*cursor, RECORDS_PER_TURN, self.now, |flow| {
+            if found.len() < query.most && (query.filter)(&flow) {
+                found.push(flow);
+            }
+        });
+        match next {
+            Some(next) if found.len() < query.most => *cursor = next,
+            _ => {
+                let Question { query, found, .. } = self.questions.remove(0);
+                let _ = query.answer.try_send(found);
+            }
+        }
+    }
+
+    /// Takes back frames that were sent or copied, refills the fill rings and has the tx rings sent.
+    fn service(&mut self) {
+        let Worker { outboxes, ports, free, umem, .. } = self;
+        for outbox in outboxes.iter_mut().flatten() {
+            outbox.reclaim(|start| free.give(umem.chunk_of(start)));
+        }
+        for Port { socket, .. } in ports {
+            while let Some(start) = socket.completion.pop() {
+                free.give(umem.chunk_of(start));
+            }
+            socket.completion.release();
+            for _ in 0..socket.fill.room(u32::MAX) {
+                let Some(chunk) = free.take() else { break };
+                let pushed = socket.fill.push(chunk);
+                debug_assert!(pushed, "there was room");
+            }
+            socket.offer();
+            socket.send();
+        }
+    }
+
+    fn wake_peers(&mut self) {
+        while self.handed_to != 0 {
+            self.workers[self.handed_to.trailing_zeros() as usize].wake();
+            self.handed_to &= self.handed_to - 1;
+        }
+    }
+
+    /// What is done between turns: nothing after one that moved frames; else spin or sleep.
+    fn rest(&mut self) {
+        if self.is_busy || !self.questions.is_empty() {
+            return;
+        }
+        let idle_ns = self.now.nanos() - self.last_traffic.nanos();
+        match self.polling {
+            Polling::Adaptive if idle_ns >= SPIN_NS => self.sleep(),
+            Polling::Interrupt => self.sleep(),
+            Polling::Adaptive | Polling::Busy => std::hint::spin_loop(),
+        }
+    }
+
+    /// Sleeps until a socket has frames, somebody wakes us, or it is time to look at the flow table again.
+    fn sleep(&mut self) {
+        self.shared.is_asleep.store(true, Relaxed);
+        // Pairs with the fence in `Shared::wake`.
+        fence(SeqCst);
+        if !self.has_work() {
+            let is_sending = self.ports.iter().any(|port| port.socket.tx.outstanding() > 0);
+            sys::poll(&mut self.descriptors, if is_sending { SEND_RETRY_MS } else { SLEEP_MS });
+            if self.descriptors[0].revents != 0 {
+                self.shared.wakeup.clear();
+            }
+        }
+        self.shared.is_asleep.store(false, Relaxed);
+    }
+
+    /// Whether somebody did something for us that `poll` would not tell.
+    fn has_work(&self) -> bool {
+        self.shared.has_commands.load(Relaxed)
+            || self.shared.is_stopped.load(Relaxed)
+            || self.inboxes.iter().any(Inbox::has_parcels)
+    }
+}
+
+/// Adaptive polling spins for this long without traffic before it sleeps.
+const SPIN_NS: u64 = 50_000;
+/// Longest sleep: expiry goes on without traffic.
+const SLEEP_MS: i32 = 100;
+/// Sleep while the kernel has not taken all frames to send.
+const SEND_RETRY_MS: i32 = 1;
+/// Flow records looked at in one turn for a question.
+const RECORDS_PER_TURN: u32 = 256;
