@@ -181,7 +181,13 @@ fn port(flow: u32) -> u16 {
 }
 
 /// A frame of `size` bytes with its checksum on the wire included, as everybody counts: 4 bytes more than in memory.
-fn packet(source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16), macs: (Mac, Mac), flags: u8, size: usize) -> Packet {
+fn packet(
+    source: (Ipv4Addr, u16),
+    destination: (Ipv4Addr, u16),
+    macs: (Mac, Mac),
+    flags: u8,
+    size: usize,
+) -> Packet {
     let length = (size - 18) as u16;
     let mut head = [0; 54];
     head[..6].copy_from_slice(&macs.1.0);

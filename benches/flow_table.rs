@@ -13,7 +13,10 @@ const BATCH: usize = 32;
 
 fn flow_table(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("flow_table");
-    group.throughput(Throughput::Elements(BATCH as u64)).measurement_time(Duration::from_secs(3)).sample_size(20);
+    group
+        .throughput(Throughput::Elements(BATCH as u64))
+        .measurement_time(Duration::from_secs(3))
+        .sample_size(20);
     for (flows, name) in [(1_000u32, "1k"), (1_000_000, "1M"), (10_000_000, "10M")] {
         let mut arena = FlowArena::new(flows + 1_024);
         let mut table = FlowTable::new(arena.memory(), hash());
@@ -33,14 +36,16 @@ fn flow_table(criterion: &mut Criterion) {
         });
         group.bench_function(BenchmarkId::new("miss", name), |bencher| {
             bencher.iter(|| {
-                let keys: [FlowKey; BATCH] = std::array::from_fn(|_| flow(next() | 0x8000_0000).forward_key());
+                let keys: [FlowKey; BATCH] =
+                    std::array::from_fn(|_| flow(next() | 0x8000_0000).forward_key());
                 assert_eq!(lookup(&table, &keys), 0);
             });
         });
         group.bench_function(BenchmarkId::new("insert_remove", name), |bencher| {
             bencher.iter(|| {
-                let records: [u32; BATCH] =
-                    std::array::from_fn(|_| table.insert(&flow(next() | 0x8000_0000)).expect("there is room").0);
+                let records: [u32; BATCH] = std::array::from_fn(|_| {
+                    table.insert(&flow(next() | 0x8000_0000)).expect("there is room").0
+                });
                 records.into_iter().for_each(|record| table.remove(record));
             });
         });

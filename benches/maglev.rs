@@ -14,7 +14,11 @@ fn maglev(criterion: &mut Criterion) {
     group.measurement_time(Duration::from_secs(3)).sample_size(20);
     for count in [10u32, 100, 1_000] {
         let candidates: Vec<Candidate> = (0..count)
-            .map(|n| Candidate { address: Ipv4Addr::from(0xc613_0002 + n * 256).into(), port: 8080, weight: 1 })
+            .map(|n| Candidate {
+                address: Ipv4Addr::from(0xc613_0002 + n * 256).into(),
+                port: 8080,
+                weight: 1,
+            })
             .collect();
         group.bench_function(BenchmarkId::new("build", count), |bencher| {
             bencher.iter(|| Maglev::with_default_slots(black_box(&candidates)));

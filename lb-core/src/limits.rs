@@ -70,6 +70,9 @@ pub const REPLIES_PER_SECOND: u32 = 10_000;
 /// Addresses whose next hop one worker can ask for at a time.
 pub const WANTED_HOPS: usize = 256;
 
+/// Most single addresses whose next hop the tables hold because workers asked for it.
+pub const HOPS: usize = 4_096;
+
 /// Other Maglev slots tried when a client's address and port already reach the selected target through another listener.
 pub const COLLISION_RETRIES: u32 = 8;
 

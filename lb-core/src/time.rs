@@ -22,6 +22,11 @@ impl Instant {
         self.ns
     }
 
+    /// This much later.
+    pub const fn after_seconds(self, seconds: u64) -> Instant {
+        Instant { ns: self.ns.saturating_add(seconds.saturating_mul(1_000_000_000)) }
+    }
+
     /// Milliseconds modulo 2^32: what a flow record keeps. Differences are right for 49 days, timeouts are under 2 hours.
     pub const fn wrapping_millis(self) -> u32 {
         (self.ns / 1_000_000) as u32

@@ -1,0 +1,330 @@
+//! The one thread that owns the truth: every change (call, health transition, next hop, signal, deadline) comes here, in
+//! order, and is applied wholly or refused wholly. Packets flow on beside it.
+
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Select};
+use lb_core::{limits, steer::Steering, tables::Tables, time};
+use lb_ctl::{
+    api::Reloaded,
+    compile::{Compiler, Inputs},
+    config::{self, Config},
+    health::{self, Health, Transition},
+    server::{Call, Server},
+    state::StateDirectory,
+};
+use lb_io::{clock, engine::Engine, nexthop::NextHops};
+
+use crate::{addresses::Addresses, run::any_flow};
+
+/// What the control thread waits for.
+#[derive(Debug)]
+pub enum Event {
+    /// A request of the control API.
+    Call(Call),
+    /// A target changed its state.
+    Health(Transition),
+    /// A route, a neighbour or an address of the host changed.
+    NextHops,
+    /// Read the configuration again.
+    Reload,
+    /// Stop cleanly.
+    Stop,
+}
+
+/// Everything that the daemon knows and owns.
+pub struct Control {
+    /// Configuration file.
+    pub path: PathBuf,
+    /// Configuration in force.
+    pub config: Config,
+    /// What outlives the process.
+    pub state: StateDirectory,
+    /// The data path.
+    pub engine: Engine,
+    /// The kernel's routes and neighbours.
+    pub next_hops: NextHops,
+    /// Health checks.
+    pub health: Health,
+    /// Makes tables.
+    pub compiler: Compiler,
+    /// Tables in force.
+    pub tables: Arc<Tables>,
+    /// Steering in force.
+    pub steering: Steering,
+    /// VIPs on interfaces.
+    pub addresses: Addresses,
+    /// Clients whose next hop a worker asked for.
+    pub wanted_hops: BTreeSet<IpAddr>,
+    /// When health states were last saved; `None` while they are as saved.
+    pub health_saved: Option<Instant>,
+    /// Until when strays are adopted.
+    pub adopt_until: Option<time::Instant>,
+    /// When the process started.
+    pub started: Instant,
+    /// The control API.
+    pub server: Server,
+}
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Next,
+    Stop,
+}
+
+/// What is left to do after an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Nothing,
+    Refresh,
+    Stop,
+}
+
+impl Control {
+    /// Starts the data path with the first tables, then puts the VIPs in place: never the other way round, or the kernel
+    /// would answer for them.
+    pub fn begin(&mut self) -> Result<(), Box<dyn Error>> {
+        self.next_hops.watch(&self.watched(&self.config.clone()));
+        let config = self.config.clone();
+        self.tables = Arc::new(self.compile(&config)?);
+        self.steering = self.steering_of(&self.tables);
+        self.engine.start(self.tables.clone(), &self.steering)?;
+        self.addresses.assign(&config, &self.state)?;
+        self.refresh();
+        self.addresses.announce();
+        Ok(())
+    }
+
+    /// Handles events until one says stop.
+    pub fn run(&mut self, events: &Receiver<Event>) {
+        while self.turn(events) == Turn::Next {}
+    }
+
+    /// Stops cleanly: VIPs off, programs detached, the next start knows.
+    pub fn stop(mut self) -> Result<(), Box<dyn Error>> {
+        self.addresses.release_all();
+        self.engine.stop()?;
+        self.state.save_health(&self.health.snapshot())?;
+        self.state.mark_stopped()?;
+        println!("lbd: stopped");
+        Ok(())
+    }
+
+    /// Waits for the next event or deadline, takes all that has come, and refreshes the tables once.
+    fn turn(&mut self, events: &Receiver<Event>) -> Turn {
+        let mut ready = Select::new();
+        ready.recv(events);
+        ready.recv(self.engine.wanted_hops());
+        let mut is_stale = ready.ready_timeout(self.patience()).is_err() && self.is_deadline_over();
+        while let Ok(event) = events.try_recv() {
+            match self.handle(event) {
+                After::Stop => return Turn::Stop,
+                after => is_stale |= after == After::Refresh,
+            }
+        }
+        if self.learn_wanted_hops() || is_stale {
+            self.refresh();
+        }
+        self.save_health();
+        Turn::Next
+    }
+
+    fn handle(&mut self, event: Event) -> After {
+        match event {
+            Event::Stop => return After::Stop,
+            Event::NextHops => return After::Refresh,
+            Event::Health(transition) => {
+                println!(
+                    "lbd: target {}: {} -> {}",
+                    transition.key,
+                    transition.from.state(),
+                    describe(&transition)
+                );
+                self.health_saved.get_or_insert_with(Instant::now);
+                return After::Refresh;
+            }
+            Event::Reload => match self.reload() {
+                Ok(reloaded) => {
+                    println!("lbd: reloaded {}, generation {}", self.path.display(), reloaded.generation)
+                }
+                Err(error) => eprintln!("lbd: not reloaded, the old configuration stays: {error}"),
+            },
+            Event::Call(call) => self.answer(call),
+        }
+        After::Nothing
+    }
+
+    fn answer(&mut self, call: Call) {
+        match call {
+            Call::Status(reply) => reply.send(self.status()),
+            Call::Targets(reply) => reply.send(self.targets()),
+            Call::Flows { limit, reply } => {
+                reply.send(self.engine.flows(limit, any_flow).into_iter().map(Into::into).collect());
+            }
+            Call::Stats(reply) => reply.send(self.stats()),
+            Call::Reload(reply) => match self.reload() {
+                Ok(reloaded) => {
+                    println!(
+                        "lbd: reloaded {} by call, generation {}",
+                        self.path.display(),
+                        reloaded.generation
+                    );
+                    reply.send(reloaded);
+                }
+                Err(error) => {
+                    reply.refuse(format_args!("not reloaded, the old configuration stays: {error}"))
+                }
+            },
+        }
+    }
+
+    /// Reads the file again and applies it, or changes nothing.
+    fn reload(&mut self) -> Result<Reloaded, Box<dyn Error>> {
+        let config = config::load(&self.path)?;
+        self.check_unchangeable(&config)?;
+        let compiler = self.compiler.clone();
+
+        let compiled = self.compile(&config).map_err(Into::into).and_then(|tables| {
+            self.addresses.assign(&config, &self.state)?;
+            Ok::<Tables, Box<dyn Error>>(tables)
+        });
+        if let Err(error) = compiled {
+            self.compiler = compiler;
+            return Err(error);
+        }
+        self.health.set(health::checks(&config));
+        self.config = config;
+        self.next_hops.watch(&self.watched(&self.config.clone()));
+        self.refresh();
+        let config = self.config.clone();
+        self.addresses.release(&config, &self.state)?;
+        self.refresh();
+        self.addresses.announce();
+        Ok(Reloaded { generation: self.tables.generation(), warnings: Vec::new() })
+    }
+
+    /// Refuses what only a new process can change.
+    fn check_unchangeable(&self, new: &Config) -> Result<(), String> {
+        let old = &self.config;
+        let changed: Vec<&str> = [
+            ("interfaces", old.interfaces != new.interfaces),
+            ("state_directory", old.state_directory != new.state_directory),
+            ("control_socket", old.control_socket != new.control_socket),
+            ("workers", old.workers != new.workers),
+            ("flow_table", old.flow_capacity != new.flow_capacity),
+            ("selection", old.selection != new.selection),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_changed)| is_changed.then_some(key))
+        .collect();
+        match changed.as_slice() {
+            [] => Ok(()),
+            keys => Err(format!(
+                "{}: {} changed, which takes a restart: stop lbd and start it again, or undo the change",
+                self.path.display(),
+                keys.join(", ")
+            )),
+        }
+    }
+
+    /// Compiles, publishes and steers what is known now. On a failure the tables in force stay.
+    pub(crate) fn refresh(&mut self) {
+        let config = self.config.clone();
+        let tables = match self.compile(&config) {
+            Ok(tables) => Arc::new(tables),
+            Err(error) => return eprintln!("lbd: the tables stay as they are: {error}"),
+        };
+        let steering = self.steering_of(&tables);
+        self.engine.publish(tables.clone());
+        self.tables = tables;
+        if steering != self.steering {
+            match self.engine.steer(&steering) {
+                Ok(()) => self.steering = steering,
+                Err(error) => eprintln!("lbd: the XDP program's maps stay as they are: {error}"),
+            }
+        }
+    }
+
+    fn compile(&mut self, config: &Config) -> Result<Tables, String> {
+        let host: BTreeSet<IpAddr> = self.next_hops.host_addresses().into_iter().collect();
+        let hop = |address: &IpAddr| self.next_hops.resolve(*address).map(|hop| (*address, hop));
+        let inputs = Inputs {
+            config,
+            interfaces: self.engine.interfaces(),
+            health: &|key| self.health.of(key),
+            next_hop: &|address| self.next_hops.resolve(address),
+            hops: self.wanted_hops.iter().filter_map(hop).collect(),
+            ownership: &|address| self.addresses.ownership(address, &host),
+            now: clock::now(),
+        };
+        self.compiler.compile(&inputs).map_err(|error| format!("the configuration does not fit: {error:?}"))
+    }
+
+    fn steering_of(&self, tables: &Tables) -> Steering {
+        Steering::new(tables, &self.next_hops.host_addresses())
+    }
+
+    /// Addresses whose next hop must be known: every target's, deregistered ones included, and those that workers want.
+    fn watched(&self, config: &Config) -> Vec<IpAddr> {
+        let registered =
+            config.target_groups.iter().flat_map(|group| group.targets.iter().map(|target| target.address));
+        let known = self.compiler.targets().into_iter().map(|entry| entry.key.address);
+        let all: BTreeSet<IpAddr> = registered.chain(known).chain(self.wanted_hops.iter().copied()).collect();
+        all.into_iter().collect()
+    }
+
+    /// Notes addresses whose next hop a worker dropped packets for want of. Whether there were any.
+    fn learn_wanted_hops(&mut self) -> bool {
+        let before = self.wanted_hops.len();
+        self.wanted_hops.extend(self.engine.wanted_hops().try_iter());
+        if self.wanted_hops.len() == before {
+            return false;
+        }
+        while self.wanted_hops.len() > limits::HOPS {
+            self.wanted_hops.pop_first();
+        }
+        self.next_hops.watch(&self.watched(&self.config.clone()));
+        true
+    }
+
+    /// Saves health states, at most once a second: a restart after a crash begins with them.
+    fn save_health(&mut self) {
+        if self.health_saved.is_some_and(|since| since.elapsed() >= HEALTH_SAVE_DELAY) {
+            self.health_saved = None;
+            if let Err(error) = self.state.save_health(&self.health.snapshot()) {
+                eprintln!("lbd: health states are not saved: {error}");
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let deadline =
+            self.compiler.next_deadline().map(|at| at.nanos().saturating_sub(clock::now().nanos()));
+        deadline.map_or(TICK, |ns| Duration::from_nanos(ns).min(TICK))
+    }
+
+    fn is_deadline_over(&self) -> bool {
+        self.compiler.next_deadline().is_some_and(|at| at <= clock::now())
+    }
+}
+
+fn describe(transition: &Transition) -> String {
+    match transition.to.description() {
+        Some(description) => format!("{} ({description})", transition.to.state()),
+        None => transition.to.state().to_owned(),
+    }
+}
+
+/// Longest time between two looks at what is due.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Health states are saved this long after a change, together with those that follow.
+const HEALTH_SAVE_DELAY: Duration = Duration::from_millis(200);

@@ -1,0 +1,179 @@
+//! `lbd run`: starts everything in an order that never lets the kernel answer for a VIP, and stops it in reverse.
+
+use std::{error::Error, path::Path, time::Instant};
+
+use crossbeam_channel::{Sender, unbounded};
+use lb_core::{datapath::FlowView, time};
+use lb_ctl::{
+    compile::Compiler,
+    config::{self, Config},
+    health::{self, Health},
+    server::Server,
+    state::StateDirectory,
+};
+use lb_io::{
+    clock,
+    engine::{AttachMode, Engine, EngineSettings, Polling},
+    nexthop::NextHops,
+};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use crate::{
+    addresses::Addresses,
+    control::{Control, Event},
+};
+
+/// Runs until SIGTERM or SIGINT. An error means that the daemon could not start, and that nothing is left behind.
+pub fn run(path: &Path) -> Result<(), Box<dyn Error>> {
+    let config = config::load(path)?;
+    let (sender, events) = unbounded();
+    let (signals, signal_thread) = forward_signals(sender.clone())?;
+    let outcome = start(path, config, &sender).and_then(|mut control| {
+        control.run(&events);
+        control.stop()
+    });
+    signals.close();
+    drop(signal_thread.join()); // It ends when the signals close.
+    outcome
+}
+
+/// Starts everything. What a failure leaves is taken down by the parts' own destructors.
+fn start(path: &Path, config: Config, events: &Sender<Event>) -> Result<Control, Box<dyn Error>> {
+    let started = Instant::now();
+    let state = StateDirectory::open(&config.state_directory)?;
+    let unclean = state.unclean_run()?;
+    let selection_secret = match config.selection.secret {
+        Some(secret) => secret,
+        None => state.selection_secret()?,
+    };
+    let adopt_until =
+        unclean.as_ref().map(|_| clock::now().after_seconds(u64::from(config.selection.adopt_seconds)));
+    let deliver = events.clone();
+    // The socket first: a second instance must find out before it touches an interface.
+    let server = Server::start(&config.control_socket, move |call| drop(deliver.send(Event::Call(call))))?;
+    let engine = Engine::prepare(engine_settings(&config, selection_secret, adopt_until)?)?;
+
+    let notify = events.clone();
+    let next_hops = NextHops::start(&config.interfaces, move || drop(notify.send(Event::NextHops)))?;
+    let notify = events.clone();
+    let health = Health::start(move |transition| drop(notify.send(Event::Health(transition))))?;
+    if unclean.is_some() {
+        health.restore(state.health()?);
+    }
+    health.set(health::checks(&config));
+
+    let mut control = Control {
+        path: path.to_owned(),
+        compiler: Compiler::new(),
+        addresses: Addresses::left_behind_by(unclean.as_ref()),
+        tables: lb_core::tables::Tables::empty(),
+        steering: Default::default(),
+        wanted_hops: Default::default(),
+        health_saved: None,
+        adopt_until,
+        started,
+        config,
+        state,
+        server,
+        engine,
+        next_hops,
+        health,
+    };
+    if let Some(marker) = &unclean {
+        println!(
+            "lbd: process {} did not stop cleanly: TCP packets of unknown flows are adopted for {} s",
+            marker.pid, control.config.selection.adopt_seconds
+        );
+    }
+    control.begin()?;
+    print_start(&control);
+    Ok(control)
+}
+
+fn engine_settings(
+    config: &Config,
+    selection_secret: [u8; 16],
+    adopt_until: Option<time::Instant>,
+) -> Result<EngineSettings, Box<dyn Error>> {
+    let mut key = [0; 128];
+    getrandom::fill(&mut key)?;
+    Ok(EngineSettings {
+        interfaces: config.interfaces.clone(),
+        workers: config.workers.count,
+        cpus: config.workers.cpus.clone(),
+        polling: match config.workers.polling {
+            config::Polling::Busy => Polling::Busy,
+            config::Polling::Adaptive => Polling::Adaptive,
+            config::Polling::Interrupt => Polling::Interrupt,
+        },
+        frames_per_worker: config.workers.frames,
+        flow_capacity: config.flow_capacity,
+        flow_hash_key: std::array::from_fn(|word| {
+            u64::from_ne_bytes(std::array::from_fn(|byte| key[word * 8 + byte]))
+        }),
+        selection_secret,
+        adopt_until,
+        lock_directory: LOCK_DIRECTORY.into(),
+    })
+}
+
+/// Says what was chosen, once everything runs.
+fn print_start(control: &Control) {
+    for attachment in control.engine.attachments() {
+        let mode = match attachment.mode {
+            AttachMode::Native => "native".to_owned(),
+            AttachMode::Generic => format!(
+                "generic, slower, because native failed ({})",
+                attachment.native_refusal.as_deref().unwrap_or("the driver has none")
+            ),
+        };
+        let adopted = if attachment.adopted { ", in place of one left by an earlier run" } else { "" };
+        println!("lbd: {}: XDP program {mode}{adopted}", attachment.interface);
+    }
+    for worker in control.engine.workers() {
+        for socket in worker.sockets {
+            println!(
+                "lbd: worker {} on CPU {}: {} queue {}: {}",
+                worker.worker, worker.cpu, socket.interface, socket.queue, socket.mode
+            );
+        }
+    }
+    let memory = control.engine.flow_memory();
+    println!(
+        "lbd: flow table: {} flows in {:.1} MiB, {} bytes each",
+        memory.flows,
+        memory.bytes as f64 / f64::from(1 << 20),
+        memory.bytes / (memory.flows.max(1) as usize)
+    );
+    println!(
+        "lbd: ready in {} ms; control socket {}",
+        control.started.elapsed().as_millis(),
+        control.config.control_socket.display()
+    );
+}
+
+/// Turns signals into events. The handle closes the stream, which ends the thread.
+fn forward_signals(
+    events: Sender<Event>,
+) -> Result<(signal_hook::iterator::Handle, std::thread::JoinHandle<()>), Box<dyn Error>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let handle = signals.handle();
+    let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            let event = if signal == SIGHUP { Event::Reload } else { Event::Stop };
+            drop(events.send(event)); // Nobody listens any more only when the daemon is stopping.
+        }
+    })?;
+    Ok((handle, thread))
+}
+
+/// Flows of one answer of the control API.
+pub fn any_flow(_: &FlowView) -> bool {
+    true
+}
+
+/// Where the files stand that keep two instances off one interface.
+const LOCK_DIRECTORY: &str = "/run/lbd";
