@@ -5,10 +5,14 @@
 #![deny(unsafe_code)]
 
 pub mod api;
+pub mod capture;
+pub mod cli;
 pub mod client;
 pub mod compile;
 pub mod config;
 pub mod health;
 pub mod hex;
 pub mod server;
+pub mod show;
+pub mod simulate;
 pub mod state;

@@ -1,0 +1,264 @@
+//! `lbctl`: its verbs, as one table, and what each does.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, IsTerminal, Read, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use serde::Serialize;
+
+use crate::{
+    api::{FLOWS_LISTED, FLOWS_LISTED_DEFAULT},
+    client::{Client, ClientError},
+    config::{self, CONTROL_SOCKET, Config, ConfigErrors},
+    hex, show,
+    simulate::{self, Assumptions, MTU_DEFAULT, Neighbor, SimulateError},
+};
+
+/// Ask and steer the load balancer lbd.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lbctl",
+    version,
+    after_help = "Exit codes: 0 done; 1 refused by lbd, or (status) a listener without a healthy target; 2 wrong usage or \
+                  configuration, or lbd cannot be reached."
+)]
+pub struct Arguments {
+    /// Control socket of lbd
+    #[arg(long, global = true, value_name = "PATH", default_value = CONTROL_SOCKET)]
+    socket: PathBuf,
+
+    /// How to print answers
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Load balancers, listeners, interfaces and workers at a glance
+    Status,
+    /// Every target with its health and traffic
+    Targets,
+    /// Flows in the flow table
+    Flows {
+        /// List at most this many
+        #[arg(long, value_name = "N", default_value_t = FLOWS_LISTED_DEFAULT, value_parser = limit)]
+        limit: usize,
+    },
+    /// What became of every frame, by reason
+    Stats,
+    /// Have lbd read its configuration again and apply it, or refuse it and keep the old one
+    Reload,
+    /// Check a configuration file; lbd need not run
+    Check {
+        /// Configuration file
+        file: PathBuf,
+    },
+    /// Say what the load balancer would do with captured frames; lbd need not run
+    ///
+    /// One JSON line answers each frame: its number, the verdict and its reason, the listener, the target, and the frames
+    /// that leave. Every target is healthy and every next hop is known, unless options say otherwise.
+    Simulate(SimulateArguments),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct SimulateArguments {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+
+    /// Capture of Ethernet frames, pcap or pcapng; "-": standard input, each frame answered before the next is read
+    #[arg(long, value_name = "FILE")]
+    r#in: PathBuf,
+
+    /// Write the frames that leave into this capture
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// A target that is unhealthy; may be given several times
+    #[arg(long, value_name = "IP:PORT")]
+    unhealthy: Vec<SocketAddr>,
+
+    /// Secret of target selection, as 32 hex digits; by default the configuration's, else zeros
+    #[arg(long, value_name = "HEX")]
+    hash_key: Option<String>,
+
+    /// Next hop of an address; may be given several times. Others get a made-up one on the first interface
+    #[arg(long, value_name = "IP=MAC@INTERFACE")]
+    neighbor: Vec<Neighbor>,
+
+    /// Interface of frames whose capture names none; by default the first configured one
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
+
+    /// MTU of every interface, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = MTU_DEFAULT, value_parser = clap::value_parser!(u32).range(68..=65_535))]
+    mtu: u32,
+}
+
+/// Why a verb failed.
+enum Failure {
+    /// The daemon refused, or is not healthy.
+    Refused(String),
+    /// Usage, configuration, or the daemon cannot be reached.
+    Unusable(String),
+}
+
+/// Carries out what the command line asks for.
+pub fn run(arguments: Arguments) -> ExitCode {
+    match carry_out(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Refused(message)) => fail(1, &message),
+        Err(Failure::Unusable(message)) => fail(2, &message),
+    }
+}
+
+fn carry_out(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { socket, output, verb } = arguments;
+    let client = Client::new(&socket);
+    match verb {
+        Verb::Status => {
+            let status = client.status()?;
+            print(output, &status, show::status)?;
+            if status.is_healthy() {
+                return Ok(());
+            }
+            Err(Failure::Refused("a listener has no healthy target; its target group fails open".into()))
+        }
+        Verb::Targets => print(output, &client.targets()?, |rows| show::targets(rows)),
+        Verb::Flows { limit } => print(output, &client.flows(limit)?, |rows| show::flows(rows)),
+        Verb::Stats => print(output, &client.stats()?, show::stats),
+        Verb::Reload => print(output, &client.reload()?, show::reloaded),
+        Verb::Check { file } => check(&file),
+        Verb::Simulate(arguments) => simulate(arguments),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "lbctl", &mut io::stdout());
+            Ok(())
+        }
+    }
+}
+
+fn print<T: Serialize>(output: Format, answer: &T, show: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+    let text = match output {
+        Format::Table => show(answer),
+        Format::Json => serde_json::to_string_pretty(answer).map_err(|error| unusable(&error))?,
+    };
+    say(&text)
+}
+
+fn check(file: &Path) -> Result<(), Failure> {
+    let config = config::load(file)?;
+    say(&format!("{}: valid: {}", file.display(), show::summary(&config)))
+}
+
+fn simulate(arguments: SimulateArguments) -> Result<(), Failure> {
+    let config = config::load(&arguments.config)?;
+    let assumptions = assumptions(&arguments, &config)?;
+    let (name, input): (String, Box<dyn Read>) = match arguments.r#in.to_str() {
+        Some("-") => ("standard input".into(), Box::new(io::stdin().lock())),
+        _ => (arguments.r#in.display().to_string(), Box::new(open(&arguments.r#in)?)),
+    };
+    let mut outgoing = arguments.out.as_deref().map(create).transpose()?;
+    let outgoing = outgoing.as_mut().map(|sink| sink as &mut dyn Write);
+    let outcome = simulate::run(&config, &assumptions, input, io::stdout().lock(), outgoing);
+    outcome.map_err(|error| match error {
+        SimulateError::Capture(error) => Failure::Unusable(format!("{name} {error}")),
+        error => unusable(&error),
+    })
+}
+
+fn assumptions(arguments: &SimulateArguments, config: &Config) -> Result<Assumptions, Failure> {
+    let secret = match arguments.hash_key.as_deref().map(hex::bytes) {
+        Some(None) => return Err(Failure::Unusable("--hash-key: expected 32 hex digits".into())),
+        Some(secret) => secret,
+        None => config.selection.secret,
+    };
+    Ok(Assumptions {
+        unhealthy: arguments.unhealthy.clone(),
+        selection_secret: secret.unwrap_or_default(),
+        neighbors: arguments.neighbor.clone(),
+        interface: arguments.interface.clone().unwrap_or_else(|| config.interfaces[0].clone()),
+        mtu: arguments.mtu,
+    })
+}
+
+fn open(path: &Path) -> Result<File, Failure> {
+    File::open(path).map_err(|error| Failure::Unusable(format!("cannot open {}: {error}", path.display())))
+}
+
+fn create(path: &Path) -> Result<BufWriter<File>, Failure> {
+    match File::create(path) {
+        Ok(file) => Ok(BufWriter::new(file)),
+        Err(error) => Err(Failure::Unusable(format!("cannot create {}: {error}", path.display()))),
+    }
+}
+
+/// One line, or several, on standard output. A reader that has gone away is no failure.
+fn say(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout().lock(), "{}", text.trim_end_matches('\n')) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unusable(&error)),
+        _ => Ok(()),
+    }
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    let prefix = if io::stderr().is_terminal() { "\x1b[31mlbctl:\x1b[0m" } else { "lbctl:" };
+    eprintln!("{prefix} {message}");
+    ExitCode::from(code)
+}
+
+fn unusable(error: &impl std::fmt::Display) -> Failure {
+    Failure::Unusable(error.to_string())
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    let limit = text.parse().ok().filter(|limit| (1..=FLOWS_LISTED).contains(limit));
+    limit.ok_or_else(|| format!("expected a number from 1 to {FLOWS_LISTED}"))
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        match error {
+            ClientError::Refused(message) => Failure::Refused(message),
+            error => unusable(&error),
+        }
+    }
+}
+
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Failure {
+        unusable(&errors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_verbs_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,385 @@
+//! What the load balancer would do with captured frames, without any network: steering, then the packet path, over each
+//! frame in order, with the frame's capture time as the clock. One JSON line answers each frame before the next is read.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    io::{self, ErrorKind, Read, Write},
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    sync::Arc,
+};
+
+use lb_core::{
+    counters::WorkerCounters,
+    datapath::{Arrival, Datapath, Explanation, MacFilter, Settings},
+    flow_table::FlowArena,
+    frame::Frame,
+    steer::{Steer, Steering},
+    tables::{Interface, InterfaceId, Mac, NextHop, Ownership, Tables, TablesError},
+    time::Instant,
+    verdict::{Action, Reason, Verdict},
+};
+use serde::Serialize;
+
+use crate::{
+    capture::{Capture, CaptureError, CaptureWriter, CapturedFrame},
+    compile::{Compiler, Inputs, keys},
+    config::Config,
+    health::TargetHealth,
+    hex,
+};
+
+/// What a simulation assumes about the world.
+#[derive(Clone, Debug)]
+pub struct Assumptions {
+    /// Targets that are unhealthy; all others are healthy.
+    pub unhealthy: Vec<SocketAddr>,
+    /// Secret of target selection.
+    pub selection_secret: [u8; 16],
+    /// Next hops. Every other address has a made-up one on the first interface.
+    pub neighbors: Vec<Neighbor>,
+    /// Interface of frames whose capture names none.
+    pub interface: String,
+    /// MTU of every interface, in bytes.
+    pub mtu: u32,
+}
+
+/// `IP=MAC@INTERFACE`: the next hop of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbor {
+    /// Address.
+    pub address: IpAddr,
+    /// Link-layer address of its next hop.
+    pub mac: Mac,
+    /// Name of the interface that the next hop is on.
+    pub interface: String,
+}
+
+/// Why a simulation cannot begin or go on.
+#[derive(Debug)]
+pub enum SimulateError {
+    /// An assumption names something that the configuration does not have.
+    Assumption(String),
+    /// The capture cannot be read.
+    Capture(CaptureError),
+    /// The configuration makes no tables.
+    Tables(TablesError),
+    /// Answers or outgoing frames cannot be written.
+    Write(io::Error),
+}
+
+/// Runs every frame of `input` through the load balancer, writes an answer for each to `answers`, and the frames that leave
+/// to `outgoing`.
+pub fn run(
+    config: &Config,
+    assumptions: &Assumptions,
+    input: impl Read,
+    mut answers: impl Write,
+    outgoing: Option<&mut dyn Write>,
+) -> Result<(), SimulateError> {
+    let mut arena = FlowArena::new(config.flow_capacity.min(FLOWS));
+    let mut simulator = Simulator::new(config, assumptions, &mut arena)?;
+    let mut outgoing = outgoing.map(CaptureWriter::create).transpose().map_err(SimulateError::Write)?;
+    let mut capture = Capture::open(input).map_err(SimulateError::Capture)?;
+    while let Some(frame) = capture.next_frame().map_err(SimulateError::Capture)? {
+        let answer = simulator.answer(&frame)?;
+        let written = write_answer(&mut answers, &answer).and_then(|()| {
+            outgoing.as_mut().map_or(Ok(()), |sink| write_frames(sink, frame.time_ns, &answer))
+        });
+        match written {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()), // Nobody reads on.
+            written => written.map_err(SimulateError::Write)?,
+        }
+    }
+    Ok(())
+}
+
+/// One line of output.
+#[derive(Serialize)]
+struct Answer {
+    frame: u64,
+    verdict: &'static str,
+    reason: &'static str,
+    listener: Option<String>,
+    target: Option<SocketAddr>,
+    #[serde(serialize_with = "as_hex")]
+    out: Vec<Vec<u8>>,
+}
+
+/// The load balancer with a world made up around it.
+struct Simulator<'a> {
+    config: &'a Config,
+    assumptions: &'a Assumptions,
+    compiler: Compiler,
+    hops: BTreeMap<IpAddr, NextHop>,
+    steering: Steering,
+    datapath: Datapath<'a>,
+    now: Instant,
+    frames: u64,
+}
+
+impl<'a> Simulator<'a> {
+    fn new(
+        config: &'a Config,
+        assumptions: &'a Assumptions,
+        arena: &'a mut FlowArena,
+    ) -> Result<Simulator<'a>, SimulateError> {
+        check_unhealthy(config, assumptions)?;
+        let hops = neighbors(config, assumptions)?;
+        let mut compiler = Compiler::new();
+        let tables = compile(&mut compiler, config, assumptions, &hops)?;
+        let settings = Settings {
+            worker: 0,
+            workers: 1,
+            flow_hash_key: flow_hash_key(&assumptions.selection_secret),
+            selection_secret: assumptions.selection_secret,
+            adopt_until: None,
+            mac_filter: MacFilter::AnyUnicast,
+        };
+        let steering = Steering::new(&tables, &[]);
+        let counters = Arc::new(WorkerCounters::new());
+        let datapath = Datapath::new(settings, arena.memory(), tables, counters);
+        let now = Instant::default();
+        Ok(Simulator { config, assumptions, compiler, hops, steering, datapath, now, frames: 0 })
+    }
+
+    fn answer(&mut self, frame: &CapturedFrame) -> Result<Answer, SimulateError> {
+        self.frames += 1;
+        self.now = self.now.max(Instant::from_nanos(frame.time_ns)); // A capture's clock may step back; ours does not.
+        self.datapath.expire(self.now);
+        let name = frame.interface.as_deref().unwrap_or(&self.assumptions.interface);
+        let Some(ingress) = self.config.interfaces.iter().position(|known| known == name) else {
+            return Ok(self.untouched(INTERFACE_NOT_CONFIGURED));
+        };
+        let ingress = InterfaceId(ingress as u8);
+        if let Steer::Pass(reason) = self.steering.steer(&frame.bytes) {
+            return Ok(self.untouched(reason.name()));
+        }
+        let (mut verdict, mut bytes) = self.process(&frame.bytes, ingress);
+        if verdict.reason == Reason::NextHopUnresolved && self.resolve_wanted()? {
+            (verdict, bytes) = self.process(&frame.bytes, ingress);
+        }
+        let leaves = matches!(verdict.reason.action(), Action::Transmit | Action::Reply);
+        let (listener, target) = self.explain(&frame.bytes, verdict.reason);
+        Ok(Answer {
+            frame: self.frames,
+            verdict: verdict.reason.action().name(),
+            reason: verdict.reason.name(),
+            listener,
+            target,
+            out: if leaves { vec![bytes] } else { vec![] },
+        })
+    }
+
+    /// A frame that never reaches a worker.
+    fn untouched(&self, reason: &'static str) -> Answer {
+        let verdict = Action::Pass.name();
+        Answer { frame: self.frames, verdict, reason, listener: None, target: None, out: vec![] }
+    }
+
+    /// The verdict on a copy of the frame, and what became of the copy.
+    fn process(&mut self, bytes: &[u8], ingress: InterfaceId) -> (Verdict, Vec<u8>) {
+        let mut buffer = vec![0; HEADROOM + bytes.len() + TAILROOM];
+        buffer[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
+        let mut burst = [Frame::new(&mut buffer, HEADROOM, HEADROOM + bytes.len(), ingress)];
+        let mut verdicts = [Verdict::drop(Reason::NoListener)];
+        self.datapath.process_burst(&mut burst, Arrival::Ring, self.now, &mut verdicts);
+        (verdicts[0], burst[0].bytes().to_vec())
+    }
+
+    /// Makes up next hops for what the packet path found none for. False when it asked for none.
+    fn resolve_wanted(&mut self) -> Result<bool, SimulateError> {
+        let wanted: Vec<IpAddr> = self.datapath.take_wanted_hops().collect();
+        for &address in &wanted {
+            self.hops.entry(address).or_insert_with(|| made_up_hop(address));
+        }
+        if !wanted.is_empty() {
+            let tables = compile(&mut self.compiler, self.config, self.assumptions, &self.hops)?;
+            self.datapath.install(tables);
+        }
+        Ok(!wanted.is_empty())
+    }
+
+    /// The listener of a frame, and its target if it was on its way to or from one.
+    fn explain(&self, frame: &[u8], reason: Reason) -> (Option<String>, Option<SocketAddr>) {
+        let Explanation { listener, target } = self.datapath.explain(frame);
+        let listener = listener.and_then(|id| self.datapath.tables().listener(id));
+        let has_target = reason.action() == Action::Transmit
+            || matches!(
+                reason,
+                Reason::ResetTerminated
+                    | Reason::Terminated
+                    | Reason::NextHopUnresolved
+                    | Reason::MtuExceeded
+            );
+        (
+            listener.map(|listener| listener.name.to_string()),
+            target.filter(|_| has_target).map(SocketAddr::from),
+        )
+    }
+}
+
+impl FromStr for Neighbor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Neighbor, String> {
+        let expected = || "expected IP=MAC@INTERFACE, such as 198.19.1.2=02:00:00:00:00:07@eth0".to_owned();
+        let (address, rest) = text.split_once('=').ok_or_else(expected)?;
+        let (mac, interface) = rest.split_once('@').ok_or_else(expected)?;
+        let address = address.parse().map_err(|_| expected())?;
+        let octets: Vec<[u8; 1]> = mac.split(':').filter_map(hex::bytes).collect();
+        let is_whole = mac.split(':').count() == octets.len();
+        let mac = octets.concat().try_into().ok().filter(|_| is_whole).map(Mac).ok_or_else(expected)?;
+        Ok(Neighbor { address, mac, interface: interface.into() })
+    }
+}
+
+impl fmt::Display for SimulateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SimulateError::Assumption(what) => f.write_str(what),
+            SimulateError::Capture(error) => write!(f, "the capture {error}"),
+            SimulateError::Tables(error) => write!(f, "the configuration cannot be compiled: {error:?}"),
+            SimulateError::Write(error) => write!(f, "cannot write: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for SimulateError {}
+
+fn check_unhealthy(config: &Config, assumptions: &Assumptions) -> Result<(), SimulateError> {
+    let keys = config.target_groups.iter().flat_map(keys);
+    let known: HashSet<SocketAddr> = keys.map(|key| SocketAddr::new(key.address, key.port)).collect();
+    match assumptions.unhealthy.iter().find(|target| !known.contains(target)) {
+        Some(target) => Err(SimulateError::Assumption(format!("no target group has the target {target}"))),
+        None => Ok(()),
+    }
+}
+
+fn neighbors(config: &Config, assumptions: &Assumptions) -> Result<BTreeMap<IpAddr, NextHop>, SimulateError> {
+    let hop =
+        |neighbor: &Neighbor| match config.interfaces.iter().position(|name| *name == neighbor.interface) {
+            Some(index) => {
+                Ok((neighbor.address, NextHop { interface: InterfaceId(index as u8), mac: neighbor.mac }))
+            }
+            None => Err(SimulateError::Assumption(format!(
+                "the neighbor {} is on {}, which is none of the configured interfaces: {}",
+                neighbor.address,
+                neighbor.interface,
+                config.interfaces.join(", ")
+            ))),
+        };
+    assumptions.neighbors.iter().map(hop).collect()
+}
+
+fn compile(
+    compiler: &mut Compiler,
+    config: &Config,
+    assumptions: &Assumptions,
+    hops: &BTreeMap<IpAddr, NextHop>,
+) -> Result<Arc<Tables>, SimulateError> {
+    let interface = |(index, name): (usize, &String)| Interface {
+        name: name.as_str().into(),
+        mac: Mac([0x02, 0x4c, 0x42, 0, 0, index as u8 + 1]),
+        mtu: assumptions.mtu,
+    };
+    let tables = compiler.compile(&Inputs {
+        config,
+        interfaces: config.interfaces.iter().enumerate().map(interface).collect(),
+        health: &|key| match assumptions.unhealthy.contains(&SocketAddr::new(key.address, key.port)) {
+            true => TargetHealth::FailedHealthChecks,
+            false => TargetHealth::Healthy,
+        },
+        next_hop: &|address| Some(hops.get(&address).copied().unwrap_or_else(|| made_up_hop(address))),
+        hops: hops.iter().map(|(address, hop)| (*address, *hop)).collect(),
+        ownership: &|_| Ownership::Exclusive,
+        now: Instant::default(),
+    });
+    tables.map(Arc::new).map_err(SimulateError::Tables)
+}
+
+/// On the first interface, with a link address that tells the address.
+fn made_up_hop(address: IpAddr) -> NextHop {
+    let [.., a, b, c, d] = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    NextHop { interface: InterfaceId(0), mac: Mac([0x02, 0, a, b, c, d]) }
+}
+
+/// The flow table's key decides nothing that can be seen; it only has to be the same each time.
+fn flow_hash_key(secret: &[u8; 16]) -> [u64; 16] {
+    let mut state = u128::from_le_bytes(*secret) as u64;
+    std::array::from_fn(|_| {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    })
+}
+
+fn write_answer(answers: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    answers.write_all(&line)?;
+    answers.flush()
+}
+
+fn write_frames(sink: &mut CaptureWriter<&mut dyn Write>, time_ns: u64, answer: &Answer) -> io::Result<()> {
+    for bytes in &answer.out {
+        sink.write(time_ns, bytes)?;
+    }
+    sink.flush()
+}
+
+fn as_hex<S: serde::Serializer>(frames: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(frames.iter().map(|bytes| hex::digits(bytes)))
+}
+
+/// MTU of interfaces when nothing else is said, in bytes.
+pub const MTU_DEFAULT: u32 = 1_500;
+
+const INTERFACE_NOT_CONFIGURED: &str = "interface_not_configured";
+
+/// More flows than this no simulation keeps, whatever the configuration says.
+const FLOWS: u32 = 1 << 22;
+
+/// Room around a frame for headers and for answers longer than what they answer, in bytes.
+const HEADROOM: usize = 256;
+const TAILROOM: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_neighbor_is_an_address_a_mac_and_an_interface() {
+        let neighbor: Neighbor = "198.19.1.2=02:Aa:00:00:00:07@eth0".parse().unwrap();
+        let expected = Neighbor {
+            address: "198.19.1.2".parse().unwrap(),
+            mac: Mac([0x02, 0xaa, 0, 0, 0, 7]),
+            interface: "eth0".into(),
+        };
+        assert_eq!(neighbor, expected);
+        for bad in [
+            "",
+            "198.19.1.2",
+            "198.19.1.2=02:00:00:00:00:07",
+            "x=02:00:00:00:00:07@e",
+            "198.19.1.2=0200:0:7@e",
+        ] {
+            assert!(bad.parse::<Neighbor>().is_err(), "{bad}");
+        }
+        assert!("198.19.1.2=02:00:00:00:00@e".parse::<Neighbor>().is_err());
+        assert!("198.19.1.2=02:00:00:00:00:07:08@e".parse::<Neighbor>().is_err());
+        assert!("198.19.1.2=02:00:00:00:00:zz:07@e".parse::<Neighbor>().is_err());
+    }
+
+    #[test]
+    fn a_made_up_hop_tells_its_address() {
+        let hop = made_up_hop("198.19.1.2".parse().unwrap());
+        assert_eq!(hop, NextHop { interface: InterfaceId(0), mac: Mac([0x02, 0, 198, 19, 1, 2]) });
+    }
+}
