@@ -101,8 +101,9 @@ impl Steering {
         }
         for listener in tables.listeners().iter().flatten() {
             *steering.endpoints.entry((&listener.endpoint).into()).or_default() |= endpoint_role::LISTENER;
-            for target in tables.targets().iter().flatten().filter(|target| target.group == listener.group) {
-                let protocol = listener.endpoint.protocol;
+        }
+        for target in tables.targets().iter().flatten() {
+            for &protocol in target.protocols {
                 let endpoint = Endpoint { address: target.address, port: target.port, protocol };
                 let role = match protocol {
                     Protocol::Tcp => role::TARGET_TCP,

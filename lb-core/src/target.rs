@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::{maglev::Maglev, tables::NextHop};
+use crate::{
+    maglev::Maglev,
+    tables::{NextHop, Protocol},
+};
 
 /// Index of a target in the tables. Stays with its target across generations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +24,8 @@ pub struct Target {
     pub address: IpAddr,
     /// Port.
     pub port: u16,
+    /// Protocols of the listeners that send flows to it, or have sent: replies to those are ours.
+    pub protocols: &'static [Protocol],
     /// Way to it; `None` until the kernel has resolved it.
     pub next_hop: Option<NextHop>,
     /// What its existing flows get. New flows ask the group's Maglev table alone.

@@ -23,7 +23,7 @@ use lb_core::{
 };
 
 use crate::{
-    config::{self, Config, Leftover},
+    config::{self, Config, Leftover, Protocols},
     health::{TargetHealth, TargetKey},
 };
 use ids::Ids;
@@ -56,6 +56,8 @@ pub struct Compiler {
     /// By group name; of a group that is gone, what it was last.
     deregistrations: HashMap<Arc<str>, Deregistration>,
     maglevs: HashMap<Arc<str>, CachedMaglev>,
+    /// Protocols of the listeners that send flows to a group, or have sent, by group name.
+    served: HashMap<Arc<str>, Protocols>,
     next_deadline: Option<Instant>,
 }
 
@@ -165,6 +167,16 @@ impl Compiler {
             .assign(config.target_groups.iter().map(|group| group.name.as_str().into()), now, |_| longest);
         self.deregistrations.retain(|name, _| self.groups.id(name).is_some());
         self.maglevs.retain(|name, _| self.groups.id(name).is_some());
+        for listener in config.load_balancers.iter().flat_map(|lb| &lb.listeners) {
+            let group = config.target_groups[listener.target_group].name.as_str().into();
+            let served = self.served.entry(group).or_insert(listener.protocol);
+            *served = served.and(listener.protocol);
+        }
+        self.served.retain(|name, _| self.groups.id(name).is_some());
+    }
+
+    fn protocols(&self, group: &Arc<str>) -> &'static [Protocol] {
+        self.served.get(group).map_or(&[], |protocols| protocols.each())
     }
 
     fn listeners(&self, config: &Config) -> Vec<Option<Listener>> {
@@ -210,6 +222,7 @@ impl Compiler {
                     group: TargetGroupId(group_id as u16),
                     address: member.target.address,
                     port: member.target.port,
+                    protocols: self.protocols(&name),
                     next_hop: (inputs.next_hop)(member.target.address),
                     flow_policy: if is_cut { FlowPolicy::Cut } else { FlowPolicy::Keep },
                 };
@@ -261,6 +274,7 @@ impl Compiler {
                 group: TargetGroupId(group as u16),
                 address: key.address,
                 port: key.port,
+                protocols: self.protocols(&key.group),
                 next_hop: (inputs.next_hop)(key.address),
                 flow_policy: if is_cut { FlowPolicy::Cut } else { FlowPolicy::Keep },
             };

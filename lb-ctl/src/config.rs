@@ -171,6 +171,11 @@ impl Protocols {
         }
     }
 
+    /// These and those.
+    pub fn and(self, other: Protocols) -> Protocols {
+        if self == other { self } else { Protocols::TcpUdp }
+    }
+
     /// Target group protocols that a listener of these can forward to (NLB "Create a target group").
     pub const fn forwards_to(self) -> &'static [Protocols] {
         match self {

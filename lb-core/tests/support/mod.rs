@@ -203,8 +203,15 @@ impl Scene {
         for &(n, _, flow_policy) in &self.targets {
             let next_hop = self.is_resolved.then_some(NextHop { interface: INSIDE, mac: target_mac(n) });
             let address = IpAddr::V4(target(n));
-            targets[usize::from(n)] =
-                Some(Target { group: TargetGroupId(0), address, port: 8080, next_hop, flow_policy });
+            let protocols = &[Protocol::Tcp, Protocol::Udp];
+            targets[usize::from(n)] = Some(Target {
+                group: TargetGroupId(0),
+                address,
+                port: 8080,
+                protocols,
+                next_hop,
+                flow_policy,
+            });
         }
         let eligible: Vec<u8> = self.targets.iter().filter(|row| row.1).map(|row| row.0).collect();
         let candidates: Vec<Candidate> = eligible
