@@ -157,7 +157,10 @@ fn gratuitous_arp(operation: ArpOperation, mac: Mac, address: Ipv4Addr) -> [u8; 
     frame[14..22].copy_from_slice(&[0, 1, 0x08, 0x00, 6, 4, 0, operation as u8]);
     frame[22..28].copy_from_slice(&mac.0);
     frame[28..32].copy_from_slice(&address.octets());
-    frame[32..38].fill(0xff);
+    if let ArpOperation::Reply = operation {
+        // Linux takes a reply for gratuitous only when both link addresses in it are the same.
+        frame[32..38].copy_from_slice(&mac.0);
+    }
     frame[38..42].copy_from_slice(&address.octets());
     frame
 }
@@ -193,11 +196,15 @@ mod tests {
     fn a_gratuitous_arp_names_the_address_twice() {
         let frame =
             gratuitous_arp(ArpOperation::Request, Mac([2, 0, 0, 0, 0, 1]), Ipv4Addr::new(198, 18, 100, 1));
-        let expected = [
-            0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0,
-            0, 0, 0, 1, 198, 18, 100, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 198, 18, 100, 1,
-        ];
-        assert_eq!(frame[..42], expected);
+        let sender = [2, 0, 0, 0, 0, 1, 198, 18, 100, 1];
+        assert_eq!(frame[..12], [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1]);
+        assert_eq!(frame[12..22], [0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
+        assert_eq!(frame[22..32], sender);
+        assert_eq!(frame[32..42], [0, 0, 0, 0, 0, 0, 198, 18, 100, 1]);
+        let reply =
+            gratuitous_arp(ArpOperation::Reply, Mac([2, 0, 0, 0, 0, 1]), Ipv4Addr::new(198, 18, 100, 1));
+        assert_eq!(reply[21], 2);
+        assert_eq!(reply[32..42], sender);
         assert!(frame[42..].iter().all(|&byte| byte == 0));
     }
 

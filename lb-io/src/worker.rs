@@ -36,6 +36,7 @@ use crate::{
     clock,
     engine::Polling,
     handoff::{Inbox, Outbox, Parcel},
+    partial_checksum,
     sys::{self, Mapping, Wakeup},
     umem::{FreeFrames, HEADROOM_BYTES, Umem},
     xsk::Socket,
@@ -247,7 +248,7 @@ struct Worker<'u, 'm> {
     free: FreeFrames,
     /// The burst, and beside it where each frame lies in the UMEM.
     frames: Vec<Frame<'u>>,
-    places: Vec<libc::xdp_desc>,
+    places: Vec<Parcel>,
     verdicts: [Verdict; limits::BURST_FRAMES],
     /// When this turn began.
     now: Instant,
@@ -375,10 +376,10 @@ impl<'u, 'm> Worker<'u, 'm> {
             return 0;
         }
         for _ in 0..count {
-            let Some(place) = port.socket.rx.pop() else { break };
-            let goes_on = place.options & libc::XDP_PKT_CONTD != 0;
+            let Some(descriptor) = port.socket.rx.pop() else { break };
+            let goes_on = descriptor.options & libc::XDP_PKT_CONTD != 0;
             if goes_on || port.in_oversize {
-                self.free.give(self.umem.chunk_of(place.addr));
+                self.free.give(self.umem.chunk_of(descriptor.addr));
                 if !port.in_oversize {
                     self.datapath.counters().received.add(1);
                     self.datapath.counters().settle(Reason::FrameOversize);
@@ -386,14 +387,15 @@ impl<'u, 'm> Worker<'u, 'm> {
                 port.in_oversize = goes_on;
                 continue;
             }
+            let place = Parcel { start: descriptor.addr, len: descriptor.len, ingress: port.interface };
             // SAFETY: the kernel gave the chunk to us with the descriptor. It is given up in `finish`, after the frames are
             // gone.
-            let Some(mut frame) = (unsafe { self.umem.frame(place.addr, place.len, port.interface) }) else {
-                debug_assert!(false, "the kernel's descriptor is outside of the memory: {}", place.addr);
+            let Some(mut frame) = (unsafe { self.umem.frame(place.start, place.len, place.ingress) }) else {
+                debug_assert!(false, "the kernel's descriptor is outside of the memory: {place:?}");
                 continue;
             };
             if port.is_veth {
-                crate::partial_checksum::complete(frame.bytes_mut());
+                partial_checksum::complete(frame.bytes_mut());
             }
             self.frames.push(frame);
             self.places.push(place);
@@ -431,7 +433,7 @@ impl<'u, 'm> Worker<'u, 'm> {
                 Some(mut frame) => {
                     frame.bytes_mut().copy_from_slice(bytes);
                     frames.push(frame);
-                    places.push(libc::xdp_desc { addr: start, len: parcel.len, options: 0 });
+                    places.push(Parcel { start, ..*parcel });
                 }
                 None => {
                     free.give(chunk);
@@ -446,34 +448,31 @@ impl<'u, 'm> Worker<'u, 'm> {
         let count = self.frames.len();
         self.datapath.process_burst(&mut self.frames, arrival, self.now, &mut self.verdicts[..count]);
         for (place, frame) in self.places.iter_mut().zip(&self.frames) {
-            place.addr = self.umem.chunk_of(place.addr) + frame.start() as u64;
+            place.start = self.umem.chunk_of(place.start) + frame.start() as u64;
             place.len = frame.len() as u32;
-            place.options = 0;
         }
-        let ingress: [InterfaceId; limits::BURST_FRAMES] =
-            std::array::from_fn(|at| self.frames.get(at).map_or(InterfaceId(0), |frame| frame.ingress));
         self.frames.clear();
         for at in 0..count {
-            self.finish(self.places[at], ingress[at], self.verdicts[at]);
+            self.finish(self.places[at], self.verdicts[at]);
         }
         self.places.clear();
     }
 
     /// Puts one frame where its verdict says, and counts it.
     #[inline]
-    fn finish(&mut self, place: libc::xdp_desc, ingress: InterfaceId, verdict: Verdict) {
+    fn finish(&mut self, place: Parcel, verdict: Verdict) {
         let worker = usize::from(verdict.port);
         let failure = match verdict.reason.action() {
             Action::Transmit | Action::Reply => {
                 let exit =
                     self.exits.get(usize::from(verdict.port)).and_then(|&port| self.ports.get_mut(port));
-                let is_sent = exit.is_some_and(|port| port.socket.tx.push(place));
+                let descriptor = libc::xdp_desc { addr: place.start, len: place.len, options: 0 };
+                let is_sent = exit.is_some_and(|port| port.socket.tx.push(descriptor));
                 (!is_sent).then_some(Reason::TxRingFull)
             }
             Action::HandOver => {
-                let parcel = Parcel { start: place.addr, len: place.len, ingress };
                 let outbox = self.outboxes.get_mut(worker).and_then(Option::as_mut);
-                let is_sent = outbox.is_some_and(|outbox| outbox.send(parcel));
+                let is_sent = outbox.is_some_and(|outbox| outbox.send(place));
                 self.handed_to |= u64::from(is_sent) << (worker % limits::WORKERS);
                 (!is_sent).then_some(Reason::HandoverFull)
             }
@@ -482,7 +481,7 @@ impl<'u, 'm> Worker<'u, 'm> {
         };
         self.datapath.counters().settle(failure.unwrap_or(verdict.reason));
         if failure.is_some() {
-            self.free.give(self.umem.chunk_of(place.addr));
+            self.free.give(self.umem.chunk_of(place.start));
         }
     }
 

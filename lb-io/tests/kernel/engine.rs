@@ -1,0 +1,434 @@
+//! The whole data path over veth: real sockets and programs, a client and a target played by the test.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lb_core::{
+    counters::WorkerCounters,
+    listener::Listener,
+    maglev::{Candidate, Maglev},
+    steer::Steering,
+    tables::{Endpoint, InterfaceId, Mac, NextHop, Ownership, Protocol, Tables, TablesParts, Vip},
+    target::{FlowPolicy, Target, TargetGroup, TargetGroupId, TargetId},
+    verdict::Reason,
+};
+use lb_io::engine::{Engine, EngineError, EngineSettings, LockError, Polling};
+
+use crate::namespace::{self, Wire};
+
+#[test]
+fn packets_reach_the_target_and_come_back() {
+    namespace::run("packets_reach_the_target_and_come_back", || {
+        let network = Network::new(1);
+        let engine = network.start(settings(Polling::Adaptive));
+        for protocol in [Protocol::Udp, Protocol::Tcp] {
+            for port in 40_000..40_050 {
+                network.exchange(protocol, port);
+            }
+        }
+        assert_eq!(settled(&engine), 200);
+        assert_eq!(counted(&engine, Reason::HandedOver), 0);
+        let flows = engine.flows(1_000, |_| true);
+        assert_eq!(flows.len(), 100);
+        assert_eq!(engine.flows(30, |_| true).len(), 30);
+        let only = engine.flows(1_000, |flow| flow.client.1 == 40_007);
+        assert_eq!(only.len(), 2);
+        assert!(only.iter().all(|flow| flow.target == (IpAddr::from(TARGET), 8_080)), "{only:?}");
+        let status = &engine.workers()[0];
+        assert!(status.is_running && status.turns > 0);
+        let modes: Vec<_> = status.sockets.iter().map(|socket| socket.mode).collect();
+        assert_eq!(modes, ["copy, native"; 2], "what a veth can do");
+        engine.stop().unwrap();
+    });
+}
+
+#[test]
+fn partial_checksums_of_local_senders_are_completed() {
+    namespace::run("partial_checksums_of_local_senders_are_completed", || {
+        let network = Network::new(1);
+        let engine = network.start(settings(Polling::Adaptive));
+        for protocol in [Protocol::Udp, Protocol::Tcp] {
+            let whole = network.request(protocol, 41_000);
+            let mut partial = whole.clone();
+            let at = checksum_at(protocol);
+            let segment = 34..whole.len();
+            let pseudo = fold(pseudo_header(&whole[14..], segment.len()));
+            partial[at..at + 2].copy_from_slice(&pseudo.to_be_bytes());
+            assert_ne!(partial, whole);
+            network.client.send(&partial);
+            let arrived = network.at_target(protocol, 41_000);
+            assert!(is_right(&arrived), "{protocol:?}: {arrived:02x?}");
+        }
+        engine.stop().unwrap();
+    });
+}
+
+#[test]
+fn workers_hand_over_what_belongs_to_another() {
+    namespace::run("workers_hand_over_what_belongs_to_another", || {
+        let network = Network::new(2);
+        let engine = network.start(settings(Polling::Interrupt));
+        assert_eq!(engine.workers().len(), 2);
+        for port in 42_000..42_400 {
+            network.exchange(Protocol::Udp, port);
+        }
+        // Again, now that every flow has its home.
+        for port in 42_000..42_400 {
+            network.exchange(Protocol::Udp, port);
+        }
+        assert_eq!(settled(&engine), 1_600);
+        let handed_over = counted(&engine, Reason::HandedOver);
+        assert!((100..1_500).contains(&handed_over), "{handed_over} of 1,600 handed over");
+        assert_eq!(counted(&engine, Reason::HandoverFull), 0);
+        assert_eq!(engine.flows(1_000, |_| true).len(), 400);
+        engine.stop().unwrap();
+    });
+}
+
+#[test]
+fn a_flood_is_counted_to_the_last_frame() {
+    namespace::run("a_flood_is_counted_to_the_last_frame", || {
+        let network = Network::new(2);
+        let mut settings = settings(Polling::Adaptive);
+        settings.frames_per_worker = 512;
+        let engine = network.start(settings);
+        let frames: Vec<Vec<u8>> =
+            (0..1_000).map(|flow| network.request(Protocol::Udp, 20_000 + flow)).collect();
+        for _ in 0..50 {
+            for frame in &frames {
+                network.client.send(frame);
+            }
+        }
+        let received = || engine.counters().iter().map(|worker| worker.received.value()).sum::<u64>();
+        let mut last = (received(), Instant::now());
+        namespace::wait_until(Duration::from_secs(5), "the flood is over", || {
+            if received() != last.0 {
+                last = (received(), Instant::now());
+            }
+            last.1.elapsed() > Duration::from_millis(200)
+        });
+        assert!(received() > 10_000, "{} of 50,000 received", received());
+        assert_eq!(settled(&engine), received());
+        // No frame was lost on the way: the workers still receive and send.
+        for port in 30_000..30_300 {
+            network.exchange(Protocol::Udp, port);
+        }
+        let counters = engine.counters();
+        engine.stop().unwrap();
+        assert_eq!(settled_in(&counters), counters.iter().map(|worker| worker.received.value()).sum::<u64>());
+    });
+}
+
+#[test]
+fn new_tables_reach_a_sleeping_worker_at_once() {
+    namespace::run("new_tables_reach_a_sleeping_worker_at_once", || {
+        let network = Network::new(1);
+        for polling in [Polling::Interrupt, Polling::Adaptive, Polling::Busy] {
+            let engine = network.start(settings(polling));
+            std::thread::sleep(Duration::from_millis(20));
+            let began = Instant::now();
+            for generation in 2..102 {
+                engine.publish(network.tables(generation, Some(TARGET_MAC)));
+                namespace::wait_until(Duration::from_secs(1), "the tables are in use", || {
+                    engine.applied_generation() == generation
+                });
+            }
+            assert!(began.elapsed() < Duration::from_secs(2), "{polling:?}: {:?}", began.elapsed());
+            engine.stop().unwrap();
+        }
+    });
+}
+
+#[test]
+fn idle_workers_sleep_unless_they_are_busy() {
+    namespace::run("idle_workers_sleep_unless_they_are_busy", || {
+        let network = Network::new(1);
+        for (polling, turns) in
+            [(Polling::Interrupt, 0..50), (Polling::Adaptive, 0..20_000), (Polling::Busy, 20_000..u64::MAX)]
+        {
+            let engine = network.start(settings(polling));
+            std::thread::sleep(Duration::from_millis(20));
+            let before = engine.workers()[0].turns;
+            std::thread::sleep(Duration::from_millis(500));
+            let taken = engine.workers()[0].turns - before;
+            assert!(turns.contains(&taken), "{polling:?}: {taken} turns in 500 ms");
+            assert!(engine.workers()[0].idle_share() > 0.9);
+            engine.stop().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_crash_drops_and_the_next_start_takes_over() {
+    namespace::run("a_crash_drops_and_the_next_start_takes_over", || {
+        let network = Network::new(1);
+        let crashed = network.start(settings(Polling::Adaptive));
+        assert!(crashed.attachments().iter().all(|attachment| !attachment.adopted));
+        drop(crashed);
+
+        let engine = network.start(settings(Polling::Adaptive));
+        assert!(engine.attachments().iter().all(|attachment| attachment.adopted));
+        network.exchange(Protocol::Udp, 43_000);
+        engine.stop().unwrap();
+
+        let engine = network.start(settings(Polling::Adaptive));
+        assert!(
+            engine.attachments().iter().all(|attachment| !attachment.adopted),
+            "a clean stop leaves nothing"
+        );
+        network.exchange(Protocol::Udp, 43_000);
+        engine.stop().unwrap();
+    });
+}
+
+#[test]
+fn a_second_instance_is_refused_and_the_first_goes_on() {
+    namespace::run("a_second_instance_is_refused_and_the_first_goes_on", || {
+        let network = Network::new(1);
+        let same = settings(Polling::Adaptive);
+        let engine = network.start(same.clone());
+        match Engine::prepare(same.clone()) {
+            Err(EngineError::Lock(LockError::Held { interface, process })) => {
+                assert_eq!((interface, process), ("lb0".to_owned(), std::process::id().to_string()));
+            }
+            other => panic!("{other:?}"),
+        }
+        // With another lock directory, the queues are found busy.
+        let lock_directory = std::env::temp_dir().join(format!("lb-io-other-{}", std::process::id()));
+        let other = Engine::prepare(EngineSettings { lock_directory: lock_directory.clone(), ..same });
+        std::fs::remove_dir(lock_directory).unwrap();
+        match other {
+            Err(error @ EngineError::Bind { .. }) => {
+                assert!(error.to_string().contains("another program"), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+        network.exchange(Protocol::Udp, 44_000);
+        engine.stop().unwrap();
+    });
+}
+
+#[test]
+fn a_missing_next_hop_is_asked_for() {
+    namespace::run("a_missing_next_hop_is_asked_for", || {
+        let network = Network::new(1);
+        let mut engine = Engine::prepare(settings(Polling::Interrupt)).unwrap();
+        let tables = network.tables(1, None);
+        engine.start(tables.clone(), &Steering::new(&tables, &[])).unwrap();
+        network.client.send(&network.request(Protocol::Udp, 45_000));
+        namespace::wait_until(Duration::from_secs(1), "the frame is dropped", || {
+            counted(&engine, Reason::NextHopUnresolved) == 1
+        });
+        engine.publish(network.tables(2, Some(TARGET_MAC)));
+        network.exchange(Protocol::Udp, 45_000);
+        engine.stop().unwrap();
+    });
+}
+
+/// Two veth pairs, `lb0` towards a client and `lb1` towards a target.
+struct Network {
+    client: Wire,
+    target: Wire,
+    macs: [Mac; 2],
+}
+
+impl Network {
+    fn new(queues: u32) -> Network {
+        namespace::veth("lb0", "far0", queues);
+        namespace::veth("lb1", "far1", queues);
+        let macs = ["lb0", "lb1"].map(|name| lb_io::device::Device::open(name).unwrap().mac);
+        Network { client: Wire::open("far0"), target: Wire::open("far1"), macs }
+    }
+
+    fn start(&self, settings: EngineSettings) -> Engine {
+        let mut engine = Engine::prepare(settings).unwrap();
+        assert_eq!(engine.interfaces().iter().map(|interface| interface.mac).collect::<Vec<_>>(), self.macs);
+        let tables = self.tables(1, Some(TARGET_MAC));
+        engine.start(tables.clone(), &Steering::new(&tables, &[])).unwrap();
+        engine
+    }
+
+    fn tables(&self, generation: u32, target: Option<Mac>) -> Arc<Tables> {
+        let listener = |protocol: Protocol| {
+            Some(Listener {
+                name: protocol.name().into(),
+                endpoint: Endpoint { address: VIP.into(), port: 80, protocol },
+                group: TargetGroupId(0),
+                idle_timeout_s: 350,
+            })
+        };
+        let candidate = Candidate { address: TARGET.into(), port: 8_080, weight: 1 };
+        let parts = TablesParts {
+            generation,
+            listeners: vec![listener(Protocol::Tcp), listener(Protocol::Udp)],
+            groups: vec![TargetGroup {
+                name: "web".into(),
+                eligible: Arc::new([TargetId(0)]),
+                maglev: Arc::new(Maglev::build(&[candidate], 251)),
+            }],
+            targets: vec![Some(Target {
+                group: TargetGroupId(0),
+                address: TARGET.into(),
+                port: 8_080,
+                protocols: &[Protocol::Tcp, Protocol::Udp],
+                next_hop: target.map(|mac| NextHop { interface: InterfaceId(1), mac }),
+                flow_policy: FlowPolicy::Keep,
+            })],
+            interfaces: ["lb0", "lb1"]
+                .iter()
+                .zip(self.macs)
+                .map(|(name, mac)| lb_core::tables::Interface { name: (*name).into(), mac, mtu: 1_500 })
+                .collect(),
+            vips: vec![Vip { address: VIP.into(), ownership: Ownership::Exclusive }],
+            hops: Vec::new(),
+        };
+        Arc::new(Tables::new(parts).unwrap())
+    }
+
+    /// Sends a request and its reply through, and checks both on the far side.
+    fn exchange(&self, protocol: Protocol, port: u16) {
+        self.client.send(&self.request(protocol, port));
+        let arrived = self.at_target(protocol, port);
+        assert_eq!((&arrived[..6], &arrived[6..12]), (&TARGET_MAC.0[..], &self.macs[1].0[..]));
+        assert_eq!((&arrived[26..30], &arrived[30..34]), (&CLIENT[..], &TARGET[..]));
+        assert_eq!(arrived[36..38], 8_080_u16.to_be_bytes());
+        assert!(is_right(&arrived), "{arrived:02x?}");
+
+        let macs = (self.macs[1], TARGET_MAC);
+        self.target.send(&frame(macs, protocol, (TARGET, 8_080), (CLIENT, port), SYN | ACK));
+        let returned = self
+            .client
+            .receive(PATIENCE, |frame| is_packet(frame, protocol, (VIP, 80), (CLIENT, port)))
+            .unwrap_or_else(|| panic!("{protocol:?} reply to {port} did not arrive"));
+        assert_eq!((&returned[..6], &returned[6..12]), (&CLIENT_MAC.0[..], &self.macs[0].0[..]));
+        assert!(is_right(&returned), "{returned:02x?}");
+    }
+
+    fn request(&self, protocol: Protocol, port: u16) -> Vec<u8> {
+        frame((self.macs[0], CLIENT_MAC), protocol, (CLIENT, port), (VIP, 80), SYN)
+    }
+
+    fn at_target(&self, protocol: Protocol, port: u16) -> Vec<u8> {
+        self.target
+            .receive(PATIENCE, |frame| is_packet(frame, protocol, (CLIENT, port), (TARGET, 8_080)))
+            .unwrap_or_else(|| panic!("{protocol:?} request from {port} did not arrive"))
+    }
+}
+
+fn settings(polling: Polling) -> EngineSettings {
+    EngineSettings {
+        interfaces: vec!["lb0".to_owned(), "lb1".to_owned()],
+        workers: None,
+        cpus: Vec::new(),
+        polling,
+        frames_per_worker: 1_024,
+        flow_capacity: 65_536,
+        flow_hash_key: std::array::from_fn(|word| (word as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        selection_secret: [7; 16],
+        adopt_until: None,
+        // Every test has a network namespace of its own, and so a lock of its own.
+        lock_directory: std::env::temp_dir(),
+    }
+}
+
+fn counted(engine: &Engine, reason: Reason) -> u64 {
+    engine.counters().iter().map(|worker| worker.reasons[reason as usize].value()).sum()
+}
+
+/// Frames settled for good; waits until none is on its way.
+fn settled(engine: &Engine) -> u64 {
+    let counters = engine.counters();
+    let received = || counters.iter().map(|worker| worker.received.value()).sum::<u64>();
+    namespace::wait_until(Duration::from_secs(1), "every frame is settled", || {
+        received() == settled_in(&counters)
+    });
+    received()
+}
+
+fn settled_in(counters: &[Arc<WorkerCounters>]) -> u64 {
+    Reason::ALL
+        .iter()
+        .filter(|&&reason| reason != Reason::HandedOver)
+        .map(|&reason| counters.iter().map(|worker| worker.reasons[reason as usize].value()).sum::<u64>())
+        .sum()
+}
+
+/// An Ethernet frame with a packet of right checksums; `macs` are destination and source.
+fn frame(
+    macs: (Mac, Mac),
+    protocol: Protocol,
+    from: ([u8; 4], u16),
+    to: ([u8; 4], u16),
+    tcp_flags: u8,
+) -> Vec<u8> {
+    let mut segment = [from.1.to_be_bytes(), to.1.to_be_bytes()].concat();
+    match protocol {
+        Protocol::Tcp => segment.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, tcp_flags, 0xff, 0xff, 0, 0, 0, 0]),
+        Protocol::Udp => segment.extend([0, 8 + PAYLOAD.len() as u8, 0, 0]),
+    }
+    segment.extend(PAYLOAD);
+    let total = (20 + segment.len()) as u16;
+    let mut packet = vec![0x45, 0];
+    packet.extend(total.to_be_bytes());
+    packet.extend([0, 1, 0x40, 0, 64, protocol as u8, 0, 0]);
+    packet.extend(from.0);
+    packet.extend(to.0);
+    let checksum = !fold(sum(&packet));
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    let checksum = !fold(sum(&segment) + pseudo_header(&packet, segment.len()));
+    let at = checksum_at(protocol) - 34;
+    segment[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+    [&macs.0.0[..], &macs.1.0, &[0x08, 0x00], &packet, &segment].concat()
+}
+
+fn is_packet(frame: &[u8], protocol: Protocol, from: ([u8; 4], u16), to: ([u8; 4], u16)) -> bool {
+    frame.len() >= 42
+        && frame[12..14] == [0x08, 0x00]
+        && frame[23] == protocol as u8
+        && frame[26..30] == from.0
+        && frame[30..34] == to.0
+        && frame[34..36] == from.1.to_be_bytes()
+        && frame[36..38] == to.1.to_be_bytes()
+}
+
+/// Whether both checksums verify.
+fn is_right(frame: &[u8]) -> bool {
+    let packet = &frame[14..];
+    let segment = &packet[20..];
+    fold(sum(&packet[..20])) == 0xffff && fold(sum(segment) + pseudo_header(packet, segment.len())) == 0xffff
+}
+
+fn pseudo_header(packet: &[u8], segment_bytes: usize) -> u32 {
+    sum(&packet[12..20]) + u32::from(packet[9]) + segment_bytes as u32
+}
+
+fn sum(bytes: &[u8]) -> u32 {
+    bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | word.get(1).map_or(0, |&low| u32::from(low))).sum()
+}
+
+fn fold(mut sum: u32) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
+fn checksum_at(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Tcp => 50,
+        Protocol::Udp => 40,
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(2);
+const CLIENT: [u8; 4] = [198, 18, 0, 2];
+const VIP: [u8; 4] = [198, 18, 100, 1];
+const TARGET: [u8; 4] = [198, 19, 1, 2];
+const CLIENT_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
+const TARGET_MAC: Mac = Mac([2, 0, 0, 0, 1, 2]);
+const PAYLOAD: &[u8] = b"a payload of some bytes.";
+const SYN: u8 = 2;
+const ACK: u8 = 16;

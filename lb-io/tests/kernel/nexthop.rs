@@ -1,0 +1,93 @@
+//! Next hops by the kernel's routes and neighbours, over a link whose other end is played by the test.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use lb_core::tables::{InterfaceId, Mac, NextHop};
+use lb_io::{device::Device, nexthop::NextHops};
+
+use crate::namespace::{self, Wire};
+
+#[test]
+fn neighbours_and_gateways_are_resolved_and_followed() {
+    namespace::run("neighbours_and_gateways_are_resolved_and_followed", || {
+        namespace::veth("other", "far0", 1);
+        namespace::veth("near", "far1", 1);
+        namespace::address("near", [198, 19, 1, 1]);
+        let wire = Wire::open("far1");
+        let changes = Arc::new(AtomicU32::new(0));
+        let counted = changes.clone();
+        let interfaces = ["other".to_owned(), "near".to_owned()];
+        let hops = NextHops::start(&interfaces, move || {
+            counted.fetch_add(1, Relaxed);
+        })
+        .unwrap();
+        let on_link = IpAddr::from([198, 19, 1, 2]);
+        let behind = IpAddr::from([198, 19, 7, 9]);
+        let own = IpAddr::from([198, 19, 1, 1]);
+        let nowhere = IpAddr::from([198, 18, 77, 1]);
+        hops.watch(&[on_link, behind, own, nowhere]);
+        assert_eq!(hops.resolve(on_link), None);
+
+        answer_arp(&wire, [198, 19, 1, 2], TARGET);
+        wait_for(&hops, on_link, Some(TARGET));
+        assert!(changes.load(Relaxed) >= 1);
+        assert_eq!([behind, own, nowhere].map(|address| hops.resolve(address)), [None; 3]);
+
+        namespace::route([198, 19, 7, 0], [198, 19, 1, 254]);
+        answer_arp(&wire, [198, 19, 1, 254], GATEWAY);
+        wait_for(&hops, behind, Some(GATEWAY));
+
+        // The target moves to another link address, and says so by a gratuitous ARP.
+        tell_arp(&wire, [198, 19, 1, 2], MOVED, ([198, 19, 1, 2], MOVED));
+        wait_for(&hops, on_link, Some(MOVED));
+
+        // The route moves to the target as a gateway.
+        namespace::route([198, 19, 7, 0], [198, 19, 1, 2]);
+        wait_for(&hops, behind, Some(MOVED));
+
+        let host = hops.host_addresses();
+        assert!(host.contains(&own) && host.contains(&IpAddr::from([198, 19, 1, 255])), "{host:?}");
+        hops.watch(&[behind]);
+        wait_for(&hops, on_link, None);
+    });
+}
+
+fn wait_for(hops: &NextHops, address: IpAddr, mac: Option<Mac>) {
+    let expected = mac.map(|mac| NextHop { interface: InterfaceId(1), mac });
+    namespace::wait_until(Duration::from_secs(3), &format!("{address} by {mac:?}"), || {
+        hops.resolve(address) == expected
+    });
+}
+
+/// Waits for the kernel to ask who has `address`, and answers.
+fn answer_arp(wire: &Wire, address: [u8; 4], mac: Mac) {
+    let asks = |frame: &[u8]| frame[12..14] == [0x08, 0x06] && frame[21] == 1 && frame[38..42] == address;
+    wire.receive(Duration::from_secs(3), asks).expect("the kernel asks");
+    tell_arp(wire, address, mac, ([198, 19, 1, 1], Device::open("near").unwrap().mac));
+}
+
+/// Sends an ARP reply to the near end, as one that `asker` had asked.
+fn tell_arp(wire: &Wire, address: [u8; 4], mac: Mac, asker: ([u8; 4], Mac)) {
+    let near = Device::open("near").unwrap().mac;
+    let mut frame = Vec::new();
+    frame.extend(near.0);
+    frame.extend(mac.0);
+    frame.extend([0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 2]);
+    frame.extend(mac.0);
+    frame.extend(address);
+    frame.extend(asker.1.0);
+    frame.extend(asker.0);
+    frame.resize(60, 0);
+    wire.send(&frame);
+}
+
+const TARGET: Mac = Mac([2, 0, 0, 0, 1, 2]);
+const GATEWAY: Mac = Mac([2, 0, 0, 0, 1, 254]);
+const MOVED: Mac = Mac([2, 0, 0, 0, 1, 3]);
