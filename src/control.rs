@@ -208,7 +208,7 @@ impl Control {
         self.addresses.release(&config, &self.state)?;
         self.refresh();
         self.addresses.announce();
-        Ok(Reloaded { generation: self.tables.generation(), warnings: Vec::new() })
+        Ok(Reloaded { generation: self.tables.generation() })
     }
 
     /// Refuses what only a new process can change.

@@ -241,8 +241,6 @@ pub struct Traffic {
 pub struct Reloaded {
     /// Generation of the tables that it led to.
     pub generation: u32,
-    /// What could not change without a restart; empty when everything is in force.
-    pub warnings: Vec<String>,
 }
 
 /// Why a request was not carried out.

@@ -110,11 +110,7 @@ pub fn stats(stats: &Stats) -> String {
 
 /// That a configuration is in force.
 pub fn reloaded(reloaded: &Reloaded) -> String {
-    let mut text = format!("The configuration is in force: tables generation {}\n", reloaded.generation);
-    for warning in &reloaded.warnings {
-        text += &format!("Note: {warning}\n");
-    }
-    text
+    format!("The configuration is in force: tables generation {}\n", reloaded.generation)
 }
 
 /// What a configuration holds, in one line.
