@@ -237,6 +237,12 @@ impl Demo<'_> {
             thousands(received),
             thousands((forwarded as f64 / seconds) as u64)
         ));
+        if forwarded < sent {
+            self.screen.explain(&format!(
+                "The other {} found no free buffer when they arrived, because nothing slows UDP down.",
+                thousands(sent - forwarded)
+            ));
+        }
         self.screen.explain(
             "This is no measure of the load balancer: over veth, AF_XDP works in copy mode, client, targets and load balancer \
              share this machine's cores, and nearly all of the time is the kernel's own copying. `cargo bench` measures the \

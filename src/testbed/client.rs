@@ -59,17 +59,21 @@ impl Conversation {
     /// # Errors
     /// When the connection is over.
     pub fn say(&mut self, text: &str) -> io::Result<()> {
+        self.stream.get_mut().set_nonblocking(false)?;
         self.stream.get_mut().write_all(format!("{text}\n").as_bytes())
     }
 
-    /// Waits for the answer to a line, at most `patience`.
+    /// Waits for the answer to a line, at most `patience`; with none left it takes only what is there.
     ///
     /// # Errors
     /// When the connection is over or there is no answer.
     pub fn hear(&mut self, patience: Duration) -> io::Result<Answer> {
-        self.stream.get_mut().set_read_timeout(Some(patience.max(Duration::from_millis(1))))?;
+        self.stream.get_mut().set_nonblocking(patience.is_zero())?;
+        if !patience.is_zero() {
+            self.stream.get_mut().set_read_timeout(Some(patience))?;
+        }
         let mut line = String::new();
-        match self.stream.read_line(&mut line)? {
+        match self.stream.read_line(&mut line).map_err(no_answer)? {
             0 => Err(ErrorKind::UnexpectedEof.into()),
             _ => Answer::parse(&line),
         }
@@ -195,15 +199,22 @@ impl Flows {
         Ok(Flows { sockets })
     }
 
-    /// Sends one datagram on each flow, then waits for each answer; the answers in the order of the flows.
+    /// Sends one datagram on each flow and waits for its answer; the answers in the order of the flows. A few flows at a time:
+    /// nothing slows UDP down, so a burst of all would overflow any network's buffers.
     ///
     /// # Errors
     /// The first flow without a right answer within [`PATIENCE`].
     pub fn ask_all(&self, text: &str) -> io::Result<Vec<Answer>> {
-        for socket in &self.sockets {
-            socket.send(text.as_bytes())?;
+        let mut answers = Vec::with_capacity(self.sockets.len());
+        for some in self.sockets.chunks(UDP_WINDOW) {
+            for socket in some {
+                socket.send(text.as_bytes())?;
+            }
+            for socket in some {
+                answers.push(hear_datagram(socket, text)?);
+            }
         }
-        self.sockets.iter().map(|socket| hear_datagram(socket, text)).collect()
+        Ok(answers)
     }
 
     /// Sends small datagrams that get no answer, in turn on all flows, for `duration`. Returns how many were sent.
@@ -228,13 +239,21 @@ impl Flows {
 
 fn hear_datagram(socket: &UdpSocket, text: &str) -> io::Result<Answer> {
     let mut bytes = [0; 2048];
-    let length = socket.recv(&mut bytes)?;
+    let length = socket.recv(&mut bytes).map_err(no_answer)?;
     let answer = Answer::parse(&String::from_utf8_lossy(&bytes[..length]))?;
     let local = socket.local_addr()?;
     if answer.text == text && answer.client == local {
         Ok(answer)
     } else {
         Err(io::Error::new(ErrorKind::InvalidData, format!("{local} was told {answer:?}")))
+    }
+}
+
+/// A read that ran out of time, in words.
+fn no_answer(error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::WouldBlock => io::Error::new(ErrorKind::TimedOut, "no answer in time"),
+        _ => error,
     }
 }
 
@@ -248,7 +267,7 @@ pub fn ping(to: Ipv4Addr) -> io::Result<()> {
     socket.connect(&SocketAddr::from((to, 0)).into())?;
     socket.send(&ECHO_REQUEST)?;
     let mut packet = [0; 128];
-    let length = (&socket).read(&mut packet)?;
+    let length = (&socket).read(&mut packet).map_err(no_answer)?;
     // A raw socket delivers the IP header, too.
     let message = packet[..length].get(20..).unwrap_or_default();
     match message.first() {
@@ -260,6 +279,8 @@ pub fn ping(to: Ipv4Addr) -> io::Result<()> {
 /// How long a client waits for a connection or an answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// UDP flows that wait for an answer at a time.
+const UDP_WINDOW: usize = 50;
 /// 18 bytes of UDP payload make the smallest Ethernet frame.
 const SMALL: [u8; 18] = [UNANSWERED; 18];
 

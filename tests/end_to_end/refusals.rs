@@ -1,6 +1,10 @@
 //! Bad input: each a message of one paragraph and exit code 2, with nothing left behind.
 
-use std::process::Output;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    process::Output,
+};
 
 use lbd::testbed::network::{Layout, Offload, Plan};
 use libtest_mimic::Failed;
@@ -49,6 +53,8 @@ fn missing_file() -> Result<(), Failed> {
 fn no_privileges() -> Result<(), Failed> {
     let rig = Rig::build(PLAN)?;
     let config = rig.write_text(&good_text(&rig))?;
+    // The directories are not what it fails for.
+    fs::set_permissions(rig.directory.path(), Permissions::from_mode(0o777))?;
     let output = rig.run_refused(unprivileged(&mut rig.lbd(&config)))?;
     assert_refusal(&output, &["root"]);
     rig.assert_nothing_left()
