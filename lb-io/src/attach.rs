@@ -108,12 +108,13 @@ pub(crate) fn attach(
     Ok(Attached { mode: AttachMode::Generic, native_refusal: Some(refusal.to_string()) })
 }
 
-/// Takes the program off the interface, if it is still the one there.
+/// Takes the program off the interface, if it is still the one there. An interface that is gone is no error.
 pub(crate) fn detach(device: &Device, program: &Program, mode: AttachMode) -> Result<(), AttachError> {
     let change = Change { mode, replaces: Some(program.as_fd()) };
-    change
-        .request(device, None)
-        .map_err(|source| AttachError::Refused { interface: device.name.clone(), source })
+    match change.request(device, None) {
+        Err(error) if error.errno() == libc::ENODEV => Ok(()),
+        answer => answer.map_err(|source| AttachError::Refused { interface: device.name.clone(), source }),
+    }
 }
 
 /// A change of the program on an interface.

@@ -4,8 +4,9 @@ use std::{io, mem, os::fd::AsRawFd, ptr};
 
 use lb_core::tables::Mac;
 
+pub use crate::netlink::NetlinkError;
 use crate::{
-    netlink::{Attributes, Message, NetlinkError, Reply, Socket, u32_at},
+    netlink::{Attributes, Message, Reply, Socket, u32_at},
     sys,
 };
 

@@ -342,7 +342,7 @@ impl Engine {
             let (tables, ready) = (tables.clone(), ready.clone());
             let thread = thread::Builder::new()
                 .name(format!("worker {number}"))
-                .spawn(move || worker::run(assignment, tables, &ready))
+                .spawn(move || worker::run(assignment, tables, ready))
                 .map_err(EngineError::Thread)?;
             member.thread = Some(thread);
         }

@@ -3,7 +3,7 @@
 //! A turn takes a burst from every socket and from the frames that other workers hand over, lets the datapath decide, and
 //! puts each frame on a tx ring, into another worker's hands or back on the free list; then one completion drain, one refill
 //! and one wake-up per socket. The worker owns everything it touches: new tables and questions come through a channel, which
-//! it looks at only when [`Shared::call`] says so.
+//! it looks at only when `Shared::call` has been called.
 //!
 //! Invariant: every frame received is settled exactly once under a reason other than `HandedOver`, by the last worker that
 //! had it.
@@ -198,7 +198,7 @@ pub enum WorkerError {
 pub(crate) fn run(
     assignment: Assignment,
     tables: Arc<Tables>,
-    ready: &Sender<Result<(), WorkerError>>,
+    ready: Sender<Result<(), WorkerError>>,
 ) -> Vec<Inbox> {
     let worker = assignment.settings.worker;
     let bytes = FlowMemory::bytes_for(assignment.flow_capacity);
@@ -220,6 +220,8 @@ pub(crate) fn run(
     let mut worker = Worker::new(assignment, &umem, flows, tables);
     worker.service();
     let _ = ready.send(Ok(()));
+    // Whoever waits must not wait for this worker any longer.
+    drop(ready);
     while !worker.shared.is_stopped.load(Acquire) {
         worker.turn();
         worker.rest();

@@ -212,6 +212,23 @@ fn a_second_instance_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
+fn a_removed_interface_neither_spins_nor_hinders_the_stop() {
+    namespace::run("a_removed_interface_neither_spins_nor_hinders_the_stop", || {
+        let network = Network::new(1);
+        let engine = network.start(settings(Polling::Interrupt));
+        network.exchange(Protocol::Udp, 46_000);
+        namespace::remove("lb1");
+        network.client.send(&network.request(Protocol::Udp, 46_000));
+        namespace::wait_until(PATIENCE, "the frame is taken", || counted(&engine, Reason::FlowHit) == 2);
+        let before = engine.workers()[0].turns;
+        std::thread::sleep(Duration::from_millis(500));
+        let taken = engine.workers()[0].turns - before;
+        assert!(taken < 1_000, "{taken} turns in 500 ms");
+        engine.stop().unwrap();
+    });
+}
+
+#[test]
 fn a_missing_next_hop_is_asked_for() {
     namespace::run("a_missing_next_hop_is_asked_for", || {
         let network = Network::new(1);

@@ -15,7 +15,8 @@ pub fn run(name: &str, test: impl FnOnce() + Send) {
     // SAFETY: reads no memory of ours.
     if unsafe { libc::geteuid() } != 0 {
         // Written past the test runner, which would keep it to itself.
-        let _ = writeln!(io::stderr(), "NOT RUN: {name}: network namespaces and AF_XDP need root");
+        let line = format!("NOT RUN: {name}: network namespaces and AF_XDP need root\n");
+        let _ = io::stderr().write_all(line.as_bytes());
         return;
     }
     let outcome = thread::scope(|scope| {
@@ -50,6 +51,16 @@ pub fn veth(near: &str, far: &str, queues: u32) {
     for name in [near, far] {
         bring_up(name);
     }
+}
+
+/// Removes an interface, and its peer with it.
+pub fn remove(name: &str) {
+    let index = Device::open(name).unwrap().index;
+    let mut message = Message::new(libc::RTM_DELLINK, 0);
+    message.raw(&[0; 4]);
+    message.raw(&index.to_ne_bytes());
+    message.raw(&[0; 8]);
+    message.send();
 }
 
 /// Brings an interface up.
