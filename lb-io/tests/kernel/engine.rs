@@ -15,7 +15,7 @@ use lb_core::{
     target::{FlowPolicy, Target, TargetGroup, TargetGroupId, TargetId},
     verdict::Reason,
 };
-use lb_io::engine::{Engine, EngineError, EngineSettings, LockError, Polling};
+use lb_io::engine::{AttachMode, Engine, EngineError, EngineSettings, LockError, Polling};
 
 use crate::namespace::{self, Wire};
 
@@ -181,6 +181,28 @@ fn a_crash_drops_and_the_next_start_takes_over() {
         );
         network.exchange(Protocol::Udp, 43_000);
         engine.stop().unwrap();
+    });
+}
+
+#[test]
+fn a_driver_that_refuses_the_program_is_served_in_the_stack() {
+    namespace::run("a_driver_that_refuses_the_program_is_served_in_the_stack", || {
+        let network = Network::new(1);
+        // A veth runs no program while its peer may send more than fits a page.
+        namespace::set_mtu("far0", 9_000);
+        for adopted in [false, true] {
+            let engine = network.start(settings(Polling::Adaptive));
+            let attachment = &engine.attachments()[0];
+            assert_eq!((attachment.mode, attachment.adopted), (AttachMode::Generic, adopted));
+            assert_eq!(attachment.native_refusal.is_some(), !adopted, "{attachment:?}");
+            assert_eq!(engine.attachments()[1].mode, AttachMode::Native);
+            let modes: Vec<_> = engine.workers()[0].sockets.iter().map(|socket| socket.mode).collect();
+            assert_eq!(modes, ["copy, generic", "copy, native"]);
+            network.exchange(Protocol::Tcp, 47_000);
+            if adopted {
+                engine.stop().unwrap();
+            }
+        }
     });
 }
 

@@ -73,6 +73,13 @@ pub fn bring_up(name: &str) {
     });
 }
 
+/// Sets an interface's MTU, in bytes.
+pub fn set_mtu(name: &str, mtu: i32) {
+    let mut request = named_request(name);
+    request.ifr_ifru.ifru_mtu = mtu;
+    ioctl(libc::SIOCSIFMTU as _, &mut request);
+}
+
 /// Gives an interface the address of a subnet of 24 bits.
 pub fn address(name: &str, octets: [u8; 4]) {
     for (command, value) in [(libc::SIOCSIFADDR, octets), (libc::SIOCSIFNETMASK, [255, 255, 255, 0])] {
