@@ -1,7 +1,7 @@
 //! What is owed to the machine: everything that the testbed made and must take away again, whatever ends the program.
 //!
-//! Each thing made is written into one list before anything can go wrong with it, and its [`Owed`] takes it away on drop. A
-//! signal takes away all that is still on the list; a later run sweeps what a `kill -9` left, by the owner's pid in the name.
+//! Each thing is written into one list before it is made, and its owner takes it away on drop. A signal takes away all that is
+//! still on the list; a later run sweeps what a `kill -9` left, by the owner's pid in the name.
 
 use std::{
     collections::BTreeMap,
@@ -46,8 +46,9 @@ impl OwnDirectory {
     /// When it cannot be made.
     pub fn create() -> Result<OwnDirectory, TestbedError> {
         let path = std::env::temp_dir().join(unique_name());
+        let owed = Owed::new(Debt::Directory(path.clone()));
         fs::create_dir(&path).doing(|| format!("create the directory {}", path.display()))?;
-        Ok(OwnDirectory { _owed: Owed::new(Debt::Directory(path.clone())), path })
+        Ok(OwnDirectory { path, _owed: owed })
     }
 
     /// Where it is.

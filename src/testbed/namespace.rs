@@ -94,8 +94,8 @@ impl AsFd for Namespace {
 /// Makes a namespace and mounts it on a new file `path`, so that it has a name.
 fn pin_new_namespace(path: &Path) -> io::Result<Owed> {
     fs::create_dir_all(DIRECTORY)?;
-    File::create_new(path)?;
     let owed = Owed::new(Debt::Namespace(path.to_owned()));
+    File::create_new(path)?;
     let target = c_string(path)?;
     let pin = || {
         // SAFETY: unshare changes this thread only, which ends right after.
