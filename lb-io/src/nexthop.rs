@@ -49,9 +49,9 @@ pub enum NextHopsError {
 }
 
 impl NextHops {
-    /// Starts following, in the calling thread's network namespace. The place in `interfaces` is the `InterfaceId`; ways by
-    /// other interfaces are no answer. `on_change` is called from the thread at most every 20 ms, when an answer or one of the
-    /// host's addresses has changed.
+    /// Starts following, in the calling thread's network namespace. The place in `interfaces` is the `InterfaceId`; ways
+    /// by other interfaces are no answer. When an answer or one of the host's addresses has changed, `on_change` is called
+    /// from the thread within about 20 ms, once for a burst of changes.
     pub fn start(
         interfaces: &[String],
         on_change: impl Fn() + Send + 'static,
