@@ -18,7 +18,7 @@ use lb_ctl::{
     config::{self, Config},
     health::{self, Health, Transition},
     server::{Call, Server},
-    state::StateDirectory,
+    state::{RunMarker, StateDirectory},
 };
 use lb_io::{clock, engine::Engine, nexthop::NextHops};
 
@@ -118,6 +118,16 @@ impl Control {
         Ok(())
     }
 
+    /// Takes down what [`Control::begin`] has set up before it failed. What an unclean run had left stays for the next start.
+    pub fn abandon(self, earlier: Option<&RunMarker>) {
+        self.engine.abandon();
+        if earlier.is_none()
+            && let Err(error) = self.state.mark_stopped()
+        {
+            eprintln!("lbd: {error}");
+        }
+    }
+
     /// Waits for the next event or deadline, takes all that has come, and refreshes the tables once.
     fn turn(&mut self, events: &Receiver<Event>) -> Turn {
         let mut ready = Select::new();
@@ -134,6 +144,13 @@ impl Control {
             self.refresh();
         }
         self.save_health();
+        if let Some(worker) = self.engine.lost_worker() {
+            // What a crash leaves is what the next start takes over: VIP traffic is dropped, nobody resets a connection.
+            eprintln!(
+                "lbd: worker {worker} has ended, which is a defect: ending as after a crash, start lbd again"
+            );
+            std::process::exit(CRASHED);
+        }
         Turn::Next
     }
 
@@ -322,6 +339,9 @@ fn describe(transition: &Transition) -> String {
         None => transition.to.state().to_owned(),
     }
 }
+
+/// Exit code when a part of the data path is lost.
+const CRASHED: i32 = 1;
 
 /// Longest time between two looks at what is due.
 const TICK: Duration = Duration::from_millis(200);

@@ -40,7 +40,7 @@ pub fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     outcome
 }
 
-/// Starts everything. What a failure leaves is taken down by the parts' own destructors.
+/// Starts everything. After a failure nothing is left but what an earlier run had left.
 fn start(path: &Path, config: Config, events: &Sender<Event>) -> Result<Control, Box<dyn Error>> {
     let started = Instant::now();
     let state = StateDirectory::open(&config.state_directory)?;
@@ -88,9 +88,16 @@ fn start(path: &Path, config: Config, events: &Sender<Event>) -> Result<Control,
             marker.pid, control.config.selection.adopt_seconds
         );
     }
-    control.begin()?;
-    print_start(&control);
-    Ok(control)
+    match control.begin() {
+        Ok(()) => {
+            print_start(&control);
+            Ok(control)
+        }
+        Err(error) => {
+            control.abandon(unclean.as_ref());
+            Err(error)
+        }
+    }
 }
 
 fn engine_settings(

@@ -283,6 +283,12 @@ impl Engine {
             .collect()
     }
 
+    /// The first worker that ended though nobody stopped it: its queues' traffic is dropped from then on.
+    pub fn lost_worker(&self) -> Option<u8> {
+        let is_lost = |member: &Member| member.thread.is_some() && !member.is_running();
+        self.crew.iter().position(is_lost).map(|number| number as u8)
+    }
+
     /// How the programs are attached; empty before the start.
     pub fn attachments(&self) -> Vec<Attachment> {
         self.links.iter().filter_map(Link::attachment).collect()
@@ -333,6 +339,13 @@ impl Engine {
         let detached: Vec<_> = self.links.iter_mut().map(Link::detach).collect();
         self.stop_workers();
         detached.into_iter().collect::<Result<(), _>>().map_err(EngineError::from)
+    }
+
+    /// Gives up a start that went wrong elsewhere: takes off the programs that it attached, but leaves one in place of an
+    /// earlier run's leftover, which drops what is ours until somebody starts again.
+    pub fn abandon(mut self) {
+        self.detach_new();
+        self.stop_workers();
     }
 
     fn start_workers(&mut self, tables: &Arc<Tables>) -> Result<(), EngineError> {
