@@ -138,6 +138,9 @@ impl Demo<'_> {
         self.screen.bars(&tally);
         let even = tally.imbalance_percent() <= EVEN_PERCENT;
         self.screen.check(even, &format!("every target has its share, give or take {EVEN_PERCENT:.0} %"));
+        drop(crowd);
+        // All of them close at once: UDP, which nobody retransmits, waits until that is over.
+        std::thread::sleep(SETTLING);
         Ok(())
     }
 
