@@ -38,7 +38,8 @@ fn removed_and_added() -> Result<(), Failed> {
     // The removed target's connections go on, too: its deregistration delay has just begun.
     assert_no_failures(&crowd.ask_all("while removed", PATIENCE))?;
 
-    rig.reload(&all)?;
+    rig.write(&all)?;
+    rig.daemon.as_ref().ok_or("no daemon was started")?.signal(libc::SIGHUP)?;
     rig.wait_for("the target to be back", |targets| {
         targets.iter().filter(|target| target.target.ip() == target_address(LEAVING)).any(is_serving)
     })?;

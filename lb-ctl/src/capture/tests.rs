@@ -1,3 +1,5 @@
+//! Captures of every format, whole and damaged.
+
 use std::{io::Cursor, sync::mpsc, time::Duration};
 
 use pcap_file::{

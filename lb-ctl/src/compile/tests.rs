@@ -1,3 +1,5 @@
+//! What one generation keeps of the one before.
+
 use lb_core::tables::{InterfaceId, ListenerId, Mac};
 
 use super::*;

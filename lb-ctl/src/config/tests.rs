@@ -1,3 +1,5 @@
+//! Every mistake in a configuration has its own message, with line and key.
+
 use super::*;
 
 const BASE: &str = r#"interfaces = ["eth0", "eth1"]

@@ -1,3 +1,5 @@
+//! Checks over real sockets on loopback.
+
 use std::{net::TcpListener, sync::mpsc, time::Instant};
 
 use super::*;
