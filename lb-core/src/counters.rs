@@ -2,7 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::{limits, verdict::Reason};
+use crate::{
+    flow::{Direction, Flow},
+    limits,
+    verdict::Reason,
+};
 
 /// A counter or gauge with a single writer.
 #[derive(Debug, Default)]
@@ -97,6 +101,48 @@ impl WorkerCounters {
     #[inline]
     pub fn settle(&self, reason: Reason) {
         self.reasons[reason as usize].add(1);
+    }
+}
+
+/// What a flow adds to its listener and to its target.
+impl WorkerCounters {
+    /// A packet was sent on.
+    #[inline]
+    pub(crate) fn count_packet(&self, flow: &Flow, direction: Direction, bytes: u16) {
+        for traffic in self.traffic(flow) {
+            match direction {
+                Direction::Forward => {
+                    traffic.packets_in.add(1);
+                    traffic.bytes_in.add(u64::from(bytes));
+                }
+                Direction::Reverse => {
+                    traffic.packets_out.add(1);
+                    traffic.bytes_out.add(u64::from(bytes));
+                }
+            }
+        }
+    }
+
+    /// A flow went into the table.
+    pub(crate) fn count_start(&self, flow: &Flow) {
+        for traffic in self.traffic(flow) {
+            traffic.new_flows.add(1);
+            traffic.active_flows.add(1);
+        }
+    }
+
+    /// A flow left the table.
+    pub(crate) fn count_end(&self, flow: &Flow) {
+        for traffic in self.traffic(flow) {
+            traffic.active_flows.sub(1);
+        }
+    }
+
+    #[inline]
+    fn traffic(&self, flow: &Flow) -> impl Iterator<Item = &TrafficCounters> + use<'_> {
+        let listener = self.listeners.get(usize::from(flow.listener_id));
+        let target = self.targets.get(flow.target_id as usize);
+        listener.into_iter().chain(target)
     }
 }
 

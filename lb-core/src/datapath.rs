@@ -8,8 +8,14 @@
 //!                          \-> target   -> (hand over) -> find the listener again -> insert -> rewrite
 //! ```
 //!
+//! The stages of the burst stand here; `hit`, `miss` and `reply` hold the ways of a single packet.
+//!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
 //! refused without a reason. Called by the worker's loop, by `lbctl simulate`, by tests and benches.
+
+mod hit;
+mod miss;
+mod reply;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -17,22 +23,20 @@ use std::{
 };
 
 use crate::{
-    counters::{TrafficCounters, WorkerCounters},
-    flow::{Direction, Flow, FlowKey, State},
-    flow_table::{FlowMemory, FlowTable, Full},
+    counters::WorkerCounters,
+    flow::{Direction, FlowKey},
+    flow_table::{FlowMemory, FlowTable},
     frame::Frame,
     hash::FlowHash,
     limits,
-    listener::{Listener, ListenerId},
+    listener::ListenerId,
     parse::{Packet, parse},
-    rewrite::{nat, reset},
+    rewrite::nat,
     select,
-    tables::{Endpoint, Interface, InterfaceId, Mac, NextHop, Tables},
-    target::{FlowPolicy, TargetId},
-    tcp,
+    tables::{Interface, InterfaceId, Mac, NextHop, Tables},
     time::Instant,
     verdict::{Reason, Verdict},
-    wire::{ethernet, l4::tcp::RST},
+    wire::ethernet,
 };
 
 pub use crate::flow::FlowView;
@@ -103,7 +107,7 @@ struct Pipeline<'m> {
     workers: u8,
     egress: [Egress; limits::INTERFACES],
     adopt_until: Instant,
-    replies: ReplyBudget,
+    replies: reply::ReplyBudget,
     wanted_hops: Vec<IpAddr>,
     expired_until: Option<Instant>,
 }
@@ -142,7 +146,7 @@ impl<'m> Datapath<'m> {
             workers: settings.workers,
             egress: egress(tables.interfaces()),
             adopt_until: settings.adopt_until.unwrap_or_default(),
-            replies: ReplyBudget::default(),
+            replies: reply::ReplyBudget::default(),
             wanted_hops: Vec::with_capacity(limits::WANTED_HOPS),
             expired_until: None,
         };
@@ -275,57 +279,6 @@ impl Pipeline<'_> {
         self.miss(tables, &mut it)
     }
 
-    /// A packet of a flow in the table. `None` when the flow turns out to be over: then the packet is a miss.
-    #[inline]
-    fn hit(
-        &mut self,
-        tables: &Tables,
-        it: &mut InFlight<'_, '_>,
-        record: u32,
-        direction: Direction,
-    ) -> Option<Verdict> {
-        let now_ms = it.now.wrapping_millis();
-        if self.flows.flow(record).is_expired(now_ms) {
-            self.counters.expired.add(1);
-            self.forget(record);
-            return None;
-        }
-        if self.flows.flow(record).generation != tables.generation()
-            && self.revalidate(tables, record).is_none()
-        {
-            return None;
-        }
-        if !it.packet.is_udp() {
-            let state = self.flows.flow(record).state();
-            if direction == Direction::Forward && it.packet.is_syn() && state.is_over() {
-                self.forget(record);
-                return None;
-            }
-            if state == State::Cut {
-                return Some(self.refuse_cut(it, record));
-            }
-            let next = tcp::next(state, direction, it.packet.tcp_flags);
-            if next != state {
-                self.advance(record, next, now_ms);
-            }
-        }
-        let flow = self.flows.flow_mut(record);
-        if tcp::prolongs(flow) {
-            flow.last_seen_ms = now_ms;
-        }
-        let hop = match direction {
-            Direction::Forward => {
-                flow.set_client_hop(last_hop(it.frame));
-                flow.target_hop()
-            }
-            Direction::Reverse => match flow.client_hop().or_else(|| tables.hop(client(flow))) {
-                Some(hop) => hop,
-                None => return Some(self.want_hop(record)),
-            },
-        };
-        Some(self.forward(it, record, direction, hop, Reason::FlowHit))
-    }
-
     /// Rewrites a packet of a flow in the table and counts it.
     #[inline]
     fn forward(
@@ -342,275 +295,8 @@ impl Pipeline<'_> {
         }
         let flow = self.flows.flow(record);
         nat::apply(it.frame.bytes_mut(), &it.packet, flow, direction, egress.mac, hop.mac);
-        count_packet(&self.counters, flow, direction, it.packet.total_length);
+        self.counters.count_packet(flow, direction, it.packet.total_length);
         Verdict::to(reason, hop.interface.0)
-    }
-
-    /// Checks a flow against tables that it has not seen. `None` when that ended it.
-    #[cold]
-    fn revalidate(&mut self, tables: &Tables, record: u32) -> Option<()> {
-        let flow = *self.flows.flow(record);
-        let endpoint = flow.forward_key().destination_endpoint();
-        let listener = tables
-            .listener(ListenerId(flow.listener_id))
-            .filter(|listener| Some(listener.endpoint) == endpoint);
-        let target = tables.target(TargetId(flow.target_id)).filter(|target| {
-            target.address == IpAddr::V4(Ipv4Addr::from(flow.target))
-                && target.port.to_be_bytes() == flow.target_port
-        });
-        let is_udp = flow.state() == State::Udp;
-        let policy = match target {
-            Some(target) => target.flow_policy,
-            None if is_udp => FlowPolicy::Cut,
-            None => FlowPolicy::Keep, // Its deregistration is long over; what still flows may go on.
-        };
-        let Some(listener) = listener.filter(|_| !(is_udp && policy == FlowPolicy::Cut)) else {
-            self.forget(record);
-            return None;
-        };
-        if policy == FlowPolicy::Cut && flow.state() != State::Cut {
-            self.counters.cut.add(1);
-            self.flows.set_state(record, State::Cut);
-        }
-        let flow = self.flows.flow_mut(record);
-        if let Some(hop) = target.and_then(|target| target.next_hop) {
-            flow.set_target_hop(hop);
-        }
-        flow.idle_timeout_s = listener.idle_timeout_s;
-        flow.timeout_s = tcp::timeout_s(flow.state(), flow.idle_timeout_s);
-        flow.generation = tables.generation();
-        Some(())
-    }
-
-    fn advance(&mut self, record: u32, state: State, now_ms: u32) {
-        self.flows.set_state(record, state);
-        self.publish_gauges();
-        let flow = self.flows.flow_mut(record);
-        flow.timeout_s = tcp::timeout_s(state, flow.idle_timeout_s);
-        flow.last_seen_ms = now_ms;
-    }
-
-    /// A packet of no flow.
-    fn miss(&mut self, tables: &Tables, it: &mut InFlight<'_, '_>) -> Verdict {
-        let key = it.packet.key;
-        if let Some(id) = key.destination_endpoint().and_then(|endpoint| tables.listener_at(&endpoint))
-            && let Some(listener) = tables.listener(id)
-        {
-            if let Some(verdict) = self.hand_over(key.source, key.source_port, it.arrival) {
-                return verdict;
-            }
-            return self.open(tables, (id, listener), it);
-        }
-        let rows = key.source_endpoint().map_or(&[][..], |endpoint| tables.listeners_of_target(&endpoint));
-        if rows.is_empty() {
-            return Verdict::drop(Reason::NoListener);
-        }
-        if let Some(verdict) = self.hand_over(key.destination, key.destination_port, it.arrival) {
-            return verdict;
-        }
-        self.open_from_target(tables, rows, it)
-    }
-
-    /// To the worker that owns the flows of a client's address and port, if that is another.
-    fn hand_over(&self, client: [u8; 4], port: [u8; 2], arrival: Arrival) -> Option<Verdict> {
-        if self.workers == 1 || arrival == Arrival::HandedOver {
-            return None;
-        }
-        let home = self.hash.home(client, port, self.workers);
-        (home != self.worker).then_some(Verdict::to(Reason::HandedOver, home))
-    }
-
-    /// A client's packet of no flow: a new flow, or one that is adopted, or a reset.
-    fn open(
-        &mut self,
-        tables: &Tables,
-        (id, listener): (ListenerId, &Listener),
-        it: &mut InFlight<'_, '_>,
-    ) -> Verdict {
-        let key = it.packet.key;
-        if tables.is_vip(IpAddr::V4(Ipv4Addr::from(key.source))) {
-            return Verdict::drop(Reason::OwnSource);
-        }
-        let (state, reason) = match () {
-            () if it.packet.is_udp() => (State::Udp, Reason::FlowNew),
-            () if it.packet.is_syn() => (State::HalfOpen, Reason::FlowNew),
-            () if it.packet.has(RST) => return Verdict::drop(Reason::NoFlow),
-            () if self.adopts_strays(it.now) => (State::Established, Reason::FlowAdopted),
-            () => return self.reset(it, Reason::ResetNoFlow, Some(id)),
-        };
-        let mut is_empty = true;
-        for target_id in select::candidates(tables, listener.group, &self.selection_secret, &key) {
-            is_empty = false;
-            let Some((target, hop)) = tables.target(target_id).map(|target| (target, target.next_hop)) else {
-                continue;
-            };
-            let IpAddr::V4(address) = target.address else { continue };
-            if address.octets() == key.source {
-                continue; // Its own packet would come back to it from itself.
-            }
-            let mut flow = Flow::new(&key, (address.octets(), target.port.to_be_bytes()), state);
-            if self.is_reverse_taken(&flow, it.now) {
-                continue;
-            }
-            let Some(hop) = hop else {
-                return Verdict::drop(Reason::NextHopUnresolved);
-            };
-            if u32::from(it.packet.total_length) > self.egress(hop.interface).mtu {
-                return Verdict::drop(Reason::MtuExceeded);
-            }
-            flow.set_client_hop(last_hop(it.frame));
-            flow.set_target_hop(hop);
-            self.stamp(&mut flow, tables, (id, listener), target_id, it.now);
-            return self.insert_and_forward(it, &flow, Direction::Forward, hop, reason);
-        }
-        match is_empty {
-            true if it.packet.is_udp() => Verdict::drop(Reason::NoTarget),
-            true => self.reset(it, Reason::ResetNoTarget, Some(id)),
-            false => Verdict::drop(Reason::TupleCollision),
-        }
-    }
-
-    /// A target's packet of no flow: the one listener whose selection leads to this target for this client is found
-    /// again, when strays are adopted; else a reset.
-    fn open_from_target(
-        &mut self,
-        tables: &Tables,
-        rows: &[(Endpoint, ListenerId, TargetId)],
-        it: &mut InFlight<'_, '_>,
-    ) -> Verdict {
-        let key = it.packet.key;
-        let can_reset = !it.packet.is_udp() && !it.packet.has(RST);
-        if !self.adopts_strays(it.now) {
-            return match can_reset {
-                true => self.reset(it, Reason::ResetNoFlow, None),
-                false => Verdict::drop(Reason::NoFlow),
-            };
-        }
-        let mut origins = rows.iter().filter_map(|&(_, id, target_id)| {
-            let listener = tables.listener(id)?;
-            let forward = forward_key(&key, &listener.endpoint)?;
-            let selected = select::select(tables, listener.group, &self.selection_secret, &forward)?;
-            (selected == target_id).then_some((id, listener, target_id, forward))
-        });
-        let (Some((id, listener, target_id, forward)), None) = (origins.next(), origins.next()) else {
-            return Verdict::drop(Reason::NoFlow);
-        };
-        let state = match it.packet.is_udp() {
-            true => State::Udp,
-            false => tcp::next(State::Established, Direction::Reverse, it.packet.tcp_flags),
-        };
-        let mut flow = Flow::new(&forward, (key.source, key.source_port), state);
-        let client = IpAddr::V4(Ipv4Addr::from(key.destination));
-        let Some(hop) = tables.hop(client) else {
-            self.want(client);
-            return Verdict::drop(Reason::NextHopUnresolved);
-        };
-        if u32::from(it.packet.total_length) > self.egress(hop.interface).mtu {
-            return Verdict::drop(Reason::MtuExceeded);
-        }
-        flow.set_client_hop(hop);
-        flow.set_target_hop(last_hop(it.frame));
-        self.stamp(&mut flow, tables, (id, listener), target_id, it.now);
-        self.insert_and_forward(it, &flow, Direction::Reverse, hop, Reason::FlowAdopted)
-    }
-
-    /// Fills in what a new flow has from its listener, its target and the time.
-    fn stamp(
-        &self,
-        flow: &mut Flow,
-        tables: &Tables,
-        (id, listener): (ListenerId, &Listener),
-        target_id: TargetId,
-        now: Instant,
-    ) {
-        flow.listener_id = id.0;
-        flow.target_id = target_id.0;
-        flow.generation = tables.generation();
-        flow.idle_timeout_s = listener.idle_timeout_s;
-        flow.timeout_s = tcp::timeout_s(flow.state(), listener.idle_timeout_s);
-        flow.last_seen_ms = now.wrapping_millis();
-    }
-
-    /// Sends the packet that a new flow begins with. Without room for the flow, the packet goes all the same: selection
-    /// finds the same target for the next ones, which are adopted until then.
-    fn insert_and_forward(
-        &mut self,
-        it: &mut InFlight<'_, '_>,
-        flow: &Flow,
-        direction: Direction,
-        hop: NextHop,
-        reason: Reason,
-    ) -> Verdict {
-        match self.flows.insert(flow) {
-            Ok((record, evicted)) => {
-                if let Some(evicted) = evicted {
-                    self.counters.half_open_evicted.add(1);
-                    count_flow_end(&self.counters, &evicted);
-                }
-                count_flow_start(&self.counters, flow);
-                self.publish_gauges();
-                self.forward(it, record, direction, hop, reason)
-            }
-            Err(Full) => {
-                let idle =
-                    Instant::from_nanos(it.now.nanos() + u64::from(flow.idle_timeout_s) * 1_000_000_000);
-                self.adopt_until = self.adopt_until.max(idle);
-                let from = self.egress(hop.interface).mac;
-                nat::apply(it.frame.bytes_mut(), &it.packet, flow, direction, from, hop.mac);
-                count_packet(&self.counters, flow, direction, it.packet.total_length);
-                Verdict::to(Reason::Stateless, hop.interface.0)
-            }
-        }
-    }
-
-    /// Whether another flow's replies look like this flow's would. One that is over makes way.
-    fn is_reverse_taken(&mut self, flow: &Flow, now: Instant) -> bool {
-        let key = flow.reverse_key();
-        let Some((record, _)) = self.flows.lookup(self.flows.hash(&key), &key) else { return false };
-        let other = self.flows.flow(record);
-        let is_over = other.state().is_over() || other.is_expired(now.wrapping_millis());
-        if is_over {
-            self.forget(record);
-        }
-        !is_over
-    }
-
-    /// A packet of a flow that was cut with its target.
-    #[cold]
-    fn refuse_cut(&mut self, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
-        let listener = ListenerId(self.flows.flow(record).listener_id);
-        match it.packet.has(RST) {
-            true => Verdict::drop(Reason::Terminated),
-            false => self.reset(it, Reason::ResetTerminated, Some(listener)),
-        }
-    }
-
-    /// Answers a TCP packet by a reset, towards where it came from.
-    #[cold]
-    fn reset(&mut self, it: &mut InFlight<'_, '_>, reason: Reason, listener: Option<ListenerId>) -> Verdict {
-        if !self.replies.take(it.now) {
-            return Verdict::drop(Reason::ReplyRateLimited);
-        }
-        if let Some(traffic) = listener.and_then(|id| self.counters.listeners.get(usize::from(id.0))) {
-            traffic.resets.add(1);
-        }
-        let from = match self.mac_filter {
-            MacFilter::Own => self.egress(it.frame.ingress).mac,
-            MacFilter::AnyUnicast => own_mac(it.frame),
-        };
-        reset::apply(it.frame, &it.packet, from);
-        Verdict::to(reason, it.frame.ingress.0)
-    }
-
-    fn adopts_strays(&self, now: Instant) -> bool {
-        now < self.adopt_until
-    }
-
-    #[cold]
-    fn want_hop(&mut self, record: u32) -> Verdict {
-        let client = client(self.flows.flow(record));
-        self.want(client);
-        Verdict::drop(Reason::NextHopUnresolved)
     }
 
     fn want(&mut self, address: IpAddr) {
@@ -620,7 +306,7 @@ impl Pipeline<'_> {
     }
 
     fn forget(&mut self, record: u32) {
-        count_flow_end(&self.counters, self.flows.flow(record));
+        self.counters.count_end(self.flows.flow(record));
         self.flows.remove(record);
         self.publish_gauges();
     }
@@ -666,51 +352,11 @@ impl Pipeline<'_> {
     }
 }
 
-/// Resets and other answers of the current second.
-#[derive(Debug, Default)]
-struct ReplyBudget {
-    second: u64,
-    sent: u32,
-}
-
-impl ReplyBudget {
-    fn take(&mut self, now: Instant) -> bool {
-        let second = now.nanos() / 1_000_000_000;
-        if second != self.second {
-            *self = ReplyBudget { second, sent: 0 };
-        }
-        self.sent += 1;
-        self.sent <= limits::REPLIES_PER_SECOND
-    }
-}
-
-/// Key of a client's packets to a listener, from the key of the target's reply.
-fn forward_key(reply: &FlowKey, listener: &Endpoint) -> Option<FlowKey> {
-    let IpAddr::V4(vip) = listener.address else { return None };
-    Some(FlowKey {
-        source: reply.destination,
-        destination: vip.octets(),
-        source_port: reply.destination_port,
-        destination_port: listener.port.to_be_bytes(),
-        protocol: reply.protocol,
-        zero: [0; 3],
-    })
-}
-
 /// The hop that a frame came from.
 #[inline]
 fn last_hop(frame: &Frame<'_>) -> NextHop {
     let mac = frame.bytes().get(ethernet::SOURCE).and_then(|mac| mac.try_into().ok()).unwrap_or([0; 6]);
     NextHop { interface: frame.ingress, mac: Mac(mac) }
-}
-
-/// The link address that a frame was sent to.
-fn own_mac(frame: &Frame<'_>) -> Mac {
-    Mac(frame.bytes().get(ethernet::DESTINATION).and_then(|mac| mac.try_into().ok()).unwrap_or([0; 6]))
-}
-
-fn client(flow: &Flow) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::from(flow.client))
 }
 
 fn egress(interfaces: &[Interface]) -> [Egress; limits::INTERFACES] {
@@ -719,44 +365,4 @@ fn egress(interfaces: &[Interface]) -> [Egress; limits::INTERFACES] {
         *egress = Egress { mac: interface.mac, mtu: interface.mtu };
     }
     egress
-}
-
-/// The counters of a flow's listener and of its target.
-#[inline]
-fn traffic<'c>(
-    counters: &'c WorkerCounters,
-    flow: &Flow,
-) -> impl Iterator<Item = &'c TrafficCounters> + use<'c> {
-    let listener = counters.listeners.get(usize::from(flow.listener_id));
-    let target = counters.targets.get(flow.target_id as usize);
-    listener.into_iter().chain(target)
-}
-
-#[inline]
-fn count_packet(counters: &WorkerCounters, flow: &Flow, direction: Direction, bytes: u16) {
-    for traffic in traffic(counters, flow) {
-        match direction {
-            Direction::Forward => {
-                traffic.packets_in.add(1);
-                traffic.bytes_in.add(u64::from(bytes));
-            }
-            Direction::Reverse => {
-                traffic.packets_out.add(1);
-                traffic.bytes_out.add(u64::from(bytes));
-            }
-        }
-    }
-}
-
-fn count_flow_start(counters: &WorkerCounters, flow: &Flow) {
-    for traffic in traffic(counters, flow) {
-        traffic.new_flows.add(1);
-        traffic.active_flows.add(1);
-    }
-}
-
-fn count_flow_end(counters: &WorkerCounters, flow: &Flow) {
-    for traffic in traffic(counters, flow) {
-        traffic.active_flows.sub(1);
-    }
 }
