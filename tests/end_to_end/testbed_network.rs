@@ -62,8 +62,12 @@ fn sniffer_sees_resets() -> Result<(), Failed> {
     assert!(network.client.within(|| Conversation::open(nobody)).is_err());
     std::thread::sleep(Duration::from_millis(200));
     let seen = sniffer.seen();
-    assert_eq!(seen.len(), 1, "{seen:?}");
-    assert_eq!((SocketAddr::from(seen[0].from), *seen[0].to.ip()), (nobody, CLIENT));
+    // On a busy machine the client may ask twice before it hears the first answer.
+    assert!(!seen.is_empty(), "no reset was seen");
+    assert!(
+        seen.iter().all(|reset| SocketAddr::from(reset.from) == nobody && *reset.to.ip() == CLIENT),
+        "{seen:?}"
+    );
     Ok(())
 }
 
