@@ -8,12 +8,13 @@
 //!                          \-> target   -> (hand over) -> find the listener again -> insert -> rewrite
 //! ```
 //!
-//! The stages of the burst stand here; `hit`, `miss` and `reply` hold the ways of a single packet.
+//! The stages of the burst stand here; `hit`, `miss`, `icmp` and `reply` hold the ways of a single packet.
 //!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
 //! refused without a reason. Called by the worker's loop, by `lbctl simulate`, by tests and benches.
 
 mod hit;
+mod icmp;
 mod miss;
 mod reply;
 
@@ -30,7 +31,7 @@ use crate::{
     hash::FlowHash,
     limits,
     listener::ListenerId,
-    parse::{Packet, parse},
+    parse::{Packet, parse, parse_icmp_error},
     rewrite::nat,
     select,
     tables::{Interface, InterfaceId, Mac, NextHop, Tables},
@@ -193,6 +194,10 @@ impl<'m> Datapath<'m> {
                     hash,
                     InFlight { frame, packet: *packet, arrival, now },
                 ),
+                Err(Reason::IcmpNoFlow) => {
+                    let packet = Packet::default();
+                    self.pipeline.icmp(&self.tables, &mut InFlight { frame, packet, arrival, now })
+                }
                 Err(reason) => Verdict::drop(*reason),
             };
         }
@@ -253,10 +258,11 @@ impl<'m> Datapath<'m> {
 
     /// What a frame, as it was before it was processed, has to do with the configuration.
     pub fn explain(&self, frame: &[u8]) -> Explanation {
-        match parse(frame) {
-            Ok(packet) => self.pipeline.explain(&self.tables, &packet.key),
-            Err(_) => Explanation::default(),
-        }
+        let key = match parse(frame) {
+            Ok(packet) => Some(packet.key),
+            Err(_) => parse_icmp_error(frame).ok().map(|error| error.quoted.opposite()),
+        };
+        key.map_or_else(Explanation::default, |key| self.pipeline.explain(&self.tables, &key))
     }
 }
 
@@ -264,13 +270,20 @@ impl Pipeline<'_> {
     #[inline]
     fn parse(&self, frame: &Frame<'_>) -> Result<Packet, Reason> {
         let packet = parse(frame.bytes())?;
-        let is_ours = self.mac_filter == MacFilter::AnyUnicast
-            || frame.bytes()[ethernet::DESTINATION] == self.egress(frame.ingress).mac.0;
-        if is_ours { Ok(packet) } else { Err(Reason::OtherMac) }
+        if self.is_for_us(frame) { Ok(packet) } else { Err(Reason::OtherMac) }
+    }
+
+    #[inline]
+    fn is_for_us(&self, frame: &Frame<'_>) -> bool {
+        self.mac_filter == MacFilter::AnyUnicast
+            || frame.bytes()[ethernet::DESTINATION] == self.egress(frame.ingress).mac.0
     }
 
     #[inline]
     fn process(&mut self, tables: &Tables, hash: u64, mut it: InFlight<'_, '_>) -> Verdict {
+        if it.packet.ttl == 1 {
+            return self.time_exceeded(tables, hash, &mut it);
+        }
         if let Some((record, direction)) = self.flows.lookup(hash, &it.packet.key)
             && let Some(verdict) = self.hit(tables, &mut it, record, direction)
         {
@@ -290,10 +303,10 @@ impl Pipeline<'_> {
         reason: Reason,
     ) -> Verdict {
         let egress = self.egress(hop.interface);
-        if u32::from(it.packet.total_length) > egress.mtu {
-            return Verdict::drop(Reason::MtuExceeded);
-        }
         let flow = self.flows.flow(record);
+        if u32::from(it.packet.total_length) > egress.mtu {
+            return self.too_big(it, flow.vip, egress.mtu);
+        }
         nat::apply(it.frame.bytes_mut(), &it.packet, flow, direction, egress.mac, hop.mac);
         self.counters.count_packet(flow, direction, it.packet.total_length);
         Verdict::to(reason, hop.interface.0)

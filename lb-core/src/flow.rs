@@ -36,6 +36,17 @@ impl FlowKey {
         bytemuck::cast(*self)
     }
 
+    /// Key of packets the other way.
+    pub fn opposite(&self) -> FlowKey {
+        FlowKey {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            ..*self
+        }
+    }
+
     /// The endpoint that the packet goes to. `None` for a protocol that listeners do not have.
     pub fn destination_endpoint(&self) -> Option<Endpoint> {
         endpoint(self.destination, self.destination_port, self.protocol)

@@ -64,7 +64,10 @@ pub const CLOSED_S: u16 = 60;
 /// (RFC 7857 section 2.2: 4 minutes).
 pub const RESET_S: u16 = 240;
 
-/// Resets that one worker sends at most per second.
+/// Longest ICMP error that the load balancer makes, in bytes from the IP header on (RFC 1812 section 4.3.2.3).
+pub const ICMP_ERROR_BYTES: usize = 576;
+
+/// Resets and ICMP errors that one worker sends at most per second.
 pub const REPLIES_PER_SECOND: u32 = 10_000;
 
 /// Addresses whose next hop one worker can ask for at a time.

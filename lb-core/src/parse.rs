@@ -7,7 +7,7 @@ use crate::{
     wire::{
         checksum,
         ethernet::{self, is_multicast},
-        ipv4, l4,
+        icmp, ipv4, l4,
     },
 };
 
@@ -22,6 +22,23 @@ pub struct Packet {
     pub total_length: u16,
     /// TCP flags; 0 for UDP.
     pub tcp_flags: u8,
+    /// Time to live; not 0.
+    pub ttl: u8,
+}
+
+/// An ICMP error message about a packet of some flow. Offsets count from the start of the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpError {
+    /// Source of the message.
+    pub source: [u8; 4],
+    /// Addresses, ports and protocol of the packet that it is about, as quoted.
+    pub quoted: FlowKey,
+    /// Where the ICMP header starts.
+    pub icmp: usize,
+    /// Where the quoted TCP or UDP header starts.
+    pub quoted_l4: usize,
+    /// Where the message ends.
+    pub end: usize,
 }
 
 impl Packet {
@@ -44,9 +61,93 @@ impl Packet {
     }
 }
 
-/// Parses an Ethernet frame that carries an IPv4 TCP or UDP packet.
+/// Parses an Ethernet frame that carries an IPv4 TCP or UDP packet. An ICMP message is [`Reason::IcmpNoFlow`] until
+/// [`parse_icmp_error`] finds it to be about a flow.
 #[inline]
 pub fn parse(frame: &[u8]) -> Result<Packet, Reason> {
+    let Ipv4 { header, packet, header_length, total_length } = parse_ipv4(frame)?;
+    let protocol = header[ipv4::PROTOCOL];
+    let segment = &packet[header_length..total_length];
+    let tcp_flags = match protocol {
+        TCP => check_tcp(segment)?,
+        UDP => check_udp(segment)?,
+        icmp::PROTOCOL => return Err(Reason::IcmpNoFlow),
+        _ => return Err(Reason::UnsupportedProtocol),
+    };
+    let key = FlowKey {
+        source: [header[12], header[13], header[14], header[15]],
+        destination: [header[16], header[17], header[18], header[19]],
+        source_port: [segment[0], segment[1]],
+        destination_port: [segment[2], segment[3]],
+        protocol,
+        zero: [0; 3],
+    };
+    if key.source_port == [0, 0] || key.destination_port == [0, 0] {
+        return Err(Reason::PortZero);
+    }
+    Ok(Packet {
+        key,
+        l4: (ethernet::HEADER + header_length) as u16,
+        total_length: total_length as u16,
+        tcp_flags,
+        ttl: header[ipv4::TTL],
+    })
+}
+
+/// Parses an Ethernet frame that carries an ICMP error about a TCP or UDP packet. The quote may be cut short after the
+/// ports; its own TCP or UDP checksum is not looked at (RFC 5508 REQ-3).
+pub fn parse_icmp_error(frame: &[u8]) -> Result<IcmpError, Reason> {
+    let Ipv4 { header, packet, header_length, total_length } = parse_ipv4(frame)?;
+    let message = &packet[header_length..total_length];
+    let (Some(&kind), Some(quote)) = (message.first(), message.get(icmp::HEADER..)) else {
+        return Err(Reason::IcmpTruncated);
+    };
+    if checksum::fold(checksum::sum(message, 0)) != 0xffff {
+        return Err(Reason::IcmpChecksum);
+    }
+    if !icmp::is_error(kind) {
+        return Err(Reason::IcmpType);
+    }
+    let quoted = quote.first_chunk::<{ ipv4::HEADER }>().ok_or(Reason::IcmpTruncated)?;
+    let quoted_length = usize::from(quoted[ipv4::VERSION_IHL] & 0x0f) * 4;
+    if quoted[ipv4::VERSION_IHL] >> 4 != 4 || quoted_length < ipv4::HEADER {
+        return Err(Reason::IcmpQuote);
+    }
+    let ports = quote.get(quoted_length..quoted_length + 4).ok_or(Reason::IcmpTruncated)?;
+    if check_checksum(&quote[..quoted_length]).is_err()
+        || !matches!(quoted[ipv4::PROTOCOL], TCP | UDP)
+        || u16::from_be_bytes([quoted[6], quoted[7]]) & ipv4::OFFSET_MASK != 0
+    {
+        return Err(Reason::IcmpQuote);
+    }
+    let icmp = ethernet::HEADER + header_length;
+    Ok(IcmpError {
+        source: [header[12], header[13], header[14], header[15]],
+        quoted: FlowKey {
+            source: [quoted[12], quoted[13], quoted[14], quoted[15]],
+            destination: [quoted[16], quoted[17], quoted[18], quoted[19]],
+            source_port: [ports[0], ports[1]],
+            destination_port: [ports[2], ports[3]],
+            protocol: quoted[ipv4::PROTOCOL],
+            zero: [0; 3],
+        },
+        icmp,
+        quoted_l4: icmp + icmp::HEADER + quoted_length,
+        end: ethernet::HEADER + total_length,
+    })
+}
+
+/// A whole IPv4 packet that may be forwarded, as far as its header tells.
+struct Ipv4<'f> {
+    header: &'f [u8; ipv4::HEADER],
+    /// From the header on; may be longer than the packet by padding.
+    packet: &'f [u8],
+    header_length: usize,
+    total_length: usize,
+}
+
+#[inline]
+fn parse_ipv4(frame: &[u8]) -> Result<Ipv4<'_>, Reason> {
     let Some((ethernet, packet)) = frame.split_first_chunk::<{ ethernet::HEADER }>() else {
         return Err(Reason::EthernetTruncated);
     };
@@ -72,40 +173,16 @@ pub fn parse(frame: &[u8]) -> Result<Packet, Reason> {
     if header_length > ipv4::HEADER && ipv4::has_source_route(&packet[ipv4::HEADER..header_length]) {
         return Err(Reason::SourceRoute);
     }
-    let source = [header[12], header[13], header[14], header[15]];
-    if ipv4::is_martian_source(source) {
+    if ipv4::is_martian_source([header[12], header[13], header[14], header[15]]) {
         return Err(Reason::MartianSource);
-    }
-    let protocol = header[ipv4::PROTOCOL];
-    if !matches!(protocol, TCP | UDP) {
-        return Err(Reason::UnsupportedProtocol);
     }
     if u16::from_be_bytes([header[6], header[7]]) & ipv4::FRAGMENT_MASK != 0 {
         return Err(Reason::Fragment);
     }
-    if header[ipv4::TTL] <= 1 {
+    if header[ipv4::TTL] == 0 {
         return Err(Reason::TtlExpired);
     }
-
-    let segment = &packet[header_length..total_length];
-    let tcp_flags = if protocol == TCP { check_tcp(segment)? } else { check_udp(segment)? };
-    let key = FlowKey {
-        source,
-        destination: [header[16], header[17], header[18], header[19]],
-        source_port: [segment[0], segment[1]],
-        destination_port: [segment[2], segment[3]],
-        protocol,
-        zero: [0; 3],
-    };
-    if key.source_port == [0, 0] || key.destination_port == [0, 0] {
-        return Err(Reason::PortZero);
-    }
-    Ok(Packet {
-        key,
-        l4: (ethernet::HEADER + header_length) as u16,
-        total_length: total_length as u16,
-        tcp_flags,
-    })
+    Ok(Ipv4 { header, packet, header_length, total_length })
 }
 
 #[cold]

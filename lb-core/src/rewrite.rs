@@ -1,4 +1,6 @@
 //! The only writers of bytes. One file per way of forwarding.
 
+pub mod icmp;
 pub mod nat;
 pub mod reset;
+pub mod unreachable;

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use crate::{
     tables::{Endpoint, Ownership, Protocol, Tables},
     verdict::Reason,
+    wire::icmp::is_error,
 };
 
 /// Bits of an address's roles, the value of the map `addresses`.
@@ -135,10 +136,10 @@ impl Steering {
         let ports = ports(packet, header[0]);
 
         let destination_roles = self.roles(destination);
+        if protocol == ICMP {
+            return self.steer_icmp(packet, destination_roles);
+        }
         if destination_roles & role::VIP != 0 {
-            if protocol == ICMP {
-                return Steer::Pass(Reason::PassIcmp);
-            }
             let is_exclusive = destination_roles & role::HOST == 0;
             if is_exclusive || (is_fragment && matches!(protocol, TCP | UDP)) {
                 return Steer::Redirect;
@@ -170,6 +171,27 @@ impl Steering {
         }
     }
 
+    /// An ICMP error is ours when it quotes a packet that went out from a listener, or in to a target.
+    fn steer_icmp(&self, packet: &[u8], destination_roles: u32) -> Steer {
+        let reason = match destination_roles {
+            roles if roles & role::VIP != 0 => Reason::PassIcmp,
+            roles if roles & role::HOST != 0 => Reason::PassHost,
+            _ => Reason::PassNotOurs,
+        };
+        let Some(quote) = icmp_quote(packet) else { return Steer::Pass(reason) };
+        let Some((source_port, destination_port)) = ports(quote, quote[0]) else {
+            return Steer::Pass(reason);
+        };
+        let is_ours = match destination_roles {
+            roles if roles & role::VIP != 0 => {
+                self.has_role(mapped(&quote[12..16]), source_port, quote[9], endpoint_role::LISTENER)
+            }
+            roles if roles & role::HOST != 0 => false,
+            _ => self.has_role(mapped(&quote[16..20]), destination_port, quote[9], endpoint_role::TARGET),
+        };
+        if is_ours { Steer::Redirect } else { Steer::Pass(reason) }
+    }
+
     fn roles(&self, address: AddressKey) -> u32 {
         self.addresses.get(&address).copied().unwrap_or(0)
     }
@@ -188,6 +210,20 @@ fn mapped(v4: &[u8]) -> AddressKey {
     key[10..12].fill(0xff);
     key[12..].copy_from_slice(v4);
     AddressKey(key)
+}
+
+/// The packet that an ICMP error in an IPv4 packet quotes: `None` unless the header of each is possible and whole, the error is
+/// of a kind that is about somebody's packet, and neither is a later fragment.
+fn icmp_quote(packet: &[u8]) -> Option<&[u8]> {
+    let header_length = usize::from(packet.first()? & 0x0f) * 4;
+    let is_fragment = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x3fff != 0;
+    if header_length < 20 || is_fragment || !is_error(*packet.get(header_length)?) {
+        return None;
+    }
+    let quote = packet.get(header_length + 8..)?;
+    let header = quote.first_chunk::<20>()?;
+    let is_later_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
+    (header[0] >> 4 == 4 && !is_later_fragment).then_some(quote)
 }
 
 /// Source and destination port, as they stand after an IPv4 header of the length that its first byte says. `None` when

@@ -36,14 +36,19 @@ reasons! {
     FlowAdopted, "adopted_flow", Transmit, "Packet of a flow from before an unclean start: its target was found again by hash.";
     Stateless, "stateless", Transmit, "The flow table had no room: the target was selected without keeping state.";
 
+    IcmpError, "icmp_error", Transmit, "ICMP error about a packet of a flow: translated for the side that sent the packet.";
+
     ResetNoFlow, "reset_no_flow", Reply, "TCP packet of no flow: answered by a reset.";
     ResetTerminated, "reset_terminated", Reply, "TCP packet of a flow that was cut with its target: answered by a reset.";
     ResetNoTarget, "reset_no_target", Reply, "TCP SYN for a target group without targets: answered by a reset.";
 
+    TimeExceeded, "time_exceeded", Reply, "Time to live would reach 0 here: answered by ICMP time exceeded (RFC 1812 5.3.1).";
+    TooBig, "too_big", Reply, "Longer than the MTU on the way out: answered by ICMP fragmentation needed (RFC 1191).";
+
     HandedOver, "handed_over", HandOver, "Given to the worker that owns the flow; counted again there.";
 
     PassNotIpv4, "not_ipv4", Pass, "Not IPv4: left to the kernel.";
-    PassIcmp, "icmp", Pass, "ICMP: left to the kernel.";
+    PassIcmp, "icmp", Pass, "ICMP to a VIP, and not an error about a listener's packet: left to the kernel.";
     PassHost, "host", Pass, "For one of the host's own addresses: left to the kernel.";
     PassNotOurs, "not_ours", Pass, "Neither for a listener nor from a target: left to the kernel.";
 
@@ -59,14 +64,19 @@ reasons! {
     SourceRoute, "source_route", Drop, "IPv4 source-route option (RFC 7126 4.3, 4.4).";
     MartianSource, "martian_source", Drop, "Source address that no packet may have (RFC 1812 5.3.7).";
     OwnSource, "own_source", Drop, "Source address is a VIP of this load balancer.";
-    TtlExpired, "ttl_expired", Drop, "Time to live would reach 0 here (RFC 1812 5.3.1).";
+    TtlExpired, "ttl_expired", Drop, "Time to live is 0, or would reach 0 here and the packet is of no listener or flow (RFC 1812 5.3.1).";
     Fragment, "fragment", Drop, "IPv4 fragment.";
     L4Truncated, "l4_truncated", Drop, "Shorter than its TCP or UDP header.";
     TcpHeaderLength, "tcp_header_length", Drop, "TCP data offset under 5 words or past the packet.";
     TcpFlags, "tcp_flags", Drop, "TCP flags that no legal segment has.";
     UdpLength, "udp_length", Drop, "UDP length under 8 or past the packet (RFC 768).";
     PortZero, "port_zero", Drop, "Source or destination port 0.";
-    UnsupportedProtocol, "unsupported_protocol", Drop, "Neither TCP nor UDP.";
+    UnsupportedProtocol, "unsupported_protocol", Drop, "Neither TCP nor UDP nor ICMP.";
+    IcmpTruncated, "icmp_truncated", Drop, "ICMP message or its quote is cut short before the ports.";
+    IcmpChecksum, "icmp_checksum", Drop, "ICMP checksum is wrong (RFC 5508 REQ-3).";
+    IcmpType, "icmp_type", Drop, "ICMP message that is not an error.";
+    IcmpQuote, "icmp_quote", Drop, "ICMP error whose quote is no first piece of an IPv4 TCP or UDP packet, or has a wrong checksum (RFC 5508 REQ-3).";
+    IcmpNoFlow, "icmp_no_flow", Drop, "ICMP error about a packet of no flow (RFC 5508 REQ-4).";
     NoListener, "no_listener", Drop, "No listener on this address, protocol and port.";
     NoTarget, "no_target", Drop, "The listener's target group has no target.";
     NoFlow, "no_flow", Drop, "Packet of no flow that must not be answered.";
@@ -74,7 +84,7 @@ reasons! {
     TupleCollision, "tuple_collision", Drop, "The client's address and port already reach every candidate target through another listener.";
     NextHopUnresolved, "next_hop_unresolved", Drop, "The kernel knows no route or no link address towards the next hop yet.";
     ReplyRateLimited, "reply_rate_limited", Drop, "Would have been answered, but too many answers were sent this second.";
-    MtuExceeded, "mtu_exceeded", Drop, "Longer than the MTU of the interface on the way out.";
+    MtuExceeded, "mtu_exceeded", Drop, "Longer than the MTU on the way out, and may be fragmented: fragments are not made here.";
     TxRingFull, "tx_ring_full", Drop, "No room in the transmit ring.";
     HandoverFull, "handover_full", Drop, "No room in the ring to the worker that owns the flow.";
     FrameOversize, "frame_oversize", Drop, "Frame spans several buffers.";

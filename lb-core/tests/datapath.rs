@@ -379,7 +379,6 @@ fn every_malformed_frame_is_dropped_under_its_own_reason() {
         (fixed(&|f| f[26] = 224), Reason::MartianSource),
         (fixed(&|f| f[26] = 0), Reason::MartianSource),
         (tcp((VIP, 40_000), WEB, SYN).bytes(), Reason::OwnSource),
-        (fixed(&|f| f[22] = 1), Reason::TtlExpired),
         (fixed(&|f| f[22] = 0), Reason::TtlExpired),
         (fixed(&|f| f[20] = 0x20), Reason::Fragment),
         (fixed(&|f| f[21] = 0x01), Reason::Fragment),
@@ -393,7 +392,7 @@ fn every_malformed_frame_is_dropped_under_its_own_reason() {
         (short_udp(13), Reason::UdpLength),
         (tcp((CLIENT, 0), WEB, SYN).bytes(), Reason::PortZero),
         (tcp(CLIENT_AT, (VIP, 0), SYN).bytes(), Reason::PortZero),
-        (fixed(&|f| f[23] = 1), Reason::UnsupportedProtocol),
+        (fixed(&|f| f[23] = 47), Reason::UnsupportedProtocol),
         (tcp(CLIENT_AT, (VIP, 443), SYN).bytes(), Reason::NoListener),
         (tcp(CLIENT_AT, WEB, RST).bytes(), Reason::NoFlow),
     ];
@@ -425,6 +424,6 @@ fn a_packet_that_cannot_be_sent_on_makes_no_flow() {
 
     let mut path = leaked_datapath(64, settings(), &Scene::default());
     let long = udp(CLIENT_AT, DNS).payload(&[0; 1_473]).bytes();
-    assert_eq!(reason_of(&mut path, OUTSIDE, &long, 0), Reason::MtuExceeded);
+    assert_eq!(reason_of(&mut path, OUTSIDE, &long, 0), Reason::TooBig);
     assert_eq!(path.counters().flows.value(), 0);
 }

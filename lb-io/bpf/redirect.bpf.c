@@ -66,6 +66,8 @@ enum {
 	FIRST_MULTICAST = 224,
 	ETHERTYPE_IPV4 = 0x0008,   // 0x0800 in network order
 	FRAGMENT_MASK = 0xff3f,    // more fragments, and the offset: 0x3fff in network order
+	OFFSET_MASK = 0xff1f,      // the offset alone: 0x1fff in network order
+	ICMP_BYTES = 8,
 };
 
 struct ipv4 {
@@ -121,6 +123,34 @@ static __attribute__((always_inline)) struct ports *find_ports(struct ipv4 *ip, 
 	return ports;
 }
 
+// Unreachable, time exceeded, parameter problem: what is about somebody's packet.
+static __attribute__((always_inline)) int is_icmp_error(u8 type)
+{
+	return type == 3 || type == 11 || type == 12;
+}
+
+// An error is ours when it quotes a packet that went out from a listener, or in to a target.
+static __attribute__((always_inline)) int is_our_icmp(struct ipv4 *ip, void *end, u32 roles)
+{
+	u32 header_bytes = (ip->version_and_length & 0x0f) * 4;
+	u8 *icmp = (void *)ip + header_bytes;
+	struct ipv4 *quote = (void *)icmp + ICMP_BYTES;
+	struct ports *ports;
+
+	if (header_bytes < IPV4_BYTES || (ip->fragment & FRAGMENT_MASK) || (void *)(quote + 1) > end)
+		return 0;
+	if (!is_icmp_error(*icmp) || quote->version_and_length >> 4 != 4 || (quote->fragment & OFFSET_MASK))
+		return 0;
+	ports = find_ports(quote, end);
+	if (!ports)
+		return 0;
+	if (roles & VIP)
+		return has_role(quote->source, ports->source, quote->protocol, LISTENER);
+	if (roles & HOST)
+		return 0;
+	return has_role(quote->destination, ports->destination, quote->protocol, TARGET);
+}
+
 static __attribute__((always_inline)) int is_ours(struct ipv4 *ip, void *end)
 {
 	u8 protocol = ip->protocol;
@@ -128,9 +158,9 @@ static __attribute__((always_inline)) int is_ours(struct ipv4 *ip, void *end)
 	struct ports *ports = find_ports(ip, end);
 	u32 roles = address_roles(ip->destination);
 
+	if (protocol == ICMP)
+		return is_our_icmp(ip, end, roles);
 	if (roles & VIP) {
-		if (protocol == ICMP)
-			return 0;
 		if (!(roles & HOST) || (is_fragment && (protocol == TCP || protocol == UDP)))
 			return 1;
 		if (ports && has_role(ip->destination, ports->destination, protocol, LISTENER))

@@ -83,8 +83,9 @@ impl Pipeline<'_> {
             let Some(hop) = hop else {
                 return Verdict::drop(Reason::NextHopUnresolved);
             };
-            if u32::from(it.packet.total_length) > self.egress(hop.interface).mtu {
-                return Verdict::drop(Reason::MtuExceeded);
+            let mtu = self.egress(hop.interface).mtu;
+            if u32::from(it.packet.total_length) > mtu {
+                return self.too_big(it, key.destination, mtu);
             }
             flow.set_client_hop(last_hop(it.frame));
             flow.set_target_hop(hop);
@@ -133,8 +134,9 @@ impl Pipeline<'_> {
             self.want(client);
             return Verdict::drop(Reason::NextHopUnresolved);
         };
-        if u32::from(it.packet.total_length) > self.egress(hop.interface).mtu {
-            return Verdict::drop(Reason::MtuExceeded);
+        let mtu = self.egress(hop.interface).mtu;
+        if u32::from(it.packet.total_length) > mtu {
+            return self.too_big(it, forward.destination, mtu);
         }
         flow.set_client_hop(hop);
         flow.set_target_hop(last_hop(it.frame));

@@ -24,6 +24,11 @@ pub const HEADER: usize = 20;
 /// More-fragments flag and fragment offset: zero in a whole packet.
 pub const FRAGMENT_MASK: u16 = 0x3fff;
 
+/// Fragment offset alone: zero in a whole packet and in a first fragment.
+pub const OFFSET_MASK: u16 = 0x1fff;
+/// The flag that forbids fragmentation.
+pub const DO_NOT_FRAGMENT: u16 = 0x4000;
+
 /// Whether the options hold a loose or strict source route (RFC 791 section 3.1; dropped by RFC 7126 section 4.3, 4.4).
 pub fn has_source_route(options: &[u8]) -> bool {
     let mut at = 0;

@@ -126,6 +126,31 @@ impl Crafted {
     }
 }
 
+/// An ICMP error about a packet, given as a frame: quotes `quoted` bytes of it.
+pub fn icmp_error(
+    kind: (u8, u8),
+    (source, destination): (Ipv4Addr, Ipv4Addr),
+    macs: (Mac, Mac),
+    about: &[u8],
+    quoted: usize,
+) -> Vec<u8> {
+    let mut message = vec![kind.0, kind.1, 0, 0, 0, 0, 0x05, 0x78];
+    message.extend(&about[14..14 + quoted]);
+    let sum = checksum::checksum(&message, 0);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let mut frame = Vec::new();
+    frame.extend(macs.1.0);
+    frame.extend(macs.0.0);
+    frame.extend([0x08, 0x00, 0x45, 0xc0]);
+    frame.extend((20 + message.len() as u16).to_be_bytes());
+    frame.extend([0, 1, 0, 0, 64, 1, 0, 0]);
+    frame.extend(source.octets());
+    frame.extend(destination.octets());
+    fix_ip_checksum(&mut frame);
+    frame.extend(message);
+    frame
+}
+
 /// Makes the IPv4 header's checksum right.
 pub fn fix_ip_checksum(frame: &mut [u8]) {
     let end = (14 + usize::from(frame[14] & 15) * 4).clamp(34, frame.len());

@@ -124,11 +124,30 @@ fn frame(random: &mut Random) -> Vec<u8> {
         [0x08, 0x00]
     };
     frame.extend(ethertype);
-    packet(random, &mut frame);
+    if random.one_in(3) {
+        icmp_packet(random, &mut frame);
+    } else {
+        packet(random, &mut frame);
+    }
     if random.one_in(6) {
         frame.truncate(14.max(random.below(frame.len() + 1)));
     }
     frame
+}
+
+/// An ICMP message, mostly an error that quotes a packet.
+fn icmp_packet(random: &mut Random, frame: &mut Vec<u8>) {
+    let start = frame.len();
+    packet(random, frame);
+    let header_bytes = usize::from(frame[start] & 0x0f) * 4;
+    frame.truncate(start + header_bytes.clamp(20, frame.len() - start));
+    frame[start + 9] = 1;
+    if !random.one_in(8) {
+        frame[start + 6..start + 8].copy_from_slice(&[0x40, 0]);
+    }
+    frame.push(random.pick(&[3, 3, 3, 11, 12, 0, 8, 4, 5]));
+    frame.extend([random.below(16) as u8, 0, 0, 0, 0, 0, 0]);
+    packet(random, frame);
 }
 
 /// An IPv4 packet, mostly well made, with addresses and ports that the maps know more often than not.
