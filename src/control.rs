@@ -159,12 +159,10 @@ impl Control {
             Event::Stop => return After::Stop,
             Event::NextHops => return After::Refresh,
             Event::Health(transition) => {
-                println!(
-                    "lbd: target {}: {} -> {}",
-                    transition.key,
-                    transition.from.state(),
-                    describe(&transition)
-                );
+                if transition.from.state() != transition.to.state() {
+                    let (from, to) = (transition.from.state(), describe(&transition));
+                    println!("lbd: target {}: {from} -> {to}", transition.key);
+                }
                 self.health_saved.get_or_insert_with(Instant::now);
                 return After::Refresh;
             }

@@ -14,7 +14,7 @@ use lb_ctl::{
     compile::reported_health,
     health::TargetHealth,
 };
-use lb_io::clock;
+use lb_io::{clock, engine::SocketStatus};
 
 use crate::control::Control;
 
@@ -59,7 +59,9 @@ impl Control {
 
     /// Counters over all workers.
     pub fn stats(&self) -> Stats {
-        Stats::sum(&self.engine.counters())
+        let sockets = self.engine.workers().into_iter().flat_map(|worker| worker.sockets);
+        let missed = sockets.map(|socket| missed(&socket)).sum();
+        Stats { missed, ..Stats::sum(&self.engine.counters()) }
     }
 
     fn load_balancers(&self, counters: &[Arc<WorkerCounters>]) -> Vec<LoadBalancerRow> {
@@ -121,6 +123,7 @@ impl Control {
                 .sockets
                 .into_iter()
                 .map(|socket| SocketRow {
+                    missed: missed(&socket),
                     interface: socket.interface,
                     queue: socket.queue,
                     mode: socket.mode.into(),
@@ -133,6 +136,11 @@ impl Control {
 
 fn target_traffic(counters: &[Arc<WorkerCounters>], id: TargetId) -> Traffic {
     Traffic::sum(counters.iter().filter_map(|worker| worker.targets.get(id.0 as usize)))
+}
+
+/// An empty fill ring counts as `rx_dropped`, too.
+fn missed(socket: &SocketStatus) -> u64 {
+    socket.statistics.rx_dropped + socket.statistics.rx_ring_full
 }
 
 fn text(mac: Mac) -> String {

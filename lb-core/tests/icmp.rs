@@ -6,7 +6,6 @@ use std::net::Ipv4Addr;
 
 use lb_core::{
     datapath::Datapath,
-    tables::*,
     verdict::Reason,
     wire::checksum::{fold, sum},
 };

@@ -122,6 +122,8 @@ pub struct SocketRow {
     pub queue: u32,
     /// How frames reach it, such as `zero-copy, native`.
     pub mode: String,
+    /// Frames that the kernel had no buffer or no place on the receive ring for, or that were too long: not in `received`.
+    pub missed: u64,
 }
 
 /// The flow table.
@@ -190,6 +192,8 @@ pub struct Stats {
     pub dropped: u64,
     /// Frames that changed worker on the way; each is also in one of the other sums.
     pub handed_over: u64,
+    /// Frames that never got to a worker, because it had no buffer or no place for them: not in `received`.
+    pub missed: u64,
     /// Every reason that was counted, or all of them.
     pub reasons: Vec<ReasonRow>,
     /// Flows in the table.

@@ -260,7 +260,7 @@ pub const CONTROL_SOCKET: &str = "/run/lbd/lbd.sock";
 /// State directory when the configuration names none.
 pub const STATE_DIRECTORY: &str = "/var/lib/lbd";
 
-const FRAMES_DEFAULT: u32 = 4_096;
+const FRAMES_DEFAULT: u32 = 8_192;
 const FRAMES: RangeInclusive<i64> = 512..=1 << 20;
 const ADDRESSES: usize = 8;
 const NAME_CHARACTERS: usize = 32;

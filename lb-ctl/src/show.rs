@@ -78,12 +78,14 @@ pub fn flows(rows: &[FlowRow]) -> String {
 /// What became of every frame; reasons that never occurred are left out.
 pub fn stats(stats: &Stats) -> String {
     let mut text = format!(
-        "Frames: {} received = {} transmitted + {} replied + {} dropped; {} handed over between workers\n",
+        "Frames: {} received = {} transmitted + {} replied + {} dropped; {} handed over between workers\n\
+         Missed before a worker could take them: {}\n",
         count(stats.received),
         count(stats.transmitted),
         count(stats.replied),
         count(stats.dropped),
-        count(stats.handed_over)
+        count(stats.handed_over),
+        count(stats.missed)
     );
     text += &format!(
         "Flows: {} now ({} half-open), {} expired, {} cut with their target, {} half-open evicted\n",
@@ -160,7 +162,8 @@ fn listeners(status: &Status) -> String {
 }
 
 fn workers(status: &Status) -> String {
-    let mut table = table(&["WORKER", "CPU", "IDLE", "INTERFACE", "QUEUE", "MODE", "DRIVER", "MTU"]);
+    let mut table =
+        table(&["WORKER", "CPU", "IDLE", "INTERFACE", "QUEUE", "MODE", "DRIVER", "MTU", "MISSED"]);
     for worker in &status.workers {
         for socket in &worker.sockets {
             let interface = status.interfaces.iter().find(|interface| interface.name == socket.interface);
@@ -173,6 +176,7 @@ fn workers(status: &Status) -> String {
                 Cell::new(&socket.mode),
                 Cell::new(interface.map_or("", |interface| &interface.driver)),
                 right(interface.map_or(String::new(), |interface| interface.mtu.to_string())),
+                number(socket.missed),
             ]);
         }
     }

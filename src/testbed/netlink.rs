@@ -81,6 +81,14 @@ impl RouteSocket {
         self.change_flags(index, LinkFlags::empty())
     }
 
+    /// Sets the longest IP packet that a link sends, in bytes.
+    pub(super) fn set_mtu(&self, index: u32, bytes: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes = vec![LinkAttribute::Mtu(bytes)];
+        self.ask(RouteNetlinkMessage::SetLink(message), 0)
+    }
+
     /// Gives a link an address.
     pub(super) fn add_address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
         let mut message = AddressMessage::default();

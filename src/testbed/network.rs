@@ -127,6 +127,15 @@ impl Network {
         .doing(|| format!("set {name} {state:?}"))
     }
 
+    /// Sets the longest IP packet that the load balancer's link `name` sends, in bytes; the far end keeps its own.
+    ///
+    /// # Errors
+    /// When there is no such link, or it cannot have this.
+    pub fn set_mtu(&self, name: &str, bytes: u32) -> Result<(), TestbedError> {
+        let index = index_in(&self.lb, name)?;
+        self.lb.routes().set_mtu(index, bytes).doing(|| format!("set the MTU of {name} to {bytes}"))
+    }
+
     /// The id of the XDP program on the load balancer's link `name`, if there is one.
     ///
     /// # Errors

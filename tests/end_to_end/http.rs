@@ -9,6 +9,7 @@ use std::{
 };
 
 use lbd::testbed::{
+    daemon::Books,
     namespace::Namespace,
     network::{CLIENT, Layout, Network, Offload, Plan, VIP, target_address},
     process::Process,
@@ -24,6 +25,7 @@ use crate::{
 pub const TESTS: &[Test] = &[
     ("http::ten_thousand_requests", ten_thousand_requests),
     ("http::one_gib_arrives_whole", || arrives_whole(Offload::Off, 1 << 30)),
+    ("http::a_transfer_finds_the_narrow_way_to_the_client", finds_the_narrow_way),
     ("http::a_transfer_with_unfinished_checksums_arrives_whole", || arrives_whole(Offload::On, 64 << 20)),
 ];
 
@@ -48,9 +50,24 @@ fn ten_thousand_requests() -> Result<(), Failed> {
     rig.finish().map(drop)
 }
 
+/// The link to the client carries less than either end knows: targets learn it from the load balancer's ICMP errors.
+fn finds_the_narrow_way() -> Result<(), Failed> {
+    let rig = Rig::build(Plan { layout: Layout::Direct, targets: 2, queues: 1, offload: Offload::Off })?;
+    rig.network.set_mtu(&rig.network.interfaces[0], 1_400)?;
+    let books = transfer(rig, 8 << 20)?;
+    let too_big = books.0.reasons.iter().find(|row| row.reason == "too_big");
+    assert!(too_big.is_some_and(|row| row.frames > 0), "{books}");
+    Ok(())
+}
+
 fn arrives_whole(offload: Offload, bytes: u64) -> Result<(), Failed> {
     let _heavy = heavy()?;
-    let mut rig = Rig::build(Plan { layout: Layout::Direct, targets: 2, queues: 1, offload })?;
+    let rig = Rig::build(Plan { layout: Layout::Direct, targets: 2, queues: 1, offload })?;
+    transfer(rig, bytes).map(drop)
+}
+
+/// Downloads noise and compares its hash.
+fn transfer(mut rig: Rig, bytes: u64) -> Result<Books, Failed> {
     let servers = WebServers::start(&rig)?;
     let file = servers.root.join("large");
     write_noise(&file, bytes)?;
@@ -61,7 +78,7 @@ fn arrives_whole(offload: Offload, bytes: u64) -> Result<(), Failed> {
     let arrived = output_of(shell.args(["-c", &download]))?;
     let sent = output_of(Command::new("sha256sum").stdin(File::open(&file)?))?;
     assert_eq!(arrived, sent);
-    rig.finish().map(drop)
+    rig.finish()
 }
 
 /// An nginx in each target's namespace.

@@ -321,7 +321,7 @@ fn defaults_and_values() {
     assert_eq!(config.selection, Selection { secret: None, adopt_seconds: 350 });
     assert_eq!(
         config.workers,
-        Workers { count: None, cpus: vec![], polling: Polling::Adaptive, frames: 4_096 }
+        Workers { count: None, cpus: vec![], polling: Polling::Adaptive, frames: 8_192 }
     );
     let lb = &config.load_balancers[0];
     assert_eq!((lb.interface, lb.assignment), (InterfaceId(1), Assignment::Daemon));
