@@ -3,7 +3,7 @@
 #
 #   ./ci.sh fmt      formatting, as rustfmt.toml says
 #   ./ci.sh lint     clippy, documentation, dependencies; warnings are errors
-#   ./ci.sh test     all tests; as root also the end-to-end tests, which need nginx, ab and curl
+#   ./ci.sh test     all tests; as root also the end-to-end tests, which need nginx, ab, curl and ip
 #   ./ci.sh bpf      the committed XDP program is what its source compiles to (clang-14)
 #   ./ci.sh bench    all benchmarks (slow: 10 M flows)
 #   ./ci.sh all      fmt, lint, bpf and test
@@ -63,6 +63,7 @@ test() {
     need nginx nginx-light "for the end-to-end tests"
     need ab apache2-utils "for the end-to-end tests"
     need curl curl "for the end-to-end tests"
+    need ip iproute2 "for the end-to-end tests"
     local log status=0
     log=$(mktemp)
     cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log" || status=$?

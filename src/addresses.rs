@@ -32,24 +32,23 @@ impl Addresses {
         if host.contains(&address) && !is_ours { Ownership::SharedWithHost } else { Ownership::Exclusive }
     }
 
-    /// Puts the addresses that `config` wants on interfaces there, and says so. On an error those added by this call are off
-    /// again.
+    /// Puts the addresses that `config` wants on interfaces where they are missing, and says so: also one of ours that a reboot
+    /// or somebody's hand has taken off. On an error those that are new with this call are off again.
     pub fn assign(&mut self, config: &Config, state: &StateDirectory) -> Result<(), Box<dyn Error>> {
-        let missing: Vec<_> = wanted(config).difference(&self.ours).cloned().collect();
         let before = self.ours.clone();
-        self.ours.extend(missing.iter().cloned());
+        let wanted = wanted(config);
+        self.ours.extend(wanted.iter().cloned());
         self.note(state)?;
-        for (interface, address) in &missing {
-            match Device::open(interface)
-                .map_err(Box::<dyn Error>::from)
-                .and_then(|device| Ok(vip::assign(&device, *address)?))
-            {
-                Ok(Assigned::Added) => println!("lbd: added {address} to {interface}"),
+        for row in &wanted {
+            match add(row) {
+                Ok(Assigned::Added) => println!("lbd: added {} to {}", row.1, row.0),
+                Ok(Assigned::AlreadyThere) if before.contains(row) => {}
                 Ok(Assigned::AlreadyThere) => {
                     println!(
-                        "lbd: {address} is the host's already: ports without a listener stay the host's"
+                        "lbd: {} is the host's already: ports without a listener stay the host's",
+                        row.1
                     );
-                    self.ours.remove(&(interface.clone(), *address));
+                    self.ours.remove(row);
                 }
                 Err(error) => {
                     self.keep_only(&before);
@@ -64,10 +63,7 @@ impl Addresses {
     /// Tells the neighbours where the addresses are.
     pub fn announce(&self) {
         for (interface, address) in &self.ours {
-            let announced = Device::open(interface)
-                .map_err(Box::<dyn Error>::from)
-                .and_then(|device| Ok(vip::announce(&device, *address)?));
-            if let Err(error) = announced {
+            if let Err(error) = announce(interface, *address) {
                 eprintln!("lbd: {error}; neighbours find the address when they ask for it");
             }
         }
@@ -86,10 +82,7 @@ impl Addresses {
 
     fn keep_only(&mut self, keep: &BTreeSet<(String, IpAddr)>) {
         for (interface, address) in self.ours.difference(keep) {
-            let removed = Device::open(interface)
-                .map_err(Box::<dyn Error>::from)
-                .and_then(|device| Ok(vip::remove(&device, *address)?));
-            match removed {
+            match remove(interface, *address) {
                 Ok(()) => println!("lbd: removed {address} from {interface}"),
                 Err(error) => {
                     eprintln!("lbd: {error}; remove it by hand: ip address del {address} dev {interface}")
@@ -107,6 +100,18 @@ impl Addresses {
         let marker = RunMarker { pid: std::process::id(), assigned: self.ours.iter().map(row).collect() };
         Ok(state.mark_run(&marker)?)
     }
+}
+
+fn add((interface, address): &(String, IpAddr)) -> Result<Assigned, Box<dyn Error>> {
+    Ok(vip::assign(&Device::open(interface)?, *address)?)
+}
+
+fn announce(interface: &str, address: IpAddr) -> Result<(), Box<dyn Error>> {
+    Ok(vip::announce(&Device::open(interface)?, address)?)
+}
+
+fn remove(interface: &str, address: IpAddr) -> Result<(), Box<dyn Error>> {
+    Ok(vip::remove(&Device::open(interface)?, address)?)
 }
 
 fn wanted(config: &Config) -> BTreeSet<(String, IpAddr)> {

@@ -5,7 +5,9 @@ use std::{
     collections::BTreeSet,
     error::Error,
     net::IpAddr,
+    os::unix::process::CommandExt,
     path::PathBuf,
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -67,6 +69,8 @@ pub struct Control {
     pub health_saved: Option<Instant>,
     /// Until when strays are adopted.
     pub adopt_until: Option<time::Instant>,
+    /// When the interfaces were last looked at.
+    pub devices_seen: Instant,
     /// When the process started.
     pub started: Instant,
     /// The control API.
@@ -98,6 +102,7 @@ impl Control {
         self.steering = self.steering_of(&self.tables);
         self.engine.start(self.tables.clone(), &self.steering)?;
         self.addresses.assign(&config, &self.state)?;
+        self.addresses.release(&config, &self.state)?; // Of an earlier run, under another configuration.
         self.refresh();
         self.addresses.announce();
         Ok(())
@@ -140,6 +145,7 @@ impl Control {
                 after => is_stale |= after == After::Refresh,
             }
         }
+        is_stale |= self.watch_devices();
         if self.learn_wanted_hops() || is_stale {
             self.refresh();
         }
@@ -195,7 +201,9 @@ impl Control {
                     reply.send(reloaded);
                 }
                 Err(error) => {
-                    reply.refuse(format_args!("not reloaded, the old configuration stays: {error}"))
+                    let refusal = format!("not reloaded, the old configuration stays: {error}");
+                    eprintln!("lbd: {refusal}");
+                    reply.refuse(refusal);
                 }
             },
         }
@@ -310,6 +318,22 @@ impl Control {
         true
     }
 
+    /// Notes what has become of the interfaces. Whether the tables must change.
+    fn watch_devices(&mut self) -> bool {
+        if self.devices_seen.elapsed() < DEVICES_INTERVAL {
+            return false;
+        }
+        self.devices_seen = Instant::now();
+        let changes = self.engine.look_at_devices();
+        for name in &changes.lost {
+            eprintln!("lbd: interface {name} is gone: its traffic rests until it is there again");
+        }
+        if changes.is_replaced {
+            start_anew();
+        }
+        changes.is_altered
+    }
+
     /// Saves health states, at most once a second: a restart after a crash begins with them.
     fn save_health(&mut self) {
         if self.health_saved.is_some_and(|since| since.elapsed() >= HEALTH_SAVE_DELAY) {
@@ -331,6 +355,15 @@ impl Control {
     }
 }
 
+/// Puts a new process in this one's place. Sockets and programs of an interface that was taken away and made again cannot be
+/// mended one by one; a start after what looks like a crash does it all, and adopts the connections under way.
+fn start_anew() {
+    println!("lbd: an interface was made anew: starting again, connections under way are adopted");
+    let error = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
+    eprintln!("lbd: cannot start again: {error}");
+    std::process::exit(CRASHED);
+}
+
 fn describe(transition: &Transition) -> String {
     match transition.to.description() {
         Some(description) => format!("{} ({description})", transition.to.state()),
@@ -340,6 +373,9 @@ fn describe(transition: &Transition) -> String {
 
 /// Exit code when a part of the data path is lost.
 const CRASHED: i32 = 1;
+
+/// How often the interfaces are looked at.
+const DEVICES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Longest time between two looks at what is due.
 const TICK: Duration = Duration::from_millis(200);

@@ -61,7 +61,10 @@ fn start(path: &Path, config: Config, events: &Sender<Event>) -> Result<Control,
     let notify = events.clone();
     let health = Health::start(move |transition| drop(notify.send(Event::Health(transition))))?;
     if unclean.is_some() {
-        health.restore(state.health()?);
+        match state.health() {
+            Ok(states) => health.restore(states),
+            Err(error) => eprintln!("lbd: {error}; health checks begin anew"),
+        }
     }
     health.set(health::checks(&config));
 
@@ -74,6 +77,7 @@ fn start(path: &Path, config: Config, events: &Sender<Event>) -> Result<Control,
         wanted_hops: Default::default(),
         health_saved: None,
         adopt_until,
+        devices_seen: started,
         started,
         config,
         state,

@@ -25,7 +25,7 @@ use std::{
 
 use crate::{
     counters::WorkerCounters,
-    flow::{Direction, FlowKey},
+    flow::{Direction, FlowKey, State},
     flow_table::{FlowMemory, FlowTable},
     frame::Frame,
     hash::FlowHash,
@@ -319,7 +319,10 @@ impl Pipeline<'_> {
     }
 
     fn forget(&mut self, record: u32) {
-        self.counters.count_end(self.flows.flow(record));
+        let flow = self.flows.flow(record);
+        if flow.state() != State::Cut {
+            self.counters.count_end(flow);
+        }
         self.flows.remove(record);
         self.publish_gauges();
     }

@@ -217,6 +217,12 @@ fn flows_of_a_target_that_is_cut_get_resets_and_the_others_never_notice() {
         let reason = reason_of(&mut path, OUTSIDE, &tcp((CLIENT, *port), WEB, ACK).bytes(), 1);
         assert_eq!(reason, if *n == 1 { Reason::ResetTerminated } else { Reason::FlowHit });
     }
+    let of_target = |path: &Datapath<'_>, n: usize| path.counters().targets[n].active_flows.value();
+    assert_eq!(of_target(&path, 1), 0, "tombstones are no flows");
+    assert_eq!(
+        of_target(&path, 2) + of_target(&path, 3),
+        homes.iter().filter(|home| home.1 != 1).count() as u64
+    );
     let from_target = tcp((target(1), 8080), (CLIENT, homes.iter().find(|home| home.1 == 1).unwrap().0), ACK);
     let (verdict, out) = send(&mut path, INSIDE, &from_target.macs(target_mac(1), INSIDE_MAC).bytes(), 1);
     assert_eq!((verdict.reason, verdict.port), (Reason::ResetTerminated, INSIDE.0));

@@ -127,9 +127,7 @@ impl StateDirectory {
     fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
         let Some(bytes) = self.read(name)? else { return Ok(None) };
         let value = serde_json::from_slice(&bytes);
-        value
-            .map(Some)
-            .map_err(|error| fault(&self.path.join(name), format!("is damaged and was ignored: {error}")))
+        value.map(Some).map_err(|error| fault(&self.path.join(name), format!("is damaged: {error}")))
     }
 
     fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StateError> {
@@ -258,6 +256,6 @@ mod tests {
         state.save_health(&rows).unwrap();
         assert_eq!(state.health().unwrap(), rows);
         fs::write(scratch.path().join(HEALTH), "[{]").unwrap();
-        assert!(state.health().unwrap_err().to_string().contains("health.json is damaged and was ignored"));
+        assert!(state.health().unwrap_err().to_string().contains("health.json is damaged"));
     }
 }

@@ -32,7 +32,9 @@ pub use crate::{
     lock::LockError,
     plan::PlanError,
     program::ProgramError,
-    status::{AttachMode, Attachment, FlowMemorySize, RingStatistics, SocketStatus, WorkerStatus},
+    status::{
+        AttachMode, Attachment, DeviceChanges, FlowMemorySize, RingStatistics, SocketStatus, WorkerStatus,
+    },
     worker::WorkerError,
 };
 use crate::{
@@ -161,6 +163,8 @@ struct Link {
     program: Program,
     leftover: Option<Leftover>,
     attached: Option<Attached>,
+    /// The device is gone, and somebody has been told.
+    is_lost: bool,
 }
 
 /// One worker, from outside.
@@ -237,6 +241,32 @@ impl Engine {
     /// The devices, by `InterfaceId`.
     pub fn devices(&self) -> impl Iterator<Item = &Device> {
         self.links.iter().map(|link| &link.device)
+    }
+
+    /// Looks at the interfaces again: notes changed link addresses and MTUs, and which interfaces are gone or were replaced.
+    pub fn look_at_devices(&mut self) -> DeviceChanges {
+        let mut changes = DeviceChanges::default();
+        let mut are_usable = true;
+        for link in &mut self.links {
+            match Device::open(&link.device.name) {
+                Ok(device) if device.index != link.device.index => changes.is_replaced = true,
+                Ok(device) => {
+                    link.is_lost = false;
+                    changes.is_altered |= (device.mac, device.mtu) != (link.device.mac, link.device.mtu);
+                    (link.device.mac, link.device.mtu) = (device.mac, device.mtu);
+                }
+                Err(error) => {
+                    are_usable = false;
+                    let is_missing = matches!(error, DeviceError::Missing(_));
+                    if is_missing && !link.is_lost {
+                        changes.lost.push(link.device.name.clone());
+                    }
+                    link.is_lost |= is_missing;
+                }
+            }
+        }
+        changes.is_replaced &= are_usable;
+        changes
     }
 
     /// Fills the maps, starts the workers and attaches the programs. Called once; after an error, drop the engine.
@@ -438,7 +468,7 @@ impl Link {
     fn new(device: Device, maps: &SteeringMaps) -> Result<Link, EngineError> {
         let leftover = attach::inspect(&device)?;
         let program = Program::load(maps)?;
-        Ok(Link { device, program, leftover, attached: None })
+        Ok(Link { device, program, leftover, attached: None, is_lost: false })
     }
 
     fn attachment(&self) -> Option<Attachment> {

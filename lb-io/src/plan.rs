@@ -64,6 +64,17 @@ pub enum PlanError {
     /// A number of workers that is not possible.
     #[error("{0} workers are configured; expected 1 to {most}", most = limits::WORKERS)]
     Workers(usize),
+    /// A core that is not there, or that this process may not use.
+    #[error(
+        "core {core} is configured for a worker, but this process may use only {}; change `workers.cpus`",
+        list(allowed)
+    )]
+    NoSuchCore {
+        /// The core.
+        core: usize,
+        /// Those that this process may use.
+        allowed: Vec<usize>,
+    },
     /// Fewer cores than workers.
     #[error("{workers} workers are configured, but only {cores} cores to run them on")]
     Cores {
@@ -96,6 +107,9 @@ impl Plan {
             if device.queues as usize > limits::WORKERS {
                 return Err(PlanError::ManyQueues { interface: device.name.clone(), queues: device.queues });
             }
+        }
+        if let Some(&core) = settings.cpus.iter().find(|core| !cores.contains(core)) {
+            return Err(PlanError::NoSuchCore { core, allowed: cores.to_vec() });
         }
         let cpus = if settings.cpus.is_empty() { cores } else { &settings.cpus };
         let workers = worker_count(settings, devices, cpus.len())?;
@@ -148,6 +162,10 @@ pub(crate) fn check_interfaces(names: &[String]) -> Result<(), PlanError> {
         Some((_, name)) => Err(PlanError::Duplicate(name.clone())),
         None => Ok(()),
     }
+}
+
+fn list(cores: &[usize]) -> String {
+    cores.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn worker_count(settings: &EngineSettings, devices: &[Device], cores: usize) -> Result<usize, PlanError> {

@@ -22,7 +22,7 @@ use crate::bpf::{self, Map, MapDefinition};
 pub enum ProgramError {
     /// bpf(2) is not allowed.
     #[error(
-        "not allowed to {0}: root, or the capabilities CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN, are needed"
+        "not allowed to {0}: root, or the capabilities CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_NET_RAW and, to take over what a crash left, CAP_SYS_ADMIN, are needed"
     )]
     NotPermitted(&'static str),
     /// The kernel refused.
@@ -231,7 +231,10 @@ impl SteeringObject {
 
 fn refused(action: &'static str, source: io::Error, log: String) -> ProgramError {
     match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) if log.is_empty() => ProgramError::NotPermitted(action),
+        // Without CAP_PERFMON the verifier says that something is prohibited for others than root.
+        Some(libc::EPERM | libc::EACCES) if log.is_empty() || log.contains("!root") => {
+            ProgramError::NotPermitted(action)
+        }
         _ => ProgramError::Refused { action, source, log },
     }
 }

@@ -91,6 +91,17 @@ impl AttachMode {
     }
 }
 
+/// What has become of the interfaces since they were last looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceChanges {
+    /// Those that have gone.
+    pub lost: Vec<String>,
+    /// A link address or an MTU is another: the tables must be made anew.
+    pub is_altered: bool,
+    /// One was taken away and made again, and all are there: only a new engine can serve it.
+    pub is_replaced: bool,
+}
+
 /// The memory of all flow tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowMemorySize {

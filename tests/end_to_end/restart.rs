@@ -1,8 +1,14 @@
 //! A crash of the daemon is silence and retransmission, never a reset.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use lbd::testbed::{
+    daemon::is_serving,
     network::{CLIENT, Layout, Offload, Plan, VIP},
     sniffer::{Reset, ResetSniffer},
 };
@@ -10,7 +16,7 @@ use libtest_mimic::Failed;
 
 use crate::{
     Test,
-    harness::{Config, Rig, heavy},
+    harness::{Config, PATIENCE, Rig, heavy},
 };
 
 /// The tests of this file.
@@ -19,6 +25,8 @@ pub const TESTS: &[Test] = &[
     ("restart::connections_survive_kill_9_one_armed_two_workers", || {
         survives(Plan { layout: Layout::OneArmed, queues: 2, ..PLAN })
     }),
+    ("restart::what_a_power_cut_took_is_put_back", puts_back),
+    ("restart::an_interface_made_anew_is_served_again", serves_again),
 ];
 
 fn survives(plan: Plan) -> Result<(), Failed> {
@@ -45,6 +53,60 @@ fn survives(plan: Plan) -> Result<(), Failed> {
     assert_eq!(resets, []);
     drop(crowd);
     rig.finish().map(drop)
+}
+
+/// After a power cut, the marker of the run is all there is: no address, no program, and a state file cut short.
+fn puts_back() -> Result<(), Failed> {
+    let mut rig = Rig::serve(PLAN)?;
+    rig.daemon.take().ok_or("no daemon was started")?.kill()?;
+    let take = format!(
+        "ip address del {VIP}/32 dev lb0 && for link in {}; do ip link set $link xdp off; done",
+        rig.network.interfaces.join(" ")
+    );
+    run(&mut rig.network.lb.command(Path::new("sh")).arg("-c").arg(take))?;
+    fs::write(rig.directory.path().join("state/health.json"), "")?;
+
+    rig.start_daemon(&Config::of(&PLAN))?;
+    assert!(rig.network.lb_has(VIP));
+    rig.crowd(30)?;
+    rig.finish().map(drop)
+}
+
+/// As a driver's reset or a hot plug does it: the link goes, and comes back under another number.
+fn serves_again() -> Result<(), Failed> {
+    let mut rig = Rig::serve(Plan { targets: 2, ..PLAN })?;
+    let (lb, target) = (rig.network.lb.name().to_owned(), rig.network.targets[1].name().to_owned());
+    let again = format!(
+        "ip -n {lb} link del lb2 && sleep 1.5 && \
+         ip -n {lb} link add lb2 type veth peer name eth0 netns {target} && \
+         ip -n {lb} address add 198.19.2.1/24 dev lb2 && ip -n {target} address add 198.19.2.2/24 dev eth0 && \
+         ip -n {lb} link set lb2 up && ip -n {target} link set eth0 up && \
+         ip -n {target} route add default via 198.19.2.1"
+    );
+    let steady = rig.crowd(20)?;
+    run(Command::new("sh").arg("-c").arg(again))?;
+
+    let deadline = Instant::now() + PATIENCE;
+    while rig.network.xdp_program("lb2")?.is_none() {
+        assert!(Instant::now() < deadline, "lbd does not come back to the interface");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    rig.wait_for("all targets healthy", |targets| targets.iter().all(is_serving))?;
+    let crowd = rig.crowd(60)?;
+    assert!(rig.shares(&crowd).iter().all(|&share| share > 10));
+    let mut steady = steady;
+    steady.retain(|member| member.target == "target1");
+    let failures = steady.ask_all("all the while on the other link", RETRANSMISSION);
+    assert!(failures.is_empty(), "{failures:?}");
+    rig.finish().map(drop)
+}
+
+fn run(command: &mut Command) -> Result<(), Failed> {
+    let output = command.output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
 }
 
 /// Health checks may end in a reset between the load balancer and a target; the client's traffic must not.

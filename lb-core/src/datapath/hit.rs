@@ -89,6 +89,7 @@ impl Pipeline<'_> {
         };
         if policy == FlowPolicy::Cut && flow.state() != State::Cut {
             self.counters.cut.add(1);
+            self.counters.count_end(&flow); // What stays is a tombstone.
             self.flows.set_state(record, State::Cut);
         }
         let flow = self.flows.flow_mut(record);

@@ -16,7 +16,8 @@ use lb_core::{limits, tables::Protocol};
 pub(super) fn config(text: &str) -> Result<Config, Vec<ConfigError>> {
     let (document, faults) = DeTable::parse_recoverable(text);
     let errors = Errors::new(text);
-    for fault in &faults {
+    // What follows the first is mostly its consequence.
+    if let Some(fault) = faults.first() {
         let at = Place::new("", fault.span().unwrap_or_default());
         errors.report(&at, format!("text that is not TOML ({})", one_line(fault.message())), "TOML 1.1");
     }
