@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     compile::TargetEntry,
+    config::Config,
     health::{TargetHealth, TargetKey},
 };
 
@@ -152,6 +153,8 @@ pub struct TargetRow {
     pub reason: Option<String>,
     /// The reason in a sentence.
     pub description: Option<String>,
+    /// Its share of its group's flows, in proportion to the others' weights; `None` once it is deregistered.
+    pub weight: Option<u16>,
     /// Whether it gets new flows.
     pub is_eligible: bool,
     /// Whether the way to it is known.
@@ -303,8 +306,14 @@ impl Stats {
 }
 
 impl TargetRow {
-    /// The row of a target in these tables, with what is told of its health.
-    pub fn new(entry: &TargetEntry, health: TargetHealth, tables: &Tables, traffic: Traffic) -> TargetRow {
+    /// The row of a target in these tables and this configuration, with what is told of its health.
+    pub fn new(
+        entry: &TargetEntry,
+        config: &Config,
+        tables: &Tables,
+        health: TargetHealth,
+        traffic: Traffic,
+    ) -> TargetRow {
         let TargetKey { group, address, port } = &entry.key;
         let target = tables.target(entry.id);
         let group_row = target.and_then(|target| tables.group(target.group));
@@ -314,6 +323,7 @@ impl TargetRow {
             state: health.state().into(),
             reason: health.reason().map(Into::into),
             description: health.description().map(Into::into),
+            weight: config.target(group, *address, *port).map(|target| target.weight),
             is_eligible: group_row.is_some_and(|group| group.eligible.contains(&entry.id)),
             is_reachable: target.is_some_and(|target| target.next_hop.is_some()),
             traffic,

@@ -65,6 +65,12 @@ impl Config {
             .any(|listener| listener.target_group == target_group)
     }
 
+    /// A registered target.
+    pub fn target(&self, group: &str, address: IpAddr, port: u16) -> Option<&Target> {
+        let group = self.target_groups.iter().find(|known| known.name == group)?;
+        group.targets.iter().find(|target| (target.address, target.port) == (address, port))
+    }
+
     /// Every address of a load balancer.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.load_balancers.iter().flat_map(|lb| lb.addresses.iter().copied())

@@ -42,6 +42,7 @@ pub fn targets(rows: &[TargetRow]) -> String {
         "TARGET GROUP",
         "TARGET",
         "STATE",
+        "WEIGHT",
         "NEW FLOWS",
         "FLOWS",
         "PACKETS IN",
@@ -49,7 +50,8 @@ pub fn targets(rows: &[TargetRow]) -> String {
         "REASON",
     ]);
     for row in rows {
-        let mut cells = vec![Cell::new(&row.target_group), Cell::new(row.target), state(row)];
+        let weight = right(row.weight.map_or(String::new(), |weight| weight.to_string()));
+        let mut cells = vec![Cell::new(&row.target_group), Cell::new(row.target), state(row), weight];
         cells.extend([row.traffic.new_flows, row.traffic.active_flows].map(number));
         cells.extend([row.traffic.packets_in, row.traffic.packets_out].map(number));
         cells.push(Cell::new(remark(row)));

@@ -63,7 +63,7 @@ fn puts_back() -> Result<(), Failed> {
         "ip address del {VIP}/32 dev lb0 && for link in {}; do ip link set $link xdp off; done",
         rig.network.interfaces.join(" ")
     );
-    run(&mut rig.network.lb.command(Path::new("sh")).arg("-c").arg(take))?;
+    run(rig.network.lb.command(Path::new("sh")).arg("-c").arg(take))?;
     fs::write(rig.directory.path().join("state/health.json"), "")?;
 
     rig.start_daemon(&Config::of(&PLAN))?;
