@@ -361,8 +361,7 @@ impl Pipeline<'_> {
             return Explanation { listener: Some(ListenerId(flow.listener_id)), target: Some(target) };
         }
         let listener = key.destination_endpoint().and_then(|endpoint| tables.listener_at(&endpoint));
-        let group = listener.and_then(|id| tables.listener(id)).map(|listener| listener.group);
-        let selected = group.and_then(|group| select::select(tables, group, &self.selection_secret, key));
+        let selected = listener.and_then(|id| select::select(tables, id, &self.selection_secret, key));
         let target = selected.and_then(|id| tables.target(id)).map(|target| (target.address, target.port));
         Explanation { listener, target }
     }

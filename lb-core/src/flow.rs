@@ -283,8 +283,8 @@ impl Flow {
     #[inline]
     pub fn is_expired(&self, now_ms: u32) -> bool {
         let idle_ms = now_ms.wrapping_sub(self.last_seen_ms);
-        // A reading a little before `last_seen_ms` wraps to a huge number; it is not 24 days of silence.
-        idle_ms > u32::from(self.timeout_s) * 1_000 && idle_ms < u32::MAX / 2
+        // A reading a little before `last_seen_ms` wraps to almost 2^32; it is not 49 days of silence.
+        idle_ms > u32::from(self.timeout_s) * 1_000 && idle_ms < u32::MAX - CLOCK_SKEW_MS
     }
 
     /// Where packets to the client go; `None` until the client's link address is known.
@@ -366,5 +366,8 @@ fn endpoint(address: [u8; 4], port: [u8; 2], protocol: u8) -> Option<Endpoint> {
     };
     Some(Endpoint { address: IpAddr::V4(Ipv4Addr::from(address)), port: u16::from_be_bytes(port), protocol })
 }
+
+/// Workers read the clock one after the other: a record may be this much ahead of who looks at it, in milliseconds.
+const CLOCK_SKEW_MS: u32 = 10_000;
 
 const _: () = assert!(size_of::<Flow>() == 64 && size_of::<FlowKey>() == 16);

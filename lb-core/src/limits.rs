@@ -76,8 +76,11 @@ pub const WANTED_HOPS: usize = 256;
 /// Most single addresses whose next hop the tables hold because workers asked for it.
 pub const HOPS: usize = 4_096;
 
-/// Other Maglev slots tried when a client's address and port already reach the selected target through another listener.
-pub const COLLISION_RETRIES: u32 = 8;
+/// Maglev slots tried, after a flow's own, for a target that no other listener's flow of the same client can be at.
+pub const COLLISION_RETRIES: u32 = 32;
+
+/// Listeners of one target group whose selections are kept apart for each client's address and port.
+pub const SIBLINGS: usize = 8;
 
 /// Time to live of packets that the load balancer makes itself.
 pub const REPLY_TTL: u8 = 64;

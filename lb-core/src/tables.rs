@@ -111,6 +111,8 @@ pub struct Tables {
     parts: TablesParts,
     /// Listeners by endpoint, sorted.
     listener_index: Box<[(Endpoint, ListenerId)]>,
+    /// For each listener, those before it, by endpoint, of the same protocol and target group; at most `limits::SIBLINGS`.
+    siblings: Box<[Box<[ListenerId]>]>,
     /// Ways to single addresses, sorted.
     hops: Box<[(IpAddr, NextHop)]>,
     /// Listeners that can reach a target's endpoint, sorted; several rows when several can.
@@ -189,10 +191,12 @@ impl Tables {
         if let Some(pair) = listener_index.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(TablesError::DuplicateListener(pair[0].0));
         }
+        let siblings = (0..parts.listeners.len()).map(|id| siblings(&parts, &listener_index, id)).collect();
         let mut hops = std::mem::take(&mut parts.hops);
         hops.sort_unstable_by_key(|row| row.0);
         Ok(Tables {
             parts,
+            siblings,
             hops: hops.into(),
             listener_index: listener_index.into(),
             target_index: target_index.into(),
@@ -203,6 +207,7 @@ impl Tables {
     pub fn empty() -> Arc<Tables> {
         Arc::new(Tables {
             parts: TablesParts { generation: 1, ..TablesParts::default() },
+            siblings: Box::default(),
             hops: Box::default(),
             listener_index: Box::default(),
             target_index: Box::default(),
@@ -224,6 +229,11 @@ impl Tables {
     #[inline]
     pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
         self.parts.listeners.get(usize::from(id.0))?.as_ref()
+    }
+
+    /// The listeners, in the order of their endpoints, whose flows to the same targets a listener's must not be taken for.
+    pub fn siblings(&self, id: ListenerId) -> &[ListenerId] {
+        self.siblings.get(usize::from(id.0)).map_or(&[], |siblings| siblings)
     }
 
     /// Target groups by `TargetGroupId`.
@@ -287,4 +297,20 @@ impl Tables {
         let to = from + self.target_index[from..].partition_point(|row| row.0 == *endpoint);
         &self.target_index[from..to]
     }
+}
+
+fn siblings(parts: &TablesParts, by_endpoint: &[(Endpoint, ListenerId)], id: usize) -> Box<[ListenerId]> {
+    let Some(listener) = parts.listeners.get(id).and_then(Option::as_ref) else { return Box::default() };
+    let is_sibling = |other: &Listener| {
+        other.group == listener.group && other.endpoint.protocol == listener.endpoint.protocol
+    };
+    by_endpoint
+        .iter()
+        .take_while(|row| row.0 < listener.endpoint)
+        .filter(|row| {
+            parts.listeners.get(usize::from(row.1.0)).and_then(Option::as_ref).is_some_and(is_sibling)
+        })
+        .map(|row| row.1)
+        .take(limits::SIBLINGS)
+        .collect()
 }

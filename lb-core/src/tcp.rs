@@ -17,6 +17,15 @@ pub fn next(state: State, direction: Direction, flags: u8) -> State {
 
 fn step(state: State, direction: Direction, flags: u8) -> State {
     use {Direction::*, State::*};
+    // Only a complete handshake leaves the half-open states: else whoever never meant to connect escapes their budget.
+    let is_confirmed = state == Answered && direction == Forward && flags & (SYN | RST | ACK) == ACK;
+    if state.is_half_open() && !is_confirmed {
+        return if state == HalfOpen && direction == Reverse && flags & (SYN | RST) == SYN {
+            Answered
+        } else {
+            state
+        };
+    }
     if flags & RST != 0 {
         return Reset;
     }
@@ -27,11 +36,10 @@ fn step(state: State, direction: Direction, flags: u8) -> State {
             (_, Reverse) => TargetClosed,
         };
     }
-    match (state, direction) {
-        (HalfOpen, Reverse) if flags & SYN != 0 => Answered,
-        (Answered, Forward) if flags & (SYN | ACK) == ACK => Established,
+    match state {
+        Answered => Established,
         // Traffic after a reset: the reset was forged, or both ends ignored it (RFC 5961 section 3).
-        (Reset, _) if flags & SYN == 0 => Established,
+        Reset if flags & SYN == 0 => Established,
         _ => state,
     }
 }
@@ -66,7 +74,12 @@ mod tests {
             (State::HalfOpen, Reverse, ACK, State::HalfOpen),
             (State::HalfOpen, Reverse, SYN | ACK, State::Answered),
             (State::HalfOpen, Reverse, SYN, State::Answered),
-            (State::HalfOpen, Reverse, RST | ACK, State::Reset),
+            (State::HalfOpen, Reverse, RST | ACK, State::HalfOpen),
+            (State::HalfOpen, Forward, RST, State::HalfOpen),
+            (State::HalfOpen, Forward, FIN | ACK, State::HalfOpen),
+            (State::Answered, Forward, RST, State::Answered),
+            (State::Answered, Reverse, RST | ACK, State::Answered),
+            (State::Answered, Forward, FIN | ACK, State::ClientClosed),
             (State::Answered, Forward, SYN, State::Answered),
             (State::Answered, Forward, ACK, State::Established),
             (State::Answered, Reverse, SYN | ACK, State::Answered),

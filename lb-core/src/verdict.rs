@@ -81,7 +81,7 @@ reasons! {
     NoTarget, "no_target", Drop, "The listener's target group has no target.";
     NoFlow, "no_flow", Drop, "Packet of no flow that must not be answered.";
     Terminated, "terminated", Drop, "Reset of a flow that was cut with its target.";
-    TupleCollision, "tuple_collision", Drop, "The client's address and port already reach every candidate target through another listener.";
+    TupleCollision, "tuple_collision", Drop, "The client's address and port already reach every candidate target through another listener, or the client is the only target itself.";
     NextHopUnresolved, "next_hop_unresolved", Drop, "The kernel knows no route or no link address towards the next hop yet.";
     ReplyRateLimited, "reply_rate_limited", Drop, "Would have been answered, but too many answers were sent this second.";
     MtuExceeded, "mtu_exceeded", Drop, "Longer than the MTU on the way out, and may be fragmented: fragments are not made here.";

@@ -320,6 +320,55 @@ fn one_client_port_through_two_listeners_reaches_two_targets() {
     assert_eq!(reason_of(&mut path, OUTSIDE, &second, 0), Reason::TupleCollision);
 }
 
+/// Whatever listener a client came to, a packet of its target alone tells which: after a crash, and when the table is full.
+#[test]
+fn a_targets_packet_without_a_flow_finds_the_listener_of_several_that_share_the_group() {
+    let hops = vec![(CLIENT.into(), NextHop { interface: OUTSIDE, mac: CLIENT_MAC })];
+    let scene = Scene { second_port: Some(81), hops, ..Scene::default() };
+    let mut before = leaked_datapath(4_096, settings(), &scene);
+    let adopt_until = Some(lb_core::time::Instant::from_millis(350_000));
+    let mut after = leaked_datapath(4_096, lb_core::datapath::Settings { adopt_until, ..settings() }, &scene);
+    let mut full = leaked_datapath(64, settings(), &scene);
+    for port in 1..=64 {
+        to_target(&mut full, &udp((CLIENT, port), DNS), Reason::FlowNew, 0);
+    }
+    for port in 10_000..10_500 {
+        let vip = (VIP, if port % 2 == 0 { 80 } else { 81 });
+        let syn = tcp((CLIENT, port), vip, SYN);
+        let n = to_target(&mut before, &syn, Reason::FlowNew, 0);
+        assert_eq!(to_target(&mut full, &syn, Reason::Stateless, 0), n);
+        let reply = tcp((target(n), 8080), (CLIENT, port), ACK).macs(target_mac(n), INSIDE_MAC).bytes();
+        for (path, reason) in [(&mut after, Reason::FlowAdopted), (&mut full, Reason::Stateless)] {
+            let (verdict, out) = send(path, INSIDE, &reply, 1);
+            assert_eq!((verdict.reason, read(&out.unwrap()).source), (reason, vip));
+        }
+    }
+}
+
+/// Spoofed packets that follow a SYN do not make it more than half-open: only the target's and the client's answers do.
+#[test]
+fn a_flood_of_connections_that_never_complete_leaves_room_for_honest_ones() {
+    for follow_up in [RST, FIN | ACK, ACK, RST | ACK] {
+        let mut path = leaked_datapath(64, settings(), &Scene::default());
+        for port in 10_000..10_300 {
+            send(&mut path, OUTSIDE, &tcp((CLIENT, port), WEB, SYN).bytes(), 0);
+            send(&mut path, OUTSIDE, &tcp((CLIENT, port), WEB, follow_up).bytes(), 0);
+        }
+        assert!(path.counters().flows.value() <= 8, "{follow_up:#x}");
+        connect(&mut path, 1);
+    }
+}
+
+#[test]
+fn a_flow_is_over_after_any_silence_longer_than_its_timeout() {
+    for days in [1, 20, 25, 40, 49] {
+        let mut path = leaked_datapath(64, settings(), &Scene::default());
+        connect(&mut path, 0);
+        let reason = reason_of(&mut path, OUTSIDE, &tcp(CLIENT_AT, WEB, ACK).bytes(), days * 86_400_000);
+        assert_eq!(reason, Reason::ResetNoFlow, "{days} days");
+    }
+}
+
 #[test]
 fn packets_that_another_worker_owns_are_handed_over_whichever_side_sent_them() {
     let worker = |worker| lb_core::datapath::Settings { worker, workers: 2, ..settings() };

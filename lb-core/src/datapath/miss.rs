@@ -67,7 +67,7 @@ impl Pipeline<'_> {
             () => return self.reset(it, Reason::ResetNoFlow, Some(id)),
         };
         let mut is_empty = true;
-        for target_id in select::candidates(tables, listener.group, &self.selection_secret, &key) {
+        for target_id in select::candidates(tables, id, &self.selection_secret, &key) {
             is_empty = false;
             let Some((target, hop)) = tables.target(target_id).map(|target| (target, target.next_hop)) else {
                 continue;
@@ -118,7 +118,7 @@ impl Pipeline<'_> {
         let mut origins = rows.iter().filter_map(|&(_, id, target_id)| {
             let listener = tables.listener(id)?;
             let forward = forward_key(&key, &listener.endpoint)?;
-            let selected = select::select(tables, listener.group, &self.selection_secret, &forward)?;
+            let selected = select::select(tables, id, &self.selection_secret, &forward)?;
             (selected == target_id).then_some((id, listener, target_id, forward))
         });
         let (Some((id, listener, target_id, forward)), None) = (origins.next(), origins.next()) else {
