@@ -1,6 +1,11 @@
 //! `lbd run`: starts everything in an order that never lets the kernel answer for a VIP, and stops it in reverse.
 
-use std::{error::Error, path::Path, time::Instant};
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use crossbeam_channel::{Sender, unbounded};
 use lb_core::{datapath::FlowView, time};
@@ -29,15 +34,55 @@ use crate::{
 /// Runs until SIGTERM or SIGINT. An error means that the daemon could not start, and that nothing is left behind.
 pub fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let config = config::load(path)?;
+    let made = Made::by_a_start_of(&config);
     let (sender, events) = unbounded();
     let (signals, signal_thread) = forward_signals(sender.clone())?;
-    let outcome = start(path, config, &sender).and_then(|mut control| {
+    let outcome = start(path, config, &sender).map_err(Stopped::BeforeStart).and_then(|mut control| {
         control.run(&events);
-        control.stop()
+        control.stop().map_err(Stopped::Later)
     });
     signals.close();
     drop(signal_thread.join()); // It ends when the signals close.
-    outcome
+    if let Err(Stopped::BeforeStart(_)) = &outcome {
+        made.remove();
+    }
+    outcome.map_err(Stopped::into_inner)
+}
+
+/// Directories that a start makes, because they are not there before.
+struct Made {
+    state: Option<PathBuf>,
+    socket: Option<PathBuf>,
+}
+
+impl Made {
+    fn by_a_start_of(config: &Config) -> Made {
+        let missing = |path: &Path| (!path.exists()).then(|| path.to_owned());
+        Made {
+            state: missing(&config.state_directory),
+            socket: config.control_socket.parent().and_then(missing),
+        }
+    }
+
+    /// After a start that was refused. What cannot be removed is not worth another error.
+    fn remove(self) {
+        drop(self.state.map(fs::remove_dir_all));
+        drop(self.socket.map(fs::remove_dir));
+    }
+}
+
+/// Why there is no daemon any more.
+enum Stopped {
+    BeforeStart(Box<dyn Error>),
+    Later(Box<dyn Error>),
+}
+
+impl Stopped {
+    fn into_inner(self) -> Box<dyn Error> {
+        match self {
+            Stopped::BeforeStart(error) | Stopped::Later(error) => error,
+        }
+    }
 }
 
 /// Starts everything. After a failure nothing is left but what an earlier run had left.
@@ -152,6 +197,14 @@ fn print_start(control: &Control) {
             );
         }
     }
+    let longest = control.engine.longest_frame() - ETHERNET_HEADER_BYTES;
+    for interface in control.engine.interfaces().iter().filter(|interface| interface.mtu > longest) {
+        eprintln!(
+            "lbd: WARNING: {} has an MTU of {}, but packets of more than {longest} bytes are lost here (`lbctl status` counts \
+             them as missed): set the MTU of clients and targets, or of their routes through this host, to {longest} or less",
+            interface.name, interface.mtu
+        );
+    }
     let memory = control.engine.flow_memory();
     println!(
         "lbd: flow table: {} flows in {:.1} MiB, {} bytes each",
@@ -185,6 +238,8 @@ fn forward_signals(
 pub fn any_flow(_: &FlowView) -> bool {
     true
 }
+
+const ETHERNET_HEADER_BYTES: u32 = 14;
 
 /// Where the files stand that keep two instances off one interface.
 const LOCK_DIRECTORY: &str = "/run/lbd";

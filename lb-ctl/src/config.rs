@@ -266,6 +266,8 @@ pub const CONTROL_SOCKET: &str = "/run/lbd/lbd.sock";
 /// State directory when the configuration names none.
 pub const STATE_DIRECTORY: &str = "/var/lib/lbd";
 
+/// Longest path of a Unix socket, in bytes (`sun_path` without its zero).
+const SOCKET_PATH_BYTES: usize = 107;
 const FRAMES_DEFAULT: u32 = 8_192;
 const FRAMES: RangeInclusive<i64> = 512..=1 << 20;
 const ADDRESSES: usize = 8;

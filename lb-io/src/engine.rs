@@ -45,7 +45,7 @@ use crate::{
     plan::{self, Plan, WorkerPlan},
     program::{Program, SteeringMaps},
     sys,
-    umem::Umem,
+    umem::{HEADROOM_BYTES, Umem},
     worker::{self, Assignment, Command, FlowQuery, Port, Shared},
     xsk::{self, CopyMode, Memory, Socket},
 };
@@ -151,6 +151,7 @@ pub struct Engine {
     links: Vec<Link>,
     maps: SteeringMaps,
     flow_capacity: u32,
+    longest_frame: u32,
     retired: Receiver<Arc<Tables>>,
     wanted_hops: Receiver<IpAddr>,
     _locks: Vec<InterfaceLock>,
@@ -222,6 +223,7 @@ impl Engine {
             links,
             maps,
             flow_capacity: plan.flow_capacity,
+            longest_frame: plan.chunk_bytes - HEADROOM_BYTES,
             retired,
             wanted_hops,
             _locks: locks,
@@ -354,6 +356,12 @@ impl Engine {
         }
         flows.truncate(most);
         flows
+    }
+
+    /// Longest frame that fits a buffer, in bytes from the Ethernet header on. The kernel drops longer ones, and counts them as
+    /// `rx_dropped`.
+    pub fn longest_frame(&self) -> u32 {
+        self.longest_frame
     }
 
     /// Memory of the flow tables.

@@ -6,7 +6,8 @@ use toml::de::DeTable;
 
 use super::{
     ADOPT_SECONDS, CONTROL_SOCKET, Config, FLOWS, FRAMES, FRAMES_DEFAULT, INTERFACE_NAME_BYTES, Listener,
-    LoadBalancer, NAME_CHARACTERS, Polling, Protocols, STATE_DIRECTORY, Selection, Workers,
+    LoadBalancer, NAME_CHARACTERS, Polling, Protocols, SOCKET_PATH_BYTES, STATE_DIRECTORY, Selection,
+    Workers,
     errors::ConfigError,
     load_balancer, target_group,
     walk::{Errors, Place, Section, Value},
@@ -45,7 +46,7 @@ fn root(section: &Section<'_>) -> Option<Config> {
     ]);
     let interfaces = interfaces(section);
     let state_directory = path(section, "state_directory", STATE_DIRECTORY);
-    let control_socket = path(section, "control_socket", CONTROL_SOCKET);
+    let control_socket = socket(section, "control_socket", CONTROL_SOCKET);
     let workers = workers(section);
     let flow_capacity = flow_capacity(section);
     let groups = target_group::all(section);
@@ -99,6 +100,17 @@ fn path(section: &Section<'_>, key: &str, default: &str) -> Option<PathBuf> {
     let expected = "an absolute path";
     let text = value.text(expected)?;
     if text.starts_with('/') && !text.contains('\0') { Some(text.into()) } else { value.refuse(expected) }
+}
+
+/// The kernel takes no longer path for a Unix socket.
+fn socket(section: &Section<'_>, key: &str, default: &str) -> Option<PathBuf> {
+    let socket = path(section, key, default)?;
+    match section.optional(key) {
+        Some(value) if socket.as_os_str().len() > SOCKET_PATH_BYTES => {
+            value.refuse("an absolute path of at most 107 bytes")
+        }
+        _ => Some(socket),
+    }
 }
 
 fn workers(section: &Section<'_>) -> Option<Workers> {
