@@ -121,7 +121,7 @@ impl Plan {
                 .collect::<Result<_, _>>()?,
             chunk_bytes: if longest + HEADROOM_BYTES <= 2_048 { 2_048 } else { 4_096 },
             flow_capacity: (settings.flow_capacity / workers as u32).max(limits::FLOWS_MINIMUM),
-            handoff_frames: (settings.frames_per_worker as usize / 4 / peers).clamp(16, 512),
+            handoff_frames: (settings.frames_per_worker as usize / 4 / peers).clamp(16, 2_048),
         })
     }
 }
