@@ -46,7 +46,7 @@ pub struct Control {
     /// Configuration file.
     pub path: PathBuf,
     /// Configuration in force.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// What outlives the process.
     pub state: StateDirectory,
     /// The data path.
@@ -96,7 +96,7 @@ impl Control {
     /// Starts the data path with the first tables, then puts the VIPs in place: never the other way round, or the kernel
     /// would answer for them.
     pub fn begin(&mut self) -> Result<(), Box<dyn Error>> {
-        self.next_hops.watch(&self.watched(&self.config.clone()));
+        self.next_hops.watch(&self.watched(&self.config));
         let config = self.config.clone();
         self.tables = Arc::new(self.compile(&config)?);
         self.steering = self.steering_of(&self.tables);
@@ -211,10 +211,9 @@ impl Control {
 
     /// Reads the file again and applies it, or changes nothing.
     fn reload(&mut self) -> Result<Reloaded, Box<dyn Error>> {
-        let config = config::load(&self.path)?;
+        let config = Arc::new(config::load(&self.path)?);
         self.check_unchangeable(&config)?;
         let compiler = self.compiler.clone();
-
         let compiled = self.compile(&config).map_err(Into::into).and_then(|tables| {
             self.addresses.assign(&config, &self.state)?;
             Ok::<Tables, Box<dyn Error>>(tables)
@@ -225,10 +224,11 @@ impl Control {
         }
         self.health.set(health::checks(&config));
         self.config = config;
-        self.next_hops.watch(&self.watched(&self.config.clone()));
+        self.next_hops.watch(&self.watched(&self.config));
         self.refresh();
-        let config = self.config.clone();
-        self.addresses.release(&config, &self.state)?;
+        if let Err(error) = self.addresses.release(&self.config, &self.state) {
+            eprintln!("lbd: {error}");
+        }
         self.refresh();
         self.addresses.announce();
         Ok(Reloaded { generation: self.tables.generation() })
@@ -243,7 +243,8 @@ impl Control {
             ("control_socket", old.control_socket != new.control_socket),
             ("workers", old.workers != new.workers),
             ("flow_table", old.flow_capacity != new.flow_capacity),
-            ("selection", old.selection != new.selection),
+            // `adopt_seconds` matters at a start only, so any change is fine.
+            ("selection.secret", old.selection.secret != new.selection.secret),
         ]
         .into_iter()
         .filter_map(|(key, is_changed)| is_changed.then_some(key))
@@ -314,7 +315,7 @@ impl Control {
         while self.wanted_hops.len() > limits::HOPS {
             self.wanted_hops.pop_first();
         }
-        self.next_hops.watch(&self.watched(&self.config.clone()));
+        self.next_hops.watch(&self.watched(&self.config));
         true
     }
 
