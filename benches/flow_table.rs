@@ -21,7 +21,7 @@ fn flow_table(criterion: &mut Criterion) {
         let mut arena = FlowArena::new(flows + 1_024);
         let mut table = FlowTable::new(arena.memory(), hash());
         for n in 0..flows {
-            table.insert(&flow(n)).expect("there is room");
+            table.insert(&flow(n)).0.expect("there is room");
         }
         let mut random = 1u64;
         let mut next = move || {
@@ -44,7 +44,7 @@ fn flow_table(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("insert_remove", name), |bencher| {
             bencher.iter(|| {
                 let records: [u32; BATCH] = std::array::from_fn(|_| {
-                    table.insert(&flow(next() | 0x8000_0000)).expect("there is room").0
+                    table.insert(&flow(next() | 0x8000_0000)).0.expect("there is room")
                 });
                 records.into_iter().for_each(|record| table.remove(record));
             });

@@ -33,25 +33,31 @@ impl Addresses {
     }
 
     /// Puts the addresses that `config` wants on interfaces where they are missing, and says so: also one of ours that a reboot
-    /// or somebody's hand has taken off. On an error those that are new with this call are off again.
-    pub fn assign(&mut self, config: &Config, state: &StateDirectory) -> Result<(), Box<dyn Error>> {
+    /// or somebody's hand has taken off. An address that the host has already stays the host's. On an error those that this
+    /// call has added are off again.
+    pub fn assign(
+        &mut self,
+        config: &Config,
+        host: &BTreeSet<IpAddr>,
+        state: &StateDirectory,
+    ) -> Result<(), Box<dyn Error>> {
         let before = self.ours.clone();
-        let wanted = wanted(config);
-        self.ours.extend(wanted.iter().cloned());
-        self.note(state)?;
-        for row in &wanted {
-            match add(row) {
+        for row in wanted(config) {
+            if !self.ours.contains(&row) && host.contains(&row.1) {
+                println!("lbd: {} is the host's already: ports without a listener stay the host's", row.1);
+                continue;
+            }
+            // Noted first: after a crash right behind this, it is known for ours.
+            self.ours.insert(row.clone());
+            let added = self.note(state).and_then(|()| add(&row));
+            match added {
                 Ok(Assigned::Added) => println!("lbd: added {} to {}", row.1, row.0),
-                Ok(Assigned::AlreadyThere) if before.contains(row) => {}
-                Ok(Assigned::AlreadyThere) => {
-                    println!(
-                        "lbd: {} is the host's already: ports without a listener stay the host's",
-                        row.1
-                    );
-                    self.ours.remove(row);
-                }
+                Ok(Assigned::AlreadyThere) if before.contains(&row) => {}
+                Ok(Assigned::AlreadyThere) => drop(self.ours.remove(&row)), // Somebody was quicker.
                 Err(error) => {
+                    self.ours.remove(&row);
                     self.keep_only(&before);
+                    self.ours = before;
                     self.note(state)?;
                     return Err(error);
                 }

@@ -2,7 +2,7 @@
 //! order, and is applied wholly or refused wholly. Packets flow on beside it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     error::Error,
     net::IpAddr,
     os::unix::process::CommandExt,
@@ -63,8 +63,8 @@ pub struct Control {
     pub steering: Steering,
     /// VIPs on interfaces.
     pub addresses: Addresses,
-    /// Clients whose next hop a worker asked for.
-    pub wanted_hops: BTreeSet<IpAddr>,
+    /// Clients whose next hop a worker asked for, oldest first.
+    pub wanted_hops: VecDeque<IpAddr>,
     /// When health states were last saved; `None` while they are as saved.
     pub health_saved: Option<Instant>,
     /// Until when strays are adopted.
@@ -101,7 +101,7 @@ impl Control {
         self.tables = Arc::new(self.compile(&config)?);
         self.steering = self.steering_of(&self.tables);
         self.engine.start(self.tables.clone(), &self.steering)?;
-        self.addresses.assign(&config, &self.state)?;
+        self.addresses.assign(&config, &self.host_addresses(), &self.state)?;
         self.addresses.release(&config, &self.state)?; // Of an earlier run, under another configuration.
         self.refresh();
         self.addresses.announce();
@@ -116,9 +116,12 @@ impl Control {
     /// Stops cleanly: VIPs off, programs detached, the next start knows.
     pub fn stop(mut self) -> Result<(), Box<dyn Error>> {
         self.addresses.release_all();
-        self.engine.stop()?;
-        self.state.save_health(&self.health.snapshot())?;
+        let stopped = self.engine.stop();
+        if let Err(error) = self.state.save_health(&self.health.snapshot()) {
+            eprintln!("lbd: {error}");
+        }
         self.state.mark_stopped()?;
+        stopped?;
         println!("lbd: stopped");
         Ok(())
     }
@@ -215,7 +218,7 @@ impl Control {
         self.check_unchangeable(&config)?;
         let compiler = self.compiler.clone();
         let compiled = self.compile(&config).map_err(Into::into).and_then(|tables| {
-            self.addresses.assign(&config, &self.state)?;
+            self.addresses.assign(&config, &self.host_addresses(), &self.state)?;
             Ok::<Tables, Box<dyn Error>>(tables)
         });
         if let Err(error) = compiled {
@@ -278,7 +281,7 @@ impl Control {
     }
 
     fn compile(&mut self, config: &Config) -> Result<Tables, String> {
-        let host: BTreeSet<IpAddr> = self.next_hops.host_addresses().into_iter().collect();
+        let host = self.host_addresses();
         let hop = |address: &IpAddr| self.next_hops.resolve(*address).map(|hop| (*address, hop));
         let inputs = Inputs {
             config,
@@ -290,6 +293,10 @@ impl Control {
             now: clock::now(),
         };
         self.compiler.compile(&inputs).map_err(|error| format!("the configuration does not fit: {error:?}"))
+    }
+
+    fn host_addresses(&self) -> BTreeSet<IpAddr> {
+        self.next_hops.host_addresses().into_iter().collect()
     }
 
     fn steering_of(&self, tables: &Tables) -> Steering {
@@ -307,16 +314,20 @@ impl Control {
 
     /// Notes addresses whose next hop a worker dropped packets for want of. Whether there were any.
     fn learn_wanted_hops(&mut self) -> bool {
-        let before = self.wanted_hops.len();
-        self.wanted_hops.extend(self.engine.wanted_hops().try_iter());
-        if self.wanted_hops.len() == before {
-            return false;
+        let mut has_new = false;
+        for address in self.engine.wanted_hops().try_iter() {
+            if !self.wanted_hops.contains(&address) {
+                self.wanted_hops.push_back(address);
+                has_new = true;
+            }
         }
-        while self.wanted_hops.len() > limits::HOPS {
-            self.wanted_hops.pop_first();
+        // The oldest have found their flows long ago; who has not asks again.
+        let surplus = self.wanted_hops.len().saturating_sub(limits::HOPS);
+        self.wanted_hops.drain(..surplus);
+        if has_new {
+            self.next_hops.watch(&self.watched(&self.config));
         }
-        self.next_hops.watch(&self.watched(&self.config));
-        true
+        has_new
     }
 
     /// Notes what has become of the interfaces. Whether the tables must change.
@@ -331,6 +342,9 @@ impl Control {
         }
         if changes.is_replaced {
             start_anew();
+        }
+        if changes.is_altered {
+            self.addresses.announce(); // Under the new link address.
         }
         changes.is_altered
     }

@@ -34,13 +34,14 @@ use crate::{
 /// Runs until SIGTERM or SIGINT. An error means that the daemon could not start, and that nothing is left behind.
 pub fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let config = config::load(path)?;
-    let made = Made::by_a_start_of(&config);
+    let mut made = Made::by_a_start_of(&config);
     let (sender, events) = unbounded();
     let (signals, signal_thread) = forward_signals(sender.clone())?;
-    let outcome = start(path, config, &sender).map_err(Stopped::BeforeStart).and_then(|mut control| {
-        control.run(&events);
-        control.stop().map_err(Stopped::Later)
-    });
+    let outcome =
+        start(path, config, &sender, &mut made).map_err(Stopped::BeforeStart).and_then(|mut control| {
+            control.run(&events);
+            control.stop().map_err(Stopped::Later)
+        });
     signals.close();
     drop(signal_thread.join()); // It ends when the signals close.
     if let Err(Stopped::BeforeStart(_)) = &outcome {
@@ -53,6 +54,8 @@ pub fn run(path: &Path) -> Result<(), Box<dyn Error>> {
 struct Made {
     state: Option<PathBuf>,
     socket: Option<PathBuf>,
+    /// The state directory was locked by this process: nobody else's files are in it.
+    is_state_ours: bool,
 }
 
 impl Made {
@@ -61,12 +64,13 @@ impl Made {
         Made {
             state: missing(&config.state_directory),
             socket: config.control_socket.parent().and_then(missing),
+            is_state_ours: false,
         }
     }
 
     /// After a start that was refused. What cannot be removed is not worth another error.
     fn remove(self) {
-        drop(self.state.map(fs::remove_dir_all));
+        drop(self.state.filter(|_| self.is_state_ours).map(fs::remove_dir_all));
         drop(self.socket.map(fs::remove_dir));
     }
 }
@@ -86,9 +90,15 @@ impl Stopped {
 }
 
 /// Starts everything. After a failure nothing is left but what an earlier run had left.
-fn start(path: &Path, config: Config, events: &Sender<Event>) -> Result<Control, Box<dyn Error>> {
+fn start(
+    path: &Path,
+    config: Config,
+    events: &Sender<Event>,
+    made: &mut Made,
+) -> Result<Control, Box<dyn Error>> {
     let started = Instant::now();
     let state = StateDirectory::open(&config.state_directory)?;
+    made.is_state_ours = true;
     let unclean = state.unclean_run()?;
     let selection_secret = match config.selection.secret {
         Some(secret) => secret,

@@ -169,8 +169,8 @@ impl<'m> FlowTable<'m> {
     }
 
     /// Puts a flow in. The caller has looked up both its keys and found neither. Half-open flows are the first to go: the
-    /// oldest is pushed out, and returned, by a half-open flow over the budget and by any flow when no record is free.
-    pub fn insert(&mut self, flow: &Flow) -> Result<(u32, Option<Flow>), Full> {
+    /// oldest is pushed out, and returned beside, by a half-open flow over the budget and by any flow when no record is free.
+    pub fn insert(&mut self, flow: &Flow) -> (Result<u32, Full>, Option<Flow>) {
         let is_over_budget = flow.state().is_half_open() && self.half_open.count >= self.half_open.budget;
         let mut evicted = None;
         let oldest = self.half_open.oldest;
@@ -178,24 +178,7 @@ impl<'m> FlowTable<'m> {
             evicted = Some(self.flows[oldest as usize]);
             self.remove(oldest);
         }
-        let record = self.take_record().ok_or(Full)?;
-        self.flows[record as usize] = *flow;
-        let forward = self.hash(&flow.forward_key());
-        let reverse = self.hash(&flow.reverse_key());
-        if !self.insert_entry(forward, entry(record, Direction::Forward)) {
-            self.give_record(record);
-            return Err(Full);
-        }
-        if !self.insert_entry(reverse, entry(record, Direction::Reverse)) {
-            self.remove_entry(forward, entry(record, Direction::Forward));
-            self.give_record(record);
-            return Err(Full);
-        }
-        self.live += 1;
-        if flow.state().is_half_open() {
-            self.append_half_open(record);
-        }
-        Ok((record, evicted))
+        (self.place(flow), evicted)
     }
 
     /// Takes a live flow out.
@@ -258,6 +241,27 @@ impl<'m> FlowTable<'m> {
     /// Flows that fit.
     pub fn capacity(&self) -> u32 {
         self.flows.len() as u32
+    }
+
+    fn place(&mut self, flow: &Flow) -> Result<u32, Full> {
+        let record = self.take_record().ok_or(Full)?;
+        self.flows[record as usize] = *flow;
+        let forward = self.hash(&flow.forward_key());
+        let reverse = self.hash(&flow.reverse_key());
+        if !self.insert_entry(forward, entry(record, Direction::Forward)) {
+            self.give_record(record);
+            return Err(Full);
+        }
+        if !self.insert_entry(reverse, entry(record, Direction::Reverse)) {
+            self.remove_entry(forward, entry(record, Direction::Forward));
+            self.give_record(record);
+            return Err(Full);
+        }
+        self.live += 1;
+        if flow.state().is_half_open() {
+            self.append_half_open(record);
+        }
+        Ok(record)
     }
 
     #[inline]
@@ -484,7 +488,7 @@ mod tests {
         let mut arena = FlowArena::new(64);
         let mut table = FlowTable::new(arena.memory(), hash());
         let flow = flow(1, State::Established);
-        let (record, _) = table.insert(&flow).unwrap();
+        let record = table.insert(&flow).0.unwrap();
         assert_eq!(find(&table, &flow.forward_key()), Some((record, Direction::Forward)));
         assert_eq!(find(&table, &flow.reverse_key()), Some((record, Direction::Reverse)));
     }
@@ -495,10 +499,10 @@ mod tests {
             let mut arena = FlowArena::new(capacity);
             let mut table = FlowTable::new(arena.memory(), hash());
             let stored = (0..capacity)
-                .take_while(|&n| table.insert(&flow(n, State::Established)).is_ok())
+                .take_while(|&n| table.insert(&flow(n, State::Established)).0.is_ok())
                 .count() as u32;
             assert_eq!(stored, capacity, "every record is usable");
-            assert_eq!(table.insert(&flow(capacity, State::Established)), Err(Full));
+            assert_eq!(table.insert(&flow(capacity, State::Established)), (Err(Full), None));
             for n in 0..capacity {
                 assert!(find(&table, &flow(n, State::Established).forward_key()).is_some());
             }
@@ -509,18 +513,18 @@ mod tests {
     fn half_open_flows_over_budget_push_out_the_oldest_of_their_kind_only() {
         let mut arena = FlowArena::new(80);
         let mut table = FlowTable::new(arena.memory(), hash());
-        table.insert(&flow(1_000, State::Established)).unwrap();
+        table.insert(&flow(1_000, State::Established)).0.unwrap();
         for n in 0..10 {
-            assert_eq!(table.insert(&flow(n, State::HalfOpen)).unwrap().1.map(|flow| flow.client), None);
+            assert_eq!(table.insert(&flow(n, State::HalfOpen)).1.map(|flow| flow.client), None);
         }
         let (second, _) = find(&table, &flow(1, State::HalfOpen).forward_key()).unwrap();
         table.set_state(second, State::Answered);
         table.set_state(second, State::Established);
         assert_eq!(table.half_open(), 9);
-        table.insert(&flow(10, State::HalfOpen)).unwrap();
-        let (_, evicted) = table.insert(&flow(11, State::HalfOpen)).unwrap();
+        table.insert(&flow(10, State::HalfOpen)).0.unwrap();
+        let (_, evicted) = table.insert(&flow(11, State::HalfOpen));
         assert_eq!(evicted.unwrap().client, 0u32.to_be_bytes());
-        let (_, evicted) = table.insert(&flow(12, State::HalfOpen)).unwrap();
+        let (_, evicted) = table.insert(&flow(12, State::HalfOpen));
         assert_eq!(evicted.unwrap().client, 2u32.to_be_bytes(), "1 is established and stays");
         assert!(find(&table, &flow(1, State::HalfOpen).forward_key()).is_some());
         assert_eq!((table.len(), table.half_open()), (12, 10));
@@ -533,7 +537,7 @@ mod tests {
         for n in 0..5 {
             let mut flow = flow(n, State::Established);
             flow.last_seen_ms = n * 1_000;
-            table.insert(&flow).unwrap();
+            table.insert(&flow).0.unwrap();
         }
         let expired: Vec<u32> = (0..5).filter_map(|_| table.sweep(12_001)).collect();
         assert_eq!(expired, [0, 1, 2]);
@@ -566,13 +570,13 @@ mod tests {
                     Step::Insert(n, half_open) if !model.contains_key(&n) => {
                         let state = if half_open { State::HalfOpen } else { State::Established };
                         match table.insert(&flow(n, state)) {
-                            Ok((_, evicted)) => {
+                            (Ok(_), evicted) => {
                                 if let Some(evicted) = evicted {
                                     prop_assert_eq!(model.remove(&u32::from_be_bytes(evicted.client)), Some(State::HalfOpen));
                                 }
                                 model.insert(n, state);
                             }
-                            Err(Full) => prop_assert_eq!(model.len(), 96),
+                            (Err(Full), _) => prop_assert_eq!(model.len(), 96),
                         }
                     }
                     Step::Remove(n) => {

@@ -117,6 +117,7 @@ pub fn parse_icmp_error(frame: &[u8]) -> Result<IcmpError, Reason> {
     if check_checksum(&quote[..quoted_length]).is_err()
         || !matches!(quoted[ipv4::PROTOCOL], TCP | UDP)
         || u16::from_be_bytes([quoted[6], quoted[7]]) & ipv4::OFFSET_MASK != 0
+        || header[ipv4::DESTINATION] != quoted[ipv4::SOURCE]
     {
         return Err(Reason::IcmpQuote);
     }

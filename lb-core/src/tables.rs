@@ -1,6 +1,6 @@
 //! The tables that the packet path reads: one immutable value per generation, made by `compile` and swapped between bursts.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use crate::limits;
 pub use crate::{
@@ -165,33 +165,32 @@ impl Tables {
             }
         }
 
+        let mut members: Vec<Vec<(TargetId, &Target)>> = vec![Vec::new(); parts.groups.len()];
+        for (id, target) in parts.targets.iter().enumerate() {
+            if let Some(target) = target {
+                members[usize::from(target.group.0)].push((TargetId(id as u32), target));
+            }
+        }
         let mut listener_index = Vec::new();
         let mut target_index = Vec::new();
         for (id, listener) in parts.listeners.iter().enumerate() {
             let Some(listener) = listener else { continue };
             let id = ListenerId(id as u16);
-            if usize::from(listener.group.0) >= parts.groups.len() {
+            let Some(members) = members.get(usize::from(listener.group.0)) else {
                 return Err(TablesError::Dangling("listener's group"));
-            }
+            };
             listener_index.push((listener.endpoint, id));
-            for (target_id, target) in parts.targets.iter().enumerate() {
-                let Some(target) = target else { continue };
-                if target.group == listener.group {
-                    let endpoint = Endpoint {
-                        address: target.address,
-                        port: target.port,
-                        protocol: listener.endpoint.protocol,
-                    };
-                    target_index.push((endpoint, id, TargetId(target_id as u32)));
-                }
-            }
+            target_index.extend(members.iter().map(|(target_id, target)| {
+                let protocol = listener.endpoint.protocol;
+                (Endpoint { address: target.address, port: target.port, protocol }, id, *target_id)
+            }));
         }
         listener_index.sort_unstable();
         target_index.sort_unstable();
         if let Some(pair) = listener_index.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(TablesError::DuplicateListener(pair[0].0));
         }
-        let siblings = (0..parts.listeners.len()).map(|id| siblings(&parts, &listener_index, id)).collect();
+        let siblings = siblings(&parts.listeners, &listener_index);
         let mut hops = std::mem::take(&mut parts.hops);
         hops.sort_unstable_by_key(|row| row.0);
         Ok(Tables {
@@ -299,18 +298,20 @@ impl Tables {
     }
 }
 
-fn siblings(parts: &TablesParts, by_endpoint: &[(Endpoint, ListenerId)], id: usize) -> Box<[ListenerId]> {
-    let Some(listener) = parts.listeners.get(id).and_then(Option::as_ref) else { return Box::default() };
-    let is_sibling = |other: &Listener| {
-        other.group == listener.group && other.endpoint.protocol == listener.endpoint.protocol
-    };
-    by_endpoint
-        .iter()
-        .take_while(|row| row.0 < listener.endpoint)
-        .filter(|row| {
-            parts.listeners.get(usize::from(row.1.0)).and_then(Option::as_ref).is_some_and(is_sibling)
-        })
-        .map(|row| row.1)
-        .take(limits::SIBLINGS)
-        .collect()
+/// For each listener, the first of those before it, by endpoint, of the same protocol and target group.
+fn siblings(
+    listeners: &[Option<Listener>],
+    by_endpoint: &[(Endpoint, ListenerId)],
+) -> Box<[Box<[ListenerId]>]> {
+    let mut siblings = vec![Box::default(); listeners.len()];
+    let mut families: HashMap<(TargetGroupId, Protocol), Vec<ListenerId>> = HashMap::new();
+    for &(endpoint, id) in by_endpoint {
+        let Some(listener) = listeners.get(usize::from(id.0)).and_then(Option::as_ref) else { continue };
+        let family = families.entry((listener.group, endpoint.protocol)).or_default();
+        siblings[usize::from(id.0)] = family.clone().into();
+        if family.len() < limits::SIBLINGS {
+            family.push(id);
+        }
+    }
+    siblings.into()
 }

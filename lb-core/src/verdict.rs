@@ -75,7 +75,7 @@ reasons! {
     IcmpTruncated, "icmp_truncated", Drop, "ICMP message or its quote is cut short before the ports.";
     IcmpChecksum, "icmp_checksum", Drop, "ICMP checksum is wrong (RFC 5508 REQ-3).";
     IcmpType, "icmp_type", Drop, "ICMP message that is not an error.";
-    IcmpQuote, "icmp_quote", Drop, "ICMP error whose quote is no first piece of an IPv4 TCP or UDP packet, or has a wrong checksum (RFC 5508 REQ-3).";
+    IcmpQuote, "icmp_quote", Drop, "ICMP error whose quote is no first piece of an IPv4 TCP or UDP packet, was sent by somebody else, or has a wrong checksum (RFC 5508 REQ-3).";
     IcmpNoFlow, "icmp_no_flow", Drop, "ICMP error about a packet of no flow (RFC 5508 REQ-4).";
     NoListener, "no_listener", Drop, "No listener on this address, protocol and port.";
     NoTarget, "no_target", Drop, "The listener's target group has no target.";

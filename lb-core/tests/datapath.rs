@@ -359,6 +359,39 @@ fn a_flood_of_connections_that_never_complete_leaves_room_for_honest_ones() {
     }
 }
 
+/// The same while strays are adopted: a SYN-ACK that finds no flow adopts one that is still half-open.
+#[test]
+fn adopted_handshakes_count_against_the_budget() {
+    let hops = vec![(CLIENT.into(), NextHop { interface: OUTSIDE, mac: CLIENT_MAC })];
+    let adopt_until = Some(lb_core::time::Instant::from_millis(350_000));
+    let scene = Scene { targets: vec![(1, true, FlowPolicy::Keep)], hops, ..Scene::default() };
+    let mut path = leaked_datapath(64, lb_core::datapath::Settings { adopt_until, ..settings() }, &scene);
+    for port in 10_000..10_060 {
+        let answer = tcp((target(1), 8080), (CLIENT, port), SYN | ACK).macs(target_mac(1), INSIDE_MAC);
+        assert_eq!(reason_of(&mut path, INSIDE, &answer.bytes(), 0), Reason::FlowAdopted);
+    }
+    assert_eq!((path.counters().flows.value(), path.counters().half_open.value()), (8, 8));
+}
+
+/// Tables changed while the flow lived: what its target is now by selection has no part in it.
+#[test]
+fn a_stray_of_another_target_does_not_take_a_clients_flow_over() {
+    let hops = vec![(CLIENT.into(), NextHop { interface: OUTSIDE, mac: CLIENT_MAC })];
+    let adopt_until = Some(lb_core::time::Instant::from_millis(350_000));
+    let mut scene = Scene { targets: vec![(1, true, FlowPolicy::Keep)], hops, ..Scene::default() };
+    let mut path = leaked_datapath(64, lb_core::datapath::Settings { adopt_until, ..settings() }, &scene);
+    assert_eq!(connect(&mut path, 0), 1);
+    scene = Scene {
+        generation: 2,
+        targets: vec![(1, false, FlowPolicy::Keep), (2, true, FlowPolicy::Keep)],
+        ..scene
+    };
+    path.install(scene.tables());
+    let stray = tcp((target(2), 8080), CLIENT_AT, ACK).macs(target_mac(2), INSIDE_MAC).bytes();
+    assert_eq!(reason_of(&mut path, INSIDE, &stray, 1), Reason::NoFlow);
+    assert_eq!(to_target(&mut path, &tcp(CLIENT_AT, WEB, ACK), Reason::FlowHit, 1), 1);
+}
+
 #[test]
 fn a_flow_is_over_after_any_silence_longer_than_its_timeout() {
     for days in [1, 20, 25, 40, 49] {

@@ -91,6 +91,7 @@ impl Pipeline<'_> {
             self.counters.cut.add(1);
             self.counters.count_end(&flow); // What stays is a tombstone.
             self.flows.set_state(record, State::Cut);
+            self.publish_gauges();
         }
         let flow = self.flows.flow_mut(record);
         if let Some(hop) = target.and_then(|target| target.next_hop) {

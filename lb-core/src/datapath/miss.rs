@@ -14,7 +14,7 @@ use crate::{
     tcp,
     time::Instant,
     verdict::{Reason, Verdict},
-    wire::l4::tcp::RST,
+    wire::l4::tcp::{RST, SYN},
 };
 
 impl Pipeline<'_> {
@@ -124,8 +124,13 @@ impl Pipeline<'_> {
         let (Some((id, listener, target_id, forward)), None) = (origins.next(), origins.next()) else {
             return Verdict::drop(Reason::NoFlow);
         };
+        if self.flows.lookup(self.flows.hash(&forward), &forward).is_some() {
+            return Verdict::drop(Reason::NoFlow); // The client's flow is with another target.
+        }
         let state = match it.packet.is_udp() {
             true => State::Udp,
+            // The handshake goes on, and counts against the budget until the client confirms it.
+            false if it.packet.has(SYN) => State::Answered,
             false => tcp::next(State::Established, Direction::Reverse, it.packet.tcp_flags),
         };
         let mut flow = Flow::new(&forward, (key.source, key.source_port), state);
@@ -171,19 +176,20 @@ impl Pipeline<'_> {
         hop: NextHop,
         reason: Reason,
     ) -> Verdict {
-        match self.flows.insert(flow) {
-            Ok((record, evicted)) => {
-                if let Some(evicted) = evicted {
-                    self.counters.half_open_evicted.add(1);
-                    self.counters.count_end(&evicted);
-                }
+        let (inserted, evicted) = self.flows.insert(flow);
+        if let Some(evicted) = evicted {
+            self.counters.half_open_evicted.add(1);
+            self.counters.count_end(&evicted);
+            self.publish_gauges();
+        }
+        match inserted {
+            Ok(record) => {
                 self.counters.count_start(flow);
                 self.publish_gauges();
                 self.forward(it, record, direction, hop, reason)
             }
             Err(Full) => {
-                let idle =
-                    Instant::from_nanos(it.now.nanos() + u64::from(flow.idle_timeout_s) * 1_000_000_000);
+                let idle = it.now.after_seconds(u64::from(flow.idle_timeout_s));
                 self.adopt_until = self.adopt_until.max(idle);
                 let from = self.egress(hop.interface).mac;
                 nat::apply(it.frame.bytes_mut(), &it.packet, flow, direction, from, hop.mac);
