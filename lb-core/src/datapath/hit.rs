@@ -67,7 +67,7 @@ impl Pipeline<'_> {
 
     /// Checks a flow against tables that it has not seen. `None` when that ended it.
     #[cold]
-    pub(super) fn revalidate(&mut self, tables: &Tables, record: u32) -> Option<()> {
+    fn revalidate(&mut self, tables: &Tables, record: u32) -> Option<()> {
         let flow = *self.flows.flow(record);
         let endpoint = flow.forward_key().destination_endpoint();
         let listener = tables
@@ -103,7 +103,7 @@ impl Pipeline<'_> {
         Some(())
     }
 
-    pub(super) fn advance(&mut self, record: u32, state: State, now_ms: u32) {
+    fn advance(&mut self, record: u32, state: State, now_ms: u32) {
         self.flows.set_state(record, state);
         self.publish_gauges();
         let flow = self.flows.flow_mut(record);
@@ -113,7 +113,7 @@ impl Pipeline<'_> {
 
     /// A packet of a flow that was cut with its target.
     #[cold]
-    pub(super) fn refuse_cut(&mut self, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
+    fn refuse_cut(&mut self, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
         let listener = ListenerId(self.flows.flow(record).listener_id);
         match it.packet.has(RST) {
             true => Verdict::drop(Reason::Terminated),
@@ -122,7 +122,7 @@ impl Pipeline<'_> {
     }
 
     #[cold]
-    pub(super) fn want_hop(&mut self, record: u32) -> Verdict {
+    fn want_hop(&mut self, record: u32) -> Verdict {
         let client = client(self.flows.flow(record));
         self.want(client);
         Verdict::drop(Reason::NextHopUnresolved)

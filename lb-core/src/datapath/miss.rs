@@ -49,7 +49,7 @@ impl Pipeline<'_> {
     }
 
     /// A client's packet of no flow: a new flow, or one that is adopted, or a reset.
-    pub(super) fn open(
+    fn open(
         &mut self,
         tables: &Tables,
         (id, listener): (ListenerId, &Listener),
@@ -101,7 +101,7 @@ impl Pipeline<'_> {
 
     /// A target's packet of no flow: the one listener whose selection leads to this target for this client is found
     /// again, when strays are adopted; else a reset.
-    pub(super) fn open_from_target(
+    fn open_from_target(
         &mut self,
         tables: &Tables,
         rows: &[(Endpoint, ListenerId, TargetId)],
@@ -150,7 +150,7 @@ impl Pipeline<'_> {
     }
 
     /// Fills in what a new flow has from its listener, its target and the time.
-    pub(super) fn stamp(
+    fn stamp(
         &self,
         flow: &mut Flow,
         tables: &Tables,
@@ -168,7 +168,7 @@ impl Pipeline<'_> {
 
     /// Sends the packet that a new flow begins with. Without room for the flow, the packet goes all the same: selection
     /// finds the same target for the next ones, which are adopted until then.
-    pub(super) fn insert_and_forward(
+    fn insert_and_forward(
         &mut self,
         it: &mut InFlight<'_, '_>,
         flow: &Flow,
@@ -200,7 +200,7 @@ impl Pipeline<'_> {
     }
 
     /// Whether another flow's replies look like this flow's would. One that is over makes way.
-    pub(super) fn is_reverse_taken(&mut self, flow: &Flow, now: Instant) -> bool {
+    fn is_reverse_taken(&mut self, flow: &Flow, now: Instant) -> bool {
         let key = flow.reverse_key();
         let Some((record, _)) = self.flows.lookup(self.flows.hash(&key), &key) else { return false };
         let other = self.flows.flow(record);
@@ -211,7 +211,7 @@ impl Pipeline<'_> {
         !is_over
     }
 
-    pub(super) fn adopts_strays(&self, now: Instant) -> bool {
+    fn adopts_strays(&self, now: Instant) -> bool {
         now < self.adopt_until
     }
 }
