@@ -55,6 +55,11 @@ pub struct WorkerCounters {
     pub expired: Counter,
     /// Flows that were cut because their target was.
     pub cut: Counter,
+    /// Frames that the load balancer made beside those that it received. `received` + `made` = the sum of all reasons but
+    /// `HandedOver` and `FragmentHeld`, over all workers, once no fragment is held.
+    pub made: Counter,
+    /// Flows of a target to itself, whose source address was translated for that.
+    pub hairpins: Counter,
     /// Per listener, by `ListenerId`.
     pub listeners: Box<[TrafficCounters]>,
     /// Per target, by `TargetId`.
@@ -79,6 +84,8 @@ pub struct TrafficCounters {
     pub bytes_out: Counter,
     /// Resets that the load balancer made.
     pub resets: Counter,
+    /// Flows refused because no source port was free (NLB `PortAllocationErrorCount`).
+    pub port_allocation_errors: Counter,
 }
 
 impl WorkerCounters {
@@ -92,6 +99,8 @@ impl WorkerCounters {
             half_open_evicted: Counter::default(),
             expired: Counter::default(),
             cut: Counter::default(),
+            made: Counter::default(),
+            hairpins: Counter::default(),
             listeners: (0..limits::LISTENERS).map(|_| TrafficCounters::default()).collect(),
             targets: (0..limits::TARGETS).map(|_| TrafficCounters::default()).collect(),
         }

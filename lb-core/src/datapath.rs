@@ -78,6 +78,17 @@ pub struct Settings {
     pub mac_filter: MacFilter,
 }
 
+/// A frame that the packet path kept or made, beside those of the burst. Who carries out its verdict settles it as any other.
+#[derive(Debug)]
+pub struct Extra<'d> {
+    /// The frame, from the Ethernet header on.
+    pub bytes: &'d [u8],
+    /// Interface that it came in by, or that the frame which it was made for came in by.
+    pub ingress: InterfaceId,
+    /// Its fate.
+    pub verdict: Verdict,
+}
+
 /// What a frame has to do with the configuration, for people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Explanation {
@@ -223,6 +234,18 @@ impl<'m> Datapath<'m> {
     /// Forgets flows whose time is over. Bounded work, in proportion to the time since the last call; call once per turn.
     pub fn expire(&mut self, now: Instant) {
         self.pipeline.expire(now);
+    }
+
+    /// Whether [`Datapath::next_extra`] has a frame.
+    #[inline]
+    pub fn has_extras(&self) -> bool {
+        false
+    }
+
+    /// The next frame that was kept or made, to be copied and sent, handed over or dropped as its verdict says. Call until `None`
+    /// after each burst and after [`Datapath::expire`].
+    pub fn next_extra(&mut self) -> Option<Extra<'_>> {
+        None
     }
 
     /// Addresses whose next hop packets were dropped for want of, since the last call.

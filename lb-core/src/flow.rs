@@ -322,6 +322,8 @@ pub struct FlowView {
     pub client: (IpAddr, u16),
     /// Listener's address and port.
     pub vip: (IpAddr, u16),
+    /// Address and port that the target sees: the client's own where they are kept.
+    pub source: (IpAddr, u16),
     /// Target's address and port.
     pub target: (IpAddr, u16),
     /// Protocol.
@@ -347,6 +349,7 @@ impl FlowView {
         FlowView {
             client: pair(flow.client, flow.client_port),
             vip: pair(flow.vip, flow.vip_port),
+            source: pair(flow.client, flow.client_port),
             target: pair(flow.target, flow.target_port),
             protocol: if flow.protocol == Protocol::Udp as u8 { Protocol::Udp } else { Protocol::Tcp },
             state: flow.state().name(),

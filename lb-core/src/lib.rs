@@ -15,6 +15,7 @@ pub mod limits;
 pub mod listener;
 pub mod maglev;
 pub mod parse;
+pub mod receive_hash;
 pub mod rewrite;
 pub mod select;
 pub mod steer;

@@ -1,6 +1,11 @@
 //! A listener: an endpoint of a load balancer and where its flows go.
 
-use crate::{tables::Endpoint, target::TargetGroupId};
+use std::{net::IpAddr, ops::RangeInclusive, sync::Arc};
+
+use crate::{
+    tables::{Endpoint, InterfaceId},
+    target::TargetGroupId,
+};
 
 /// Index of a listener in the tables. Stays with its listener across generations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,4 +22,28 @@ pub struct Listener {
     pub group: TargetGroupId,
     /// Flows without packets for this long are forgotten, in seconds.
     pub idle_timeout_s: u16,
+    /// Interface that its address is on.
+    pub interface: InterfaceId,
+    /// Source addresses of flows that do not keep the client's, to targets of either family.
+    pub sources: Arc<Sources>,
+    /// Whether TCP packets of no flow are always adopted, as after an unclean start.
+    pub adopts_strays: bool,
+    /// Whether SYNs are answered here, by cookies, and the target meets only clients that confirm theirs.
+    pub has_syn_cookies: bool,
+}
+
+/// Where source addresses and ports come from when the client's are not kept (NLB "Client IP preservation").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources {
+    /// Addresses of either family; a flow takes one of its target's.
+    pub addresses: Box<[IpAddr]>,
+    /// Ports of each of them, in host order. Ports with a listener on the same address are left out.
+    pub ports: RangeInclusive<u16>,
+}
+
+impl Sources {
+    /// No source at all: only flows that keep the client's address are possible.
+    pub fn none() -> Arc<Sources> {
+        Arc::new(Sources { addresses: Box::default(), ports: 1..=u16::MAX })
+    }
 }

@@ -4,8 +4,10 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use crate::limits;
 pub use crate::{
+    listener::Sources,
     listener::{Listener, ListenerId},
     maglev::Maglev,
+    receive_hash::ReceiveHash,
     target::{FlowPolicy, Target, TargetGroup, TargetGroupId, TargetId},
 };
 
@@ -26,6 +28,8 @@ pub struct Interface {
     pub mac: Mac,
     /// Largest IP packet that may leave, in bytes.
     pub mtu: u32,
+    /// How it spreads packets over its queues, where that is known.
+    pub receive_hash: Option<Arc<ReceiveHash>>,
 }
 
 /// Where to send a packet next.
@@ -83,6 +87,8 @@ pub struct TablesParts {
     pub interfaces: Vec<Interface>,
     /// Every address of a load balancer.
     pub vips: Vec<Vip>,
+    /// Every address and port range that flows which do not keep the client's have as their source. VIPs can be among them.
+    pub sources: Vec<Source>,
     /// Ways to single addresses that a worker asked for ([`crate::datapath::Datapath::take_wanted_hops`]).
     pub hops: Vec<(IpAddr, NextHop)>,
 }
@@ -94,6 +100,17 @@ pub struct Vip {
     pub address: IpAddr,
     /// Who else uses the address.
     pub ownership: Ownership,
+}
+
+/// An address that the load balancer sends from, with the ports that are its own there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// The address.
+    pub address: IpAddr,
+    /// First port, in host order.
+    pub first_port: u16,
+    /// Last port.
+    pub last_port: u16,
 }
 
 /// Who else uses an address of a load balancer.

@@ -46,6 +46,8 @@ pub enum FlowPolicy {
 pub struct TargetGroup {
     /// Name.
     pub name: Box<str>,
+    /// Whether targets see the client's address and port (NLB `preserve_client_ip.enabled`), where both have one family.
+    pub preserves_client_ip: bool,
     /// Targets that may get new flows; the Maglev table holds indexes into this.
     pub eligible: Arc<[TargetId]>,
     /// Maps a hash to an index into `eligible`.

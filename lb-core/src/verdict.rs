@@ -45,6 +45,7 @@ reasons! {
     TimeExceeded, "time_exceeded", Reply, "Time to live would reach 0 here: answered by ICMP time exceeded (RFC 1812 5.3.1).";
     TooBig, "too_big", Reply, "Longer than the MTU on the way out: answered by ICMP fragmentation needed (RFC 1191).";
 
+    FragmentHeld, "fragment_held", Hold, "Later piece of a datagram whose first has not come yet: kept for a while; counted again when it goes on.";
     HandedOver, "handed_over", HandOver, "Given to the worker that owns the flow; counted again there.";
 
     PassNotIpv4, "not_ipv4", Pass, "Not IPv4: left to the kernel.";
@@ -104,6 +105,8 @@ pub enum Action {
     Reply,
     /// Given to the worker in [`Verdict::port`].
     HandOver,
+    /// Copied by the packet path, which brings it up again by `Datapath::next_extra`; the frame itself is free.
+    Hold,
     /// Left to the kernel. Only the XDP program (and `steer`, its twin) can decide this.
     Pass,
     /// Dropped.
@@ -117,6 +120,7 @@ impl Action {
             Action::Transmit => "transmit",
             Action::Reply => "reply",
             Action::HandOver => "hand_over",
+            Action::Hold => "hold",
             Action::Pass => "pass",
             Action::Drop => "drop",
         }

@@ -296,7 +296,7 @@ impl Stats {
                 Action::Reply => stats.replied += frames,
                 Action::HandOver => stats.handed_over += frames,
                 Action::Drop => stats.dropped += frames,
-                Action::Pass => {}
+                Action::Hold | Action::Pass => {}
             }
             let (name, verdict) = (reason.name().into(), reason.action().name().into());
             stats.reasons.push(ReasonRow { reason: name, verdict, help: reason.help().into(), frames });
@@ -363,7 +363,7 @@ mod tests {
         let settled = Reason::ALL.iter().filter(|reason| reason.action() != Action::Pass);
         for (index, &reason) in settled.enumerate() {
             workers[index % 2].settle(reason);
-            if reason.action() != Action::HandOver {
+            if !matches!(reason.action(), Action::HandOver | Action::Hold) {
                 workers[0].received.add(1);
             }
         }

@@ -16,8 +16,8 @@ use lb_core::{
     limits,
     maglev::{Candidate, Maglev},
     tables::{
-        Endpoint, FlowPolicy, Interface, Listener, NextHop, Ownership, Protocol, Tables, TablesError,
-        TablesParts, Target, TargetGroup, TargetGroupId, TargetId, Vip,
+        Endpoint, FlowPolicy, Interface, Listener, NextHop, Ownership, Protocol, Sources, Tables,
+        TablesError, TablesParts, Target, TargetGroup, TargetGroupId, TargetId, Vip,
     },
     time::Instant,
 };
@@ -145,6 +145,7 @@ impl Compiler {
             targets: by_id(targets),
             interfaces: inputs.interfaces.clone(),
             vips: inputs.config.addresses().map(|address| vip(inputs, address)).collect(),
+            sources: Vec::new(),
             hops: inputs.hops.clone(),
         })
     }
@@ -194,6 +195,10 @@ impl Compiler {
                     Protocol::Tcp => listener.tcp_idle_timeout_seconds,
                     Protocol::Udp => limits::UDP_IDLE_S,
                 },
+                interface: lb.interface,
+                sources: Sources::none(),
+                adopts_strays: false,
+                has_syn_cookies: false,
             };
             listeners.insert(id, listener);
         }
@@ -229,7 +234,10 @@ impl Compiler {
                 targets.insert(member.id, target);
             }
             let eligible = eligible.iter().map(|member| TargetId(member.id)).collect();
-            groups.insert(group_id, TargetGroup { name: group.name.as_str().into(), eligible, maglev });
+            groups.insert(
+                group_id,
+                TargetGroup { name: group.name.as_str().into(), preserves_client_ip: true, eligible, maglev },
+            );
         }
         for (name, id, gone) in self.groups.iter() {
             if gone.is_some() {
@@ -364,6 +372,7 @@ fn vip(inputs: &Inputs<'_>, address: IpAddr) -> Vip {
 fn empty_group(name: &str) -> TargetGroup {
     TargetGroup {
         name: name.into(),
+        preserves_client_ip: true,
         eligible: Arc::default(),
         maglev: Arc::new(Maglev::with_default_slots(&[])),
     }

@@ -283,6 +283,7 @@ fn compile(
         name: name.as_str().into(),
         mac: Mac([0x02, 0x4c, 0x42, 0, 0, index as u8 + 1]),
         mtu: assumptions.mtu,
+        receive_hash: None,
     };
     let tables = compiler.compile(&Inputs {
         config,

@@ -236,6 +236,7 @@ impl Engine {
             name: link.device.name.as_str().into(),
             mac: link.device.mac,
             mtu: link.device.mtu,
+            receive_hash: None,
         };
         self.links.iter().map(interface).collect()
     }

@@ -479,7 +479,7 @@ impl<'u, 'm> Worker<'u, 'm> {
                 (!is_sent).then_some(Reason::HandoverFull)
             }
             // Only the XDP program can leave a frame to the kernel; here it can only be dropped.
-            Action::Drop | Action::Pass => Some(verdict.reason),
+            Action::Drop | Action::Hold | Action::Pass => Some(verdict.reason),
         };
         self.datapath.counters().settle(failure.unwrap_or(verdict.reason));
         if failure.is_some() {

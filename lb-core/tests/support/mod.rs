@@ -245,6 +245,7 @@ impl Scene {
             .collect();
         let group = TargetGroup {
             name: "web".into(),
+            preserves_client_ip: true,
             eligible: eligible.iter().map(|&n| TargetId(u32::from(n))).collect(),
             maglev: Arc::new(Maglev::with_default_slots(&candidates)),
         };
@@ -258,11 +259,16 @@ impl Scene {
                 } else {
                     limits::UDP_IDLE_S
                 },
+                interface: OUTSIDE,
+                sources: Sources::none(),
+                adopts_strays: false,
+                has_syn_cookies: false,
             })
         };
         let mut listeners = vec![listener(Protocol::Tcp, 80), listener(Protocol::Udp, 53)];
         listeners.extend(self.second_port.map(|port| listener(Protocol::Tcp, port)));
-        let interface = |name: &str, mac| Interface { name: name.into(), mac, mtu: 1_500 };
+        let interface =
+            |name: &str, mac| Interface { name: name.into(), mac, mtu: 1_500, receive_hash: None };
         Arc::new(
             Tables::new(TablesParts {
                 generation: self.generation,
@@ -271,6 +277,7 @@ impl Scene {
                 targets,
                 interfaces: vec![interface("outside", OUTSIDE_MAC), interface("inside", INSIDE_MAC)],
                 vips: vec![Vip { address: VIP.into(), ownership: Ownership::Exclusive }],
+                sources: Vec::new(),
                 hops: self.hops.clone(),
             })
             .unwrap(),
@@ -319,8 +326,8 @@ pub fn send(
 pub fn assert_books_balance(counters: &WorkerCounters) {
     let settled: u64 = Reason::ALL
         .iter()
-        .filter(|reason| reason.action() != Action::HandOver)
+        .filter(|reason| !matches!(reason.action(), Action::HandOver | Action::Hold))
         .map(|&reason| counters.reasons[reason as usize].value())
         .sum();
-    assert_eq!(counters.received.value(), settled);
+    assert_eq!(counters.received.value() + counters.made.value(), settled);
 }

@@ -61,7 +61,12 @@ impl Bench {
     fn compile(&mut self) -> Tables {
         let inputs = Inputs {
             config: &self.config,
-            interfaces: vec![Interface { name: "eth0".into(), mac: Mac::default(), mtu: 1_500 }],
+            interfaces: vec![Interface {
+                name: "eth0".into(),
+                mac: Mac::default(),
+                mtu: 1_500,
+                receive_hash: None,
+            }],
             health: &|key| match self.unhealthy.contains(&key.to_string().as_str()) {
                 true => TargetHealth::FailedHealthChecks,
                 false => TargetHealth::Healthy,

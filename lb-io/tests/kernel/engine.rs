@@ -8,7 +8,7 @@ use std::{
 
 use lb_core::{
     counters::WorkerCounters,
-    listener::Listener,
+    listener::{Listener, Sources},
     maglev::{Candidate, Maglev},
     steer::Steering,
     tables::{Endpoint, InterfaceId, Mac, NextHop, Ownership, Protocol, Tables, TablesParts, Vip},
@@ -299,6 +299,10 @@ impl Network {
                 endpoint: Endpoint { address: VIP.into(), port: 80, protocol },
                 group: TargetGroupId(0),
                 idle_timeout_s: 350,
+                interface: InterfaceId(0),
+                sources: Sources::none(),
+                adopts_strays: false,
+                has_syn_cookies: false,
             })
         };
         let candidate = Candidate { address: TARGET.into(), port: 8_080, weight: 1 };
@@ -307,6 +311,7 @@ impl Network {
             listeners: vec![listener(Protocol::Tcp), listener(Protocol::Udp)],
             groups: vec![TargetGroup {
                 name: "web".into(),
+                preserves_client_ip: true,
                 eligible: Arc::new([TargetId(0)]),
                 maglev: Arc::new(Maglev::build(&[candidate], 251)),
             }],
@@ -321,9 +326,15 @@ impl Network {
             interfaces: ["lb0", "lb1"]
                 .iter()
                 .zip(self.macs)
-                .map(|(name, mac)| lb_core::tables::Interface { name: (*name).into(), mac, mtu: 1_500 })
+                .map(|(name, mac)| lb_core::tables::Interface {
+                    name: (*name).into(),
+                    mac,
+                    mtu: 1_500,
+                    receive_hash: None,
+                })
                 .collect(),
             vips: vec![Vip { address: VIP.into(), ownership: Ownership::Exclusive }],
+            sources: Vec::new(),
             hops: Vec::new(),
         };
         Arc::new(Tables::new(parts).unwrap())
