@@ -120,10 +120,10 @@ impl Steering {
     /// Decides as the XDP program does.
     pub fn steer(&self, frame: &[u8]) -> Steer {
         let Some(ethertype) = frame.get(12..14) else {
-            return Steer::Pass(Reason::PassNotIpv4);
+            return Steer::Pass(Reason::PassNotIp);
         };
         if ethertype != [0x08, 0x00] {
-            return Steer::Pass(Reason::PassNotIpv4);
+            return Steer::Pass(Reason::PassNotIp);
         }
         let packet = &frame[14..];
         let Some(header) = packet.first_chunk::<20>() else {
