@@ -35,7 +35,9 @@ impl FlowTable<'_> {
                 let (record, direction) = direction_of(bucket.entries[place]);
                 let is_live = self.flows.get(record as usize).is_some_and(|flow| flow.is_live());
                 if !is_live || !self.has_entry(record, direction) {
-                    return Err(format!("bucket {at} leads to record {record}, {direction:?}, which has ended"));
+                    return Err(format!(
+                        "bucket {at} leads to record {record}, {direction:?}, which has ended"
+                    ));
                 }
                 let hash = self.hash(&self.key(record, direction));
                 let (first, second) = (self.first_bucket(hash), self.second_bucket(hash));
