@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use generate::{
     fleet::{Event, Fleet},
-    inspect::{assert_made_well, assert_sent_on},
+    inspect::{assert_complains, assert_made_well, assert_sent_on},
     random::Random,
     traffic::{Manners, Traffic},
     world::World,
@@ -66,6 +66,9 @@ fn run(seed: u64, workers: usize, frames: usize) -> BTreeSet<Reason> {
 fn assert_well_formed(event: &Event) {
     let reason = event.verdict.reason;
     match (&event.before, reason.action()) {
+        (Some(before), Action::Reply) if matches!(reason, Reason::TimeExceeded | Reason::TooBig) => {
+            assert_complains(before, &event.after);
+        }
         (_, Action::Reply) => drop(assert_made_well(&event.after)),
         (_, Action::Transmit) if reason == Reason::SynToTarget => drop(assert_made_well(&event.after)),
         (Some(before), Action::Transmit) => drop(assert_sent_on(before, &event.after)),

@@ -81,7 +81,12 @@ pub fn see(frame: &[u8]) -> Result<Seen, String> {
     };
     match seen.piece {
         None => see_transport(&mut seen)?,
-        Some(piece) if piece.offset == 0 && seen.protocol == UDP => seen.data = UDP_HEADER,
+        Some(piece) if piece.offset == 0 && seen.protocol == UDP => {
+            let port =
+                |at: usize| Some(u16::from_be_bytes([*seen.segment.get(at)?, *seen.segment.get(at + 1)?]));
+            seen.ports = port(0).zip(port(2));
+            seen.data = UDP_HEADER.min(seen.segment.len());
+        }
         Some(_) => {}
     }
     Ok(seen)
@@ -97,6 +102,26 @@ pub fn see_quoted(error: &Seen) -> Option<Result<Seen, String>> {
     let packet = quote.get(..length)?;
     let link = if error.source.is_ipv4() { [8, 0] } else { [0x86, 0xdd] };
     Some(see(&[&[0; 12], &link[..], packet].concat()))
+}
+
+/// The packet that these pieces make together. An error when they are not its pieces, each once.
+pub fn reassemble(frames: &[Vec<u8>]) -> Result<Seen, String> {
+    let mut pieces = frames.iter().map(|frame| see(frame)).collect::<Result<Vec<_>, _>>()?;
+    pieces.sort_by_key(|seen| seen.piece.map(|piece| piece.offset));
+    let mut whole = Seen { segment: Vec::new(), piece: None, ..pieces.first().ok_or("no pieces")?.clone() };
+    let number = pieces[0].piece.map(|piece| piece.number);
+    for (at, seen) in pieces.iter().enumerate() {
+        let piece = seen.piece.ok_or("a whole packet among the pieces")?;
+        if (seen.source, seen.destination, Some(piece.number)) != (whole.source, whole.destination, number) {
+            return Err("pieces of several packets".into());
+        }
+        if usize::from(piece.offset) * 8 != whole.segment.len() || piece.has_more != (at + 1 < pieces.len()) {
+            return Err(format!("{piece:?} does not follow {} bytes", whole.segment.len()));
+        }
+        whole.segment.extend(&seen.segment);
+    }
+    see_transport(&mut whole)?;
+    Ok(whole)
 }
 
 fn see_transport(seen: &mut Seen) -> Result<(), String> {
@@ -205,6 +230,16 @@ pub fn assert_sent_on(before: &[u8], after: &[u8]) -> Seen {
         checksum => assert_eq!(is.checksum, checksum, "{}", context()),
     }
     is
+}
+
+/// Asserts of an ICMP error of the load balancer's own that it quotes the packet that it is about.
+pub fn assert_complains(about: &[u8], error: &[u8]) {
+    let is = assert_made_well(error);
+    let was = see(about).unwrap_or_else(|error| panic!("{error} in {about:02x?}"));
+    assert!(is.is_icmp() && about[14..].starts_with(is.data()), "{was:x?}\nanswered by\n{is:x?}");
+    assert_eq!(is.destination, was.source);
+    let is_later = was.piece.is_some_and(|piece| piece.offset != 0);
+    assert!(!is_later || is.source.is_ipv6(), "RFC 1812 section 4.3.2.7: {was:x?}");
 }
 
 /// Asserts of an ICMP error that its reader finds a packet of its own in it, as right as it was.
