@@ -290,6 +290,11 @@ impl Tables {
         &self.parts.vips
     }
 
+    /// Addresses and ports that flows which do not keep the client's have as their source.
+    pub fn sources(&self) -> &[Source] {
+        &self.parts.sources
+    }
+
     /// Whether `address` is a load balancer's.
     pub fn is_vip(&self, address: IpAddr) -> bool {
         self.parts.vips.iter().any(|vip| vip.address == address)

@@ -48,7 +48,7 @@ reasons! {
     FragmentHeld, "fragment_held", Hold, "Later piece of a datagram whose first has not come yet: kept for a while; counted again when it goes on.";
     HandedOver, "handed_over", HandOver, "Given to the worker that owns the flow; counted again there.";
 
-    PassNotIpv4, "not_ipv4", Pass, "Not IPv4: left to the kernel.";
+    PassNotIp, "not_ip", Pass, "Neither IPv4 nor IPv6: left to the kernel.";
     PassIcmp, "icmp", Pass, "ICMP to a VIP, and not an error about a listener's packet: left to the kernel.";
     PassHost, "host", Pass, "For one of the host's own addresses: left to the kernel.";
     PassNotOurs, "not_ours", Pass, "Neither for a listener nor from a target: left to the kernel.";
