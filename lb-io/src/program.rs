@@ -279,10 +279,16 @@ mod tests {
     fn every_map_reference_is_replaced() {
         let object = SteeringObject::parse().unwrap();
         let code = object.instructions(|_| Some(77)).unwrap();
-        let references = code.chunks_exact(8).filter(|instruction| instruction[0] == 0x18).count();
+        // A reference loads a 64-bit value that is 0 until it is replaced.
+        let is_load = |instruction: &[u8]| instruction[0] == 0x18;
+        let unreplaced = object.section("xdp").unwrap();
+        let references = unreplaced
+            .chunks_exact(8)
+            .filter(|&instruction| is_load(instruction) && instruction[4..] == [0; 4])
+            .count();
         let replaced = code
             .chunks_exact(8)
-            .filter(|instruction| instruction[0] == 0x18 && instruction[1] >> 4 == 1 && instruction[4] == 77)
+            .filter(|&instruction| is_load(instruction) && instruction[1] >> 4 == 1 && instruction[4] == 77)
             .count();
         assert!(references >= 3);
         assert_eq!(replaced, references);
