@@ -13,7 +13,7 @@ use lb_core::{
     steer::Steering,
     tables::{Endpoint, InterfaceId, Mac, NextHop, Ownership, Protocol, Tables, TablesParts, Vip},
     target::{FlowPolicy, Target, TargetGroup, TargetGroupId, TargetId},
-    verdict::Reason,
+    verdict::{Action, Reason},
 };
 use lb_io::engine::{AttachMode, Engine, EngineError, EngineSettings, LockError, Polling};
 
@@ -120,7 +120,7 @@ fn a_flood_is_counted_to_the_last_frame() {
         }
         let counters = engine.counters();
         engine.stop().unwrap();
-        assert_eq!(settled_in(&counters), counters.iter().map(|worker| worker.received.value()).sum::<u64>());
+        assert_eq!(settled_in(&counters), taken_in(&counters));
     });
 }
 
@@ -393,17 +393,21 @@ fn counted(engine: &Engine, reason: Reason) -> u64 {
 /// Frames settled for good; waits until none is on its way.
 fn settled(engine: &Engine) -> u64 {
     let counters = engine.counters();
-    let received = || counters.iter().map(|worker| worker.received.value()).sum::<u64>();
     namespace::wait_until(Duration::from_secs(1), "every frame is settled", || {
-        received() == settled_in(&counters)
+        taken_in(&counters) == settled_in(&counters)
     });
-    received()
+    taken_in(&counters)
+}
+
+/// Frames that came, and those that the load balancer made beside them.
+fn taken_in(counters: &[Arc<WorkerCounters>]) -> u64 {
+    counters.iter().map(|worker| worker.received.value() + worker.made.value()).sum()
 }
 
 fn settled_in(counters: &[Arc<WorkerCounters>]) -> u64 {
     Reason::ALL
         .iter()
-        .filter(|&&reason| reason != Reason::HandedOver)
+        .filter(|reason| !matches!(reason.action(), Action::HandOver | Action::Hold))
         .map(|&reason| counters.iter().map(|worker| worker.reasons[reason as usize].value()).sum::<u64>())
         .sum()
 }
