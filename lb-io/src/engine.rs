@@ -6,6 +6,7 @@
 //! as a crash does: what is ours is dropped until the next start.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::IpAddr,
     os::fd::{AsRawFd, OwnedFd},
@@ -57,7 +58,7 @@ pub struct EngineSettings {
     pub interfaces: Vec<String>,
     /// Number of workers; `None` for one per queue that every interface has, at most one per core.
     pub workers: Option<u8>,
-    /// Core of each worker; empty for the first ones that this process may use.
+    /// Cores that workers take in turn; empty for those that this process may use, from the first on.
     pub cpus: Vec<usize>,
     /// What a worker does while there is no traffic.
     pub polling: Polling,
@@ -330,6 +331,12 @@ impl Engine {
     /// Counters by worker.
     pub fn counters(&self) -> Vec<Arc<WorkerCounters>> {
         self.crew.iter().map(|member| member.counters.clone()).collect()
+    }
+
+    /// Whether workers share cores, because more were asked for than there are cores.
+    pub fn shares_cores(&self) -> bool {
+        let cores: BTreeSet<usize> = self.crew.iter().map(|member| member.cpu).collect();
+        cores.len() < self.crew.len()
     }
 
     /// Up to `most` flows that pass `filter`. Waits for the workers, which look at a few records in each turn; one that does

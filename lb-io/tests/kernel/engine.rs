@@ -89,6 +89,29 @@ fn workers_hand_over_what_belongs_to_another() {
 }
 
 #[test]
+fn more_workers_than_cores_take_them_in_turn() {
+    namespace::run("more_workers_than_cores_take_them_in_turn", || {
+        for workers in [4, 8] {
+            let network = Network::new(u32::from(workers));
+            let mut settings = settings(Polling::Adaptive);
+            settings.workers = Some(workers);
+            settings.cpus = vec![0];
+            let engine = network.start(settings);
+            assert!(engine.shares_cores());
+            assert_eq!(engine.workers().len(), usize::from(workers));
+            for port in 48_000..48_100 {
+                network.exchange(Protocol::Udp, port);
+            }
+            assert_eq!(settled(&engine), 200);
+            assert!(counted(&engine, Reason::HandedOver) > 0);
+            engine.stop().unwrap();
+            namespace::remove("lb0");
+            namespace::remove("lb1");
+        }
+    });
+}
+
+#[test]
 fn a_flood_is_counted_to_the_last_frame() {
     namespace::run("a_flood_is_counted_to_the_last_frame", || {
         let network = Network::new(2);
