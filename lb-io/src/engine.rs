@@ -21,6 +21,7 @@ use lb_core::{
     counters::WorkerCounters,
     datapath::{FlowView, MacFilter, Settings},
     flow_table::FlowMemory,
+    receive_hash::ReceiveHash,
     steer::Steering,
     tables::{Interface, InterfaceId, Tables},
     time::Instant,
@@ -167,6 +168,8 @@ struct Link {
     attached: Option<Attached>,
     /// The device is gone, and somebody has been told.
     is_lost: bool,
+    /// How the device spread packets when it was last looked at; `device` says how it did at the start.
+    receive_hash_seen: Option<Arc<ReceiveHash>>,
 }
 
 /// One worker, from outside.
@@ -237,7 +240,7 @@ impl Engine {
             name: link.device.name.as_str().into(),
             mac: link.device.mac,
             mtu: link.device.mtu,
-            receive_hash: None,
+            receive_hash: link.device.receive_hash.clone(),
         };
         self.links.iter().map(interface).collect()
     }
@@ -247,7 +250,8 @@ impl Engine {
         self.links.iter().map(|link| &link.device)
     }
 
-    /// Looks at the interfaces again: notes changed link addresses and MTUs, and which interfaces are gone or were replaced.
+    /// Looks at the interfaces again: notes changed link addresses and MTUs, which interfaces are gone or were replaced, and which
+    /// spread packets in another way.
     pub fn look_at_devices(&mut self) -> DeviceChanges {
         let mut changes = DeviceChanges::default();
         let mut are_usable = true;
@@ -258,6 +262,9 @@ impl Engine {
                     link.is_lost = false;
                     changes.is_altered |= (device.mac, device.mtu) != (link.device.mac, link.device.mtu);
                     (link.device.mac, link.device.mtu) = (device.mac, device.mtu);
+                    if link.is_rehashed(device.receive_hash) {
+                        changes.rehashed.push(link.device.name.clone());
+                    }
                 }
                 Err(error) => {
                     are_usable = false;
@@ -484,7 +491,15 @@ impl Link {
     fn new(device: Device, maps: &SteeringMaps) -> Result<Link, EngineError> {
         let leftover = attach::inspect(&device)?;
         let program = Program::load(maps)?;
-        Ok(Link { device, program, leftover, attached: None, is_lost: false })
+        let receive_hash_seen = device.receive_hash.clone();
+        Ok(Link { device, program, leftover, attached: None, is_lost: false, receive_hash_seen })
+    }
+
+    /// Notes how the device spreads packets now: whether that has just come to differ from how it did at the start.
+    fn is_rehashed(&mut self, receive_hash: Option<Arc<ReceiveHash>>) -> bool {
+        let has_changed = receive_hash != self.receive_hash_seen;
+        self.receive_hash_seen = receive_hash;
+        has_changed && self.receive_hash_seen != self.device.receive_hash
     }
 
     fn attachment(&self) -> Option<Attachment> {

@@ -217,6 +217,7 @@ mod tests {
             transmit_queues: queues,
             driver: String::new(),
             is_veth: false,
+            receive_hash: None,
         }
     }
 

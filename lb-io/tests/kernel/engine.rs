@@ -309,7 +309,12 @@ impl Network {
 
     fn start(&self, settings: EngineSettings) -> Engine {
         let mut engine = Engine::prepare(settings).unwrap();
-        assert_eq!(engine.interfaces().iter().map(|interface| interface.mac).collect::<Vec<_>>(), self.macs);
+        let interfaces = engine.interfaces();
+        assert_eq!(interfaces.iter().map(|interface| interface.mac).collect::<Vec<_>>(), self.macs);
+        assert!(
+            interfaces.iter().all(|interface| interface.receive_hash.is_none()),
+            "a veth has none to tell"
+        );
         let tables = self.tables(1, Some(TARGET_MAC));
         engine.start(tables.clone(), &Steering::new(&tables, &[])).unwrap();
         engine
