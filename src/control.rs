@@ -340,6 +340,12 @@ impl Control {
         for name in &changes.lost {
             eprintln!("lbd: interface {name} is gone: its traffic rests until it is there again");
         }
+        for name in &changes.rehashed {
+            eprintln!(
+                "lbd: WARNING: {name} spreads packets over its queues in another way than at the start: workers hand more to \
+                 each other until lbd is restarted"
+            );
+        }
         if changes.is_replaced {
             start_anew();
         }

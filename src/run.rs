@@ -207,6 +207,11 @@ fn print_start(control: &Control) {
             );
         }
     }
+    if control.engine.shares_cores() {
+        eprintln!(
+            "lbd: WARNING: workers share CPUs, which costs latency: set workers.count to no more than there are CPUs"
+        );
+    }
     let longest = control.engine.longest_frame() - ETHERNET_HEADER_BYTES;
     for interface in control.engine.interfaces().iter().filter(|interface| interface.mtu > longest) {
         eprintln!(

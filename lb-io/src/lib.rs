@@ -10,6 +10,7 @@ mod bpf;
 pub mod clock;
 pub mod device;
 pub mod engine;
+mod ethtool;
 mod handoff;
 mod lock;
 mod netlink;

@@ -5,8 +5,8 @@
 //! and one wake-up per socket. The worker owns everything it touches: new tables and questions come through a channel, which
 //! it looks at only when `Shared::call` has been called.
 //!
-//! Invariant: every frame received is settled exactly once under a reason other than `HandedOver`, by the last worker that
-//! had it.
+//! Invariant: every frame received or made is settled exactly once under a reason other than `HandedOver` and `FragmentHeld`, by
+//! the last worker that had it.
 
 use std::{
     net::IpAddr,
@@ -23,7 +23,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender};
 use lb_core::{
     counters::{Counter, WorkerCounters},
-    datapath::{Arrival, Datapath, FlowView, Settings},
+    datapath::{Arrival, Datapath, Extra, FlowView, Settings},
     flow_table::FlowMemory,
     frame::Frame,
     limits,
@@ -332,6 +332,9 @@ impl<'u, 'm> Worker<'u, 'm> {
         }
         moved += self.receive_handed_over();
         self.datapath.expire(self.now);
+        if self.datapath.has_extras() {
+            self.finish_extras();
+        }
         if self.datapath.wants_hops() {
             self.ask_for_hops();
         }
@@ -425,23 +428,12 @@ impl<'u, 'm> Worker<'u, 'm> {
     /// Copies one frame from another worker's memory; false when there is none.
     fn take_handed_over(&mut self, inbox: usize) -> bool {
         let Worker { inboxes, frames, places, umem, free, datapath, .. } = self;
-        inboxes[inbox].take(|parcel, bytes| {
-            let Some(chunk) = free.take() else {
-                return datapath.counters().settle(Reason::HandoverFull);
-            };
-            let start = chunk + u64::from(HEADROOM_BYTES);
-            // SAFETY: the chunk was free, so it is ours alone. It is given up in `finish`, after the frames are gone.
-            match unsafe { umem.frame(start, parcel.len, parcel.ingress) } {
-                Some(mut frame) => {
-                    frame.bytes_mut().copy_from_slice(bytes);
-                    frames.push(frame);
-                    places.push(Parcel { start, ..*parcel });
-                }
-                None => {
-                    free.give(chunk);
-                    datapath.counters().settle(Reason::HandoverFull);
-                }
+        inboxes[inbox].take(|parcel, bytes| match copy_in(umem, free, bytes, parcel.ingress) {
+            Some((place, frame)) => {
+                frames.push(frame);
+                places.push(place);
             }
+            None => datapath.counters().settle(Reason::HandoverFull),
         })
     }
 
@@ -458,31 +450,43 @@ impl<'u, 'm> Worker<'u, 'm> {
             self.finish(self.places[at], self.verdicts[at]);
         }
         self.places.clear();
+        if self.datapath.has_extras() {
+            self.finish_extras();
+        }
+    }
+
+    /// Carries out what the datapath decided about the frames that it kept or made.
+    fn finish_extras(&mut self) {
+        while let Some(Extra { bytes, ingress, verdict }) = self.datapath.next_extra() {
+            match copy_in(self.umem, &mut self.free, bytes, ingress) {
+                Some((place, _)) => self.finish(place, verdict),
+                None => self.datapath.counters().settle(reason_of_loss(verdict.reason)),
+            }
+        }
     }
 
     /// Puts one frame where its verdict says, and counts it.
     #[inline]
     fn finish(&mut self, place: Parcel, verdict: Verdict) {
-        let worker = usize::from(verdict.port);
-        let failure = match verdict.reason.action() {
+        let port = usize::from(verdict.port);
+        let is_gone = match verdict.reason.action() {
             Action::Transmit | Action::Reply => {
-                let exit =
-                    self.exits.get(usize::from(verdict.port)).and_then(|&port| self.ports.get_mut(port));
+                let exit = self.exits.get(port).and_then(|&port| self.ports.get_mut(port));
                 let descriptor = libc::xdp_desc { addr: place.start, len: place.len, options: 0 };
-                let is_sent = exit.is_some_and(|port| port.socket.tx.push(descriptor));
-                (!is_sent).then_some(Reason::TxRingFull)
+                exit.is_some_and(|port| port.socket.tx.push(descriptor))
             }
             Action::HandOver => {
-                let outbox = self.outboxes.get_mut(worker).and_then(Option::as_mut);
+                let outbox = self.outboxes.get_mut(port).and_then(Option::as_mut);
                 let is_sent = outbox.is_some_and(|outbox| outbox.send(place));
-                self.handed_to |= u64::from(is_sent) << (worker % limits::WORKERS);
-                (!is_sent).then_some(Reason::HandoverFull)
+                self.handed_to |= u64::from(is_sent) << (port % limits::WORKERS);
+                is_sent
             }
-            // Only the XDP program can leave a frame to the kernel; here it can only be dropped.
-            Action::Drop | Action::Hold | Action::Pass => Some(verdict.reason),
+            // What is held has been copied. Only the XDP program can leave a frame to the kernel; here it can only be dropped.
+            Action::Drop | Action::Hold | Action::Pass => false,
         };
-        self.datapath.counters().settle(failure.unwrap_or(verdict.reason));
-        if failure.is_some() {
+        let reason = if is_gone { verdict.reason } else { reason_of_loss(verdict.reason) };
+        self.datapath.counters().settle(reason);
+        if !is_gone {
             self.free.give(self.umem.chunk_of(place.start));
         }
     }
@@ -577,6 +581,33 @@ impl<'u, 'm> Worker<'u, 'm> {
     }
 }
 
+/// Copies a frame into a free chunk, behind the headroom. `None` when there is none, or when the frame does not fit.
+fn copy_in<'u>(
+    umem: &'u Umem,
+    free: &mut FreeFrames,
+    bytes: &[u8],
+    ingress: InterfaceId,
+) -> Option<(Parcel, Frame<'u>)> {
+    let chunk = free.take()?;
+    let place = Parcel { start: chunk + u64::from(HEADROOM_BYTES), len: bytes.len() as u32, ingress };
+    // SAFETY: the chunk was free, so it is the worker's alone. It is given up in `Worker::finish`, after the frame is gone.
+    let Some(mut frame) = (unsafe { umem.frame(place.start, place.len, ingress) }) else {
+        free.give(chunk);
+        return None;
+    };
+    frame.bytes_mut().copy_from_slice(bytes);
+    Some((place, frame))
+}
+
+/// What a frame is counted under that cannot go where `reason` says.
+fn reason_of_loss(reason: Reason) -> Reason {
+    match reason.action() {
+        Action::Transmit | Action::Reply => Reason::TxRingFull,
+        Action::HandOver => Reason::HandoverFull,
+        Action::Drop | Action::Hold | Action::Pass => reason,
+    }
+}
+
 /// Adaptive polling spins for this long without traffic before it sleeps.
 const SPIN_NS: u64 = 50_000;
 /// Longest sleep: expiry goes on without traffic.
@@ -585,3 +616,29 @@ const SLEEP_MS: i32 = 100;
 const SEND_RETRY_MS: i32 = 1;
 /// Flow records looked at in one turn for a question.
 const RECORDS_PER_TURN: u32 = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_takes_a_chunk_or_leaves_all_as_it_was() {
+        let umem = Umem::allocate(1, 2_048).unwrap();
+        let mut free = umem.free_frames();
+        assert!(copy_in(&umem, &mut free, &[0; 1_793], InterfaceId(3)).is_none(), "longer than a chunk");
+        assert_eq!(free.count(), 1);
+        let (place, frame) = copy_in(&umem, &mut free, &[0x5a; 1_792], InterfaceId(3)).unwrap();
+        assert_eq!(place, Parcel { start: 256, len: 1_792, ingress: InterfaceId(3) });
+        assert_eq!((frame.bytes(), frame.ingress), (&[0x5a; 1_792][..], InterfaceId(3)));
+        assert!(copy_in(&umem, &mut free, &[0; 60], InterfaceId(3)).is_none(), "no chunk is free");
+    }
+
+    #[test]
+    fn what_cannot_go_is_counted_as_a_drop() {
+        for reason in Reason::ALL.iter().copied().filter(|reason| reason.action() != Action::Pass) {
+            let lost = reason_of_loss(reason);
+            assert!(lost == reason || lost.action() == Action::Drop, "{reason:?}");
+            assert!(matches!(lost.action(), Action::Drop | Action::Hold), "{reason:?}");
+        }
+    }
+}

@@ -13,7 +13,7 @@ use lb_core::{
     steer::Steering,
     tables::{Endpoint, InterfaceId, Mac, NextHop, Ownership, Protocol, Tables, TablesParts, Vip},
     target::{FlowPolicy, Target, TargetGroup, TargetGroupId, TargetId},
-    verdict::Reason,
+    verdict::{Action, Reason},
 };
 use lb_io::engine::{AttachMode, Engine, EngineError, EngineSettings, LockError, Polling};
 
@@ -89,6 +89,29 @@ fn workers_hand_over_what_belongs_to_another() {
 }
 
 #[test]
+fn more_workers_than_cores_take_them_in_turn() {
+    namespace::run("more_workers_than_cores_take_them_in_turn", || {
+        for workers in [4, 8] {
+            let network = Network::new(u32::from(workers));
+            let mut settings = settings(Polling::Adaptive);
+            settings.workers = Some(workers);
+            settings.cpus = vec![0];
+            let engine = network.start(settings);
+            assert!(engine.shares_cores());
+            assert_eq!(engine.workers().len(), usize::from(workers));
+            for port in 48_000..48_100 {
+                network.exchange(Protocol::Udp, port);
+            }
+            assert_eq!(settled(&engine), 200);
+            assert!(counted(&engine, Reason::HandedOver) > 0);
+            engine.stop().unwrap();
+            namespace::remove("lb0");
+            namespace::remove("lb1");
+        }
+    });
+}
+
+#[test]
 fn a_flood_is_counted_to_the_last_frame() {
     namespace::run("a_flood_is_counted_to_the_last_frame", || {
         let network = Network::new(2);
@@ -120,7 +143,7 @@ fn a_flood_is_counted_to_the_last_frame() {
         }
         let counters = engine.counters();
         engine.stop().unwrap();
-        assert_eq!(settled_in(&counters), counters.iter().map(|worker| worker.received.value()).sum::<u64>());
+        assert_eq!(settled_in(&counters), taken_in(&counters));
     });
 }
 
@@ -286,7 +309,12 @@ impl Network {
 
     fn start(&self, settings: EngineSettings) -> Engine {
         let mut engine = Engine::prepare(settings).unwrap();
-        assert_eq!(engine.interfaces().iter().map(|interface| interface.mac).collect::<Vec<_>>(), self.macs);
+        let interfaces = engine.interfaces();
+        assert_eq!(interfaces.iter().map(|interface| interface.mac).collect::<Vec<_>>(), self.macs);
+        assert!(
+            interfaces.iter().all(|interface| interface.receive_hash.is_none()),
+            "a veth has none to tell"
+        );
         let tables = self.tables(1, Some(TARGET_MAC));
         engine.start(tables.clone(), &Steering::new(&tables, &[])).unwrap();
         engine
@@ -393,17 +421,21 @@ fn counted(engine: &Engine, reason: Reason) -> u64 {
 /// Frames settled for good; waits until none is on its way.
 fn settled(engine: &Engine) -> u64 {
     let counters = engine.counters();
-    let received = || counters.iter().map(|worker| worker.received.value()).sum::<u64>();
     namespace::wait_until(Duration::from_secs(1), "every frame is settled", || {
-        received() == settled_in(&counters)
+        taken_in(&counters) == settled_in(&counters)
     });
-    received()
+    taken_in(&counters)
+}
+
+/// Frames that came, and those that the load balancer made beside them.
+fn taken_in(counters: &[Arc<WorkerCounters>]) -> u64 {
+    counters.iter().map(|worker| worker.received.value() + worker.made.value()).sum()
 }
 
 fn settled_in(counters: &[Arc<WorkerCounters>]) -> u64 {
     Reason::ALL
         .iter()
-        .filter(|&&reason| reason != Reason::HandedOver)
+        .filter(|reason| !matches!(reason.action(), Action::HandOver | Action::Hold))
         .map(|&reason| counters.iter().map(|worker| worker.reasons[reason as usize].value()).sum::<u64>())
         .sum()
 }
