@@ -246,6 +246,7 @@ impl Config {
              protocol = \"{protocol}\"\n\
              port = {port}\n\
              targets = [{}]\n\
+             attributes = {{ \"preserve_client_ip.enabled\" = true }}\n\
              [target_groups.health_check]\n\
              protocol = \"TCP\"\n\
              port = {}\n\
