@@ -14,7 +14,7 @@ mod walk;
 
 use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf, time::Duration};
 
-pub use address::Family;
+pub use address::{ClientAddress, Family};
 pub use errors::{ConfigError, ConfigErrors};
 use lb_core::{
     limits,
@@ -241,6 +241,17 @@ impl TargetGroup {
     /// The family of its targets' addresses.
     pub fn family(&self) -> Option<Family> {
         self.targets.first().map(|target| Family::of(target.address))
+    }
+
+    /// What its targets see of a client that came to an address of a load balancer.
+    pub fn client_address(&self, vip: IpAddr) -> ClientAddress {
+        if self.family().is_some_and(|family| family != Family::of(vip)) {
+            ClientAddress::Translated
+        } else if self.preserves_client_ip {
+            ClientAddress::Preserved
+        } else {
+            ClientAddress::Hidden
+        }
     }
 }
 

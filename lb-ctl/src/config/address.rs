@@ -31,6 +31,17 @@ impl Family {
     }
 }
 
+/// What a target sees of a client's address and port (NLB "Client IP preservation").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAddress {
+    /// Both, unchanged.
+    Preserved,
+    /// A source of the load balancer instead.
+    Hidden,
+    /// A source of the load balancer instead, because the target is of another family.
+    Translated,
+}
+
 /// An address that one host can have and others can reach through routers.
 pub(super) fn unicast(value: &Value<'_>) -> Option<IpAddr> {
     let Ok(address) = value.text(ADDRESS_EXPECTED)?.parse() else {
