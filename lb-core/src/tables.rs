@@ -113,7 +113,7 @@ pub struct Vip {
 }
 
 /// An address that the load balancer sends from, with the ports that are its own there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Source {
     /// The address.
     pub address: IpAddr,
@@ -300,6 +300,11 @@ impl Tables {
     /// Addresses of load balancers.
     pub fn vips(&self) -> &[Vip] {
         &self.parts.vips
+    }
+
+    /// Sources of flows that do not keep the client's address.
+    pub fn sources(&self) -> &[Source] {
+        &self.parts.sources
     }
 
     /// Whether `address` is a load balancer's.

@@ -198,12 +198,14 @@ pub struct Config {
     pub targets: Vec<u8>,
     /// Packet threads.
     pub workers: u32,
+    /// More sections, at the end of the file.
+    pub more: &'static str,
 }
 
 impl Config {
     /// All targets of a network; a worker for each queue.
     pub fn of(plan: &Plan) -> Config {
-        Config { targets: (1..=plan.targets).collect(), workers: plan.queues }
+        Config { targets: (1..=plan.targets).collect(), workers: plan.queues, more: "" }
     }
 
     /// The same without one target.
@@ -234,7 +236,9 @@ impl Config {
             )
             .expect("a String takes all text");
         }
-        text + &self.group("lines", "TCP", PORTS.tcp) + &self.group("datagrams", "UDP", PORTS.udp)
+        text += &self.group("lines", "TCP", PORTS.tcp);
+        text += &self.group("datagrams", "UDP", PORTS.udp);
+        text + self.more
     }
 
     fn group(&self, name: &str, protocol: &str, port: u16) -> String {
@@ -246,6 +250,7 @@ impl Config {
              protocol = \"{protocol}\"\n\
              port = {port}\n\
              targets = [{}]\n\
+             attributes = {{ \"preserve_client_ip.enabled\" = true }}\n\
              [target_groups.health_check]\n\
              protocol = \"TCP\"\n\
              port = {}\n\

@@ -12,6 +12,7 @@ mod harness;
 mod http;
 mod layouts;
 mod refusals;
+mod reserved_ports;
 mod restart;
 mod stranger;
 mod targets;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         restart::TESTS,
         http::TESTS,
         refusals::TESTS,
+        reserved_ports::TESTS,
         demo::TESTS,
     ]
     .concat();
