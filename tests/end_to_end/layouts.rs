@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use lbd::testbed::{
     client::{self, Answer, Crowd, Flows},
     network::{CLIENT, GATEWAY, Layout, Offload, Plan, VIP},
-    sniffer::ResetSniffer,
+    sniffer::Sniffer,
     target::{Ports, Target},
 };
 use libtest_mimic::Failed;
@@ -30,7 +30,7 @@ pub const TESTS: &[Test] = &[
 
 fn serves(layout: Layout, queues: u32, offload: Offload) -> Result<(), Failed> {
     let rig = Rig::serve(Plan { layout, targets: 3, queues, offload })?;
-    let resets = ResetSniffer::start(&rig.network.client)?;
+    let sniffer = Sniffer::start(&rig.network.client)?;
     let mut crowd = rig.crowd(200)?;
     assert_eq!(crowd.ask_all("again", PATIENCE).len(), 0);
     assert!(rig.shares(&crowd).iter().all(|share| *share > 20), "{:?}", rig.shares(&crowd));
@@ -40,7 +40,7 @@ fn serves(layout: Layout, queues: u32, offload: Offload) -> Result<(), Failed> {
     drop(crowd);
     let books = rig.finish()?;
     assert!(books.0.transmitted > 200 * 6 + 400, "{books}");
-    assert_eq!(resets.seen(), []);
+    assert_eq!(sniffer.resets(), []);
     Ok(())
 }
 
