@@ -9,7 +9,7 @@
 //!  network ---> wiring ---> namespace ---> netlink, offload      who makes what
 //!     |                         |
 //!     v                         v
-//!  addresses     target, client, sniffer, process, daemon        who runs inside
+//!  addresses     target, client, flood, sniffer, process, daemon     who runs inside
 //! ```
 
 use std::{fmt, io};
@@ -18,6 +18,7 @@ pub mod addresses;
 pub mod cleanup;
 pub mod client;
 pub mod daemon;
+pub mod flood;
 pub mod namespace;
 mod netlink;
 pub mod network;

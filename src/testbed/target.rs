@@ -74,10 +74,16 @@ impl Target {
     /// # Errors
     /// When a port is taken or an address is not there.
     pub fn start(&mut self, namespace: &Namespace) -> Result<(), TestbedError> {
+        namespace.within(|| self.start_here())
+    }
+
+    /// The same in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// When a port is taken or an address is not there.
+    pub fn start_here(&mut self) -> Result<(), TestbedError> {
         if self.servers.is_none() {
-            let servers =
-                namespace.within(|| Servers::start(self)).doing(|| format!("start {}", self.name))?;
-            self.servers = Some(servers);
+            self.servers = Some(Servers::start(self).doing(|| format!("start {}", self.name))?);
         }
         Ok(())
     }

@@ -16,7 +16,8 @@ use libtest_mimic::Failed;
 
 use crate::{
     Test,
-    harness::{Config, PATIENCE, Rig, heavy},
+    config::Config,
+    harness::{PATIENCE, Rig, heavy},
 };
 
 /// The tests of this file.
