@@ -11,7 +11,7 @@ use libtest_mimic::Failed;
 use crate::{
     Test,
     config::{Config, Service},
-    harness::{PATIENCE, Rig, heavy, vip_of},
+    harness::{PATIENCE, Rig, vip_of},
     web::WebServers,
 };
 
@@ -31,7 +31,6 @@ pub fn seen_through(client: Family, target: Family) -> Seen {
 }
 
 fn ten_megabytes() -> Result<(), Failed> {
-    let _heavy = heavy()?;
     let plan = Plan { layout: Layout::Direct, targets: 2, queues: 2, offload: Offload::Off };
     let mut rig = Rig::build(plan)?;
     let servers = WebServers::start(&rig)?;

@@ -120,6 +120,8 @@ struct Harm {
     refused: usize,
     /// Longest time that a new connection took.
     slowest: Duration,
+    /// How long the flood took: longer than it should, where the machine was too slow for it.
+    flooded: Duration,
 }
 
 impl Harm {
@@ -130,7 +132,7 @@ impl Harm {
         let echo_loss_before = client.within(|| echo_loss(udp_vip(), || true))?;
         let sniffer = Sniffer::start(client)?;
         let is_over = AtomicBool::new(false);
-        let (echo_loss, newcomers) = thread::scope(|scope| {
+        let (flooded, echo_loss, newcomers) = thread::scope(|scope| {
             let flooding = scope.spawn(|| {
                 let flooded = client.within(|| flood.run());
                 is_over.store(true, Relaxed);
@@ -138,15 +140,15 @@ impl Harm {
             });
             let echoing = scope.spawn(|| client.within(|| echo_loss(udp_vip(), || is_over.load(Relaxed))));
             let newcomers = client.within(|| Newcomers::until(|| is_over.load(Relaxed)));
-            flooding.join().map_err(|_| Failed::from("the flood panicked"))??;
+            let flooded = flooding.join().map_err(|_| Failed::from("the flood panicked"))??;
             let echo_loss = echoing.join().map_err(|_| Failed::from("the echo panicked"))??;
-            Ok::<_, Failed>((echo_loss, newcomers))
+            Ok::<_, Failed>((flooded, echo_loss, newcomers))
         })?;
         let broken = crowd.ask_all("after the flood", PATIENCE).len();
         let concerns_clients = |reset: &&Reset| reset.from.ip() == CLIENT || reset.to.ip() == CLIENT;
         let resets = sniffer.resets().iter().filter(concerns_clients).count();
         let Newcomers { connected, refused, slowest } = newcomers;
-        Ok(Harm { broken, resets, echo_loss_before, echo_loss, connected, refused, slowest })
+        Ok(Harm { broken, resets, echo_loss_before, echo_loss, connected, refused, slowest, flooded })
     }
 }
 
@@ -158,7 +160,8 @@ impl fmt::Display for Harm {
         writeln!(formatter, "{:>8} new connections, {} failed", self.connected, self.refused)?;
         writeln!(formatter, "{:>8.1} ms for the slowest of them", self.slowest.as_secs_f64() * 1e3)?;
         writeln!(formatter, "{:>8.3} % of datagrams not echoed", percent(self.echo_loss))?;
-        write!(formatter, "{:>8.3} % before the flood", percent(self.echo_loss_before))
+        writeln!(formatter, "{:>8.3} % before the flood", percent(self.echo_loss_before))?;
+        write!(formatter, "{:>8.1} s for the flood", self.flooded.as_secs_f64())
     }
 }
 

@@ -45,7 +45,8 @@ fn ten_thousand_requests() -> Result<(), Failed> {
         ..Config::only(&PLAN, HIDDEN)
     };
     rig.start_daemon(&hidden)?;
-    assert_eq!(requests_seen_from(&rig, &servers)?, sources.into());
+    let seen = requests_seen_from(&rig, &servers)?;
+    assert!(seen.is_subset(&sources.into()), "{seen:?}");
     rig.reload(&Config { services: vec![Service::LINES], ..hidden })?;
     assert_eq!(requests_seen_from(&rig, &servers)?, [IpAddr::from(CLIENT)].into());
     rig.stop()?;

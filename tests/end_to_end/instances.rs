@@ -28,7 +28,8 @@ fn right_service() -> Result<(), Failed> {
     }
     rig.start_daemon(&Config { services: SERVICES.into(), ..Config::of(&PLAN) })?;
     let mut crowds = Vec::new();
-    for service in &SERVICES {
+    for (service, ports) in SERVICES.iter().zip(CLIENT_PORTS) {
+        rig.network.client.set_sysctl("net/ipv4/ip_local_port_range", ports)?;
         let crowd = Crowd::open(&rig.network.client, vip_of(Family::V4, service), 100)?;
         let expected = if service.target_port == BLUE.tcp { "blue" } else { "red" };
         assert!(crowd.members().iter().all(|member| member.target == expected), "{}", service.name);
@@ -41,6 +42,8 @@ fn right_service() -> Result<(), Failed> {
     rig.finish().map(drop)
 }
 
+/// A target tells connections apart by the client's address and port alone, so no two of its services may meet the same.
+const CLIENT_PORTS: [&str; 3] = ["20000 29999", "30000 39999", "40000 49999"];
 const PLAN: Plan = Plan { layout: Layout::Direct, targets: 2, queues: 2, offload: Offload::Off };
 const RED: Ports = Ports { tcp: 30_080, udp: 30_007 };
 const BLUE: Ports = Ports { tcp: 30_081, udp: 30_008 };

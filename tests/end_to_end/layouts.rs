@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     ("layouts::one_armed", || serves(Layout::OneArmed, 1, Offload::Off)),
     ("layouts::two_queues_two_workers", || serves(Layout::Switched, 2, Offload::Off)),
     ("layouts::one_armed_two_queues_two_workers", || serves(Layout::OneArmed, 2, Offload::Off)),
+    ("layouts::eight_queues_eight_workers", || serves(Layout::Switched, 8, Offload::Off)),
     ("layouts::unfinished_checksums", || serves(Layout::Direct, 1, Offload::On)),
     ("layouts::unfinished_checksums_two_workers", || serves(Layout::OneArmed, 2, Offload::On)),
     ("layouts::the_hosts_own_connections_are_left_alone", the_hosts_own_connections_are_left_alone),

@@ -10,7 +10,7 @@ use libtest_mimic::Failed;
 use crate::{
     Test,
     config::{Config, Service},
-    harness::{Rig, heavy, vip_of},
+    harness::{Rig, vip_of},
     web::WebServers,
 };
 
@@ -24,7 +24,6 @@ pub const TESTS: &[Test] = &[
 
 /// Transfers towards the narrow side arrive whole, and whoever sends is told the longest packet, in its own family's terms.
 fn finds_the_way(layout: Layout, side: Side) -> Result<(), Failed> {
-    let _heavy = heavy()?;
     let plan = Plan { layout, targets: 1, queues: 2, offload: Offload::Off };
     let mut rig = Rig::build(plan)?;
     match layout {

@@ -1,6 +1,7 @@
 //! TCP packets of no flow, as after a clean restart: reset, or adopted where the listener says so.
 
 use lbd::testbed::{
+    client::Crowd,
     network::{Family, Layout, Offload, Plan},
     sniffer::Sniffer,
 };
@@ -11,7 +12,6 @@ use crate::{
     config::{Config, Service},
     harness::{PATIENCE, Rig, vip_of},
 };
-use lbd::testbed::client::Crowd;
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -33,13 +33,12 @@ fn are_adopted() -> Result<(), Failed> {
 }
 
 fn are_reset() -> Result<(), Failed> {
-    let (mut rig, mut crowds, sniffer) = with_strays([Service::LINES, Service::LINES_V6])?;
+    let (mut rig, mut crowds, _) = with_strays([Service::LINES, Service::LINES_V6])?;
     for crowd in &mut crowds {
         assert_eq!(crowd.ask_all("across a restart", PATIENCE).len(), CONNECTIONS);
     }
     assert_eq!(rig.frames("adopted_flow")?, 0);
     assert!(rig.frames("reset_no_flow")? >= (2 * CONNECTIONS) as u64);
-    assert!(sniffer.resets().len() >= 2 * CONNECTIONS);
     drop(crowds);
     rig.stop().map(drop)
 }
