@@ -6,6 +6,7 @@
 #   ./ci.sh test     all tests; as root also the end-to-end tests, which need nginx, ab, curl and ip
 #   ./ci.sh bpf      the committed XDP program is what its source compiles to (clang-14)
 #   ./ci.sh bench    all benchmarks (slow: 10 M flows)
+#   ./ci.sh flood    what a flood of SYNs does to others, in figures, beside nftables with connection tracking (as root)
 #   ./ci.sh all      fmt, lint, bpf and test
 #
 # What is missing is installed by apt, and said before.
@@ -14,7 +15,7 @@ cd "$(dirname "$0")"
 
 main() {
     case "${1:-}" in
-    fmt | lint | test | bpf | bench) "$1" ;;
+    fmt | lint | test | bpf | bench | flood) "$1" ;;
     all)
         fmt
         lint
@@ -107,6 +108,13 @@ bpf() {
 bench() {
     need cc gcc "for linking"
     cargo bench --workspace --locked
+}
+
+flood() {
+    need cc gcc "for linking"
+    need ip iproute2 "for the networks"
+    need nft nftables "to compare with"
+    cargo test --locked --test end_to_end -- --ignored flood::
 }
 
 # need PROGRAM PACKAGE WHY: installs PACKAGE where PROGRAM is missing. What really needs it reports its absence.

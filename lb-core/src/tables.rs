@@ -302,11 +302,6 @@ impl Tables {
         &self.parts.vips
     }
 
-    /// Sources of flows that do not keep the client's address.
-    pub fn sources(&self) -> &[Source] {
-        &self.parts.sources
-    }
-
     /// Whether `address` is a load balancer's.
     pub fn is_vip(&self, address: IpAddr) -> bool {
         self.parts.vips.iter().any(|vip| vip.address == address)

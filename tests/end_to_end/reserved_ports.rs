@@ -7,7 +7,8 @@ use libtest_mimic::Failed;
 
 use crate::{
     Test,
-    harness::{Config, Rig},
+    config::{Config, SourceNat},
+    harness::Rig,
 };
 
 /// The tests of this file.
@@ -20,7 +21,7 @@ pub const TESTS: &[Test] = &[
 fn come_and_go() -> Result<(), Failed> {
     let mut rig = prepare()?;
     let held = rig.network.lb.within(|| UdpSocket::bind((GATEWAY, 2_345)))?;
-    rig.start_daemon(&config())?;
+    rig.start_daemon(&config(SOME))?;
     assert_eq!(reserved(&rig)?, "2000-2999,8080");
     let daemon = rig.daemon.take().ok_or("no daemon was started")?;
     let said = daemon.printed();
@@ -29,7 +30,7 @@ fn come_and_go() -> Result<(), Failed> {
     drop(held);
     daemon.kill()?;
     assert_eq!(reserved(&rig)?, "2000-2999,8080");
-    rig.start_daemon(&config())?;
+    rig.start_daemon(&config(SOME))?;
     assert_eq!(reserved(&rig)?, "2000-2999,8080");
     let daemon = rig.daemon.take().ok_or("no daemon was started")?;
     assert!(daemon.stop(crate::harness::PATIENCE)?.success());
@@ -39,18 +40,18 @@ fn come_and_go() -> Result<(), Failed> {
 
 fn a_refused_reload_changes_none() -> Result<(), Failed> {
     let mut rig = prepare()?;
-    rig.start_daemon(&config())?;
-    let refusal = rig.reload(&Config { more: WHOLE, ..config() });
+    rig.start_daemon(&config(SOME))?;
+    let refusal = rig.reload(&config(None));
     assert!(format!("{refusal:?}").contains("set source_nat.ports, for example to"), "{refusal:?}");
     assert_eq!(reserved(&rig)?, "2000-2999,8080");
-    rig.reload(&Config { more: OTHER, ..config() })?;
+    rig.reload(&config(Some((3_000, 3_999))))?;
     assert_eq!(reserved(&rig)?, "2000-3999,8080", "flows of before may have the old ones");
     rig.finish().map(drop)
 }
 
 fn the_host_keeps_some() -> Result<(), Failed> {
     let rig = prepare()?;
-    let text = Config { more: WHOLE, ..config() }.text(&rig.network.interfaces, rig.directory.path());
+    let text = config(None).text(&rig.network.interfaces, rig.directory.path());
     let output = rig.run_refused(&mut rig.lbd(&rig.write_text(&text)?))?;
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -67,8 +68,10 @@ fn prepare() -> Result<Rig, Failed> {
     Ok(rig)
 }
 
-fn config() -> Config {
-    Config { more: SOME, ..Config::of(&PLAN) }
+/// Ports of the host's own address that are source ports; all of the default range where there are none.
+fn config(ports: Option<(u16, u16)>) -> Config {
+    let source_nat = Some(SourceNat { addresses: vec![GATEWAY.into()], ports });
+    Config { source_nat, ..Config::of(&PLAN) }
 }
 
 fn reserved(rig: &Rig) -> Result<String, Failed> {
@@ -77,6 +80,4 @@ fn reserved(rig: &Rig) -> Result<String, Failed> {
 }
 
 const PLAN: Plan = Plan { layout: Layout::Direct, targets: 1, queues: 1, offload: Offload::Off };
-const SOME: &str = "[source_nat]\naddresses = [\"198.18.0.1\"]\nports = \"2000-2999\"\n";
-const OTHER: &str = "[source_nat]\naddresses = [\"198.18.0.1\"]\nports = \"3000-3999\"\n";
-const WHOLE: &str = "[source_nat]\naddresses = [\"198.18.0.1\"]\n";
+const SOME: Option<(u16, u16)> = Some((2_000, 2_999));
