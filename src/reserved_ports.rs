@@ -26,8 +26,10 @@ pub struct ReservedPorts {
     place: String,
     /// What was not reserved before.
     ours: PortSet,
-    /// What [`ReservedPorts::reserve`] was last asked for.
-    asked: Option<BTreeSet<Source>>,
+    /// What they are reserved for; `None` when that is not done yet.
+    reserved_for: Option<BTreeSet<Source>>,
+    /// Why that cannot be done, once it has been said.
+    complaint: Option<String>,
 }
 
 /// The kernel's settings, as files.
@@ -54,27 +56,42 @@ impl ReservedPorts {
     ) -> Result<ReservedPorts, Box<dyn Error>> {
         let note = state.reserved_ports()?.filter(|note| note.place == place);
         let ours = note.map_or(Ok(PortSet::default()), |note| note.ports.parse())?;
-        Ok(ReservedPorts { kernel, place, ours, asked: None })
+        Ok(ReservedPorts { kernel, place, ours, reserved_for: None, complaint: None })
     }
 
-    /// Reserves the ports of these sources and no others, and returns those that it has added. Does nothing when it was last
-    /// asked for the same. Refuses to leave the host without ephemeral ports. On an error all is as it was.
+    /// Reserves the ports of these sources and no others, and returns those that it has added. Refuses to leave the host without
+    /// ephemeral ports. On an error all is as it was.
     pub fn reserve(
         &mut self,
         sources: &BTreeSet<Source>,
         state: &StateDirectory,
     ) -> Result<PortSet, Box<dyn Error>> {
-        if self.asked.as_ref() == Some(sources) {
+        if self.reserved_for.as_ref() == Some(sources) {
             return Ok(PortSet::default());
         }
-        self.asked = Some(sources.clone());
         let wanted = ports(sources);
-        if wanted.is_empty() && self.ours.is_empty() {
-            return Ok(PortSet::default());
-        }
+        let added = match wanted.is_empty() && self.ours.is_empty() {
+            true => PortSet::default(),
+            false => self.change_to(sources, &wanted, state)?,
+        };
+        self.reserved_for = Some(sources.clone());
+        Ok(added)
+    }
+
+    /// Takes back all.
+    pub fn release(&mut self, state: &StateDirectory) -> Result<(), Box<dyn Error>> {
+        self.reserve(&BTreeSet::new(), state).map(drop)
+    }
+
+    fn change_to(
+        &mut self,
+        sources: &BTreeSet<Source>,
+        wanted: &PortSet,
+        state: &StateDirectory,
+    ) -> Result<PortSet, Box<dyn Error>> {
         let present = self.kernel.reserved()?;
         let others = present.minus(&self.ours);
-        let next = others.union(&wanted);
+        let next = others.union(wanted);
         if !wanted.is_empty() {
             self.leave_some_to_the_host(sources, &next)?;
         }
@@ -90,11 +107,6 @@ impl ReservedPorts {
         let added = ours.minus(&self.ours);
         self.ours = ours;
         Ok(added)
-    }
-
-    /// Takes back all.
-    pub fn release(&mut self, state: &StateDirectory) -> Result<(), Box<dyn Error>> {
-        self.reserve(&BTreeSet::new(), state).map(drop)
     }
 
     fn leave_some_to_the_host(
@@ -145,12 +157,16 @@ impl Control {
         Ok(())
     }
 
-    /// The same for the tables in force, which nobody can refuse any more.
+    /// The same for the tables in force, which nobody can refuse any more: says once what is wrong, and tries again each time.
     pub(crate) fn reserve_ports_of_tables(&mut self) {
         let (tables, config) = (self.tables.clone(), self.config.clone());
-        if let Err(error) = self.reserve_ports(tables.sources(), &config) {
+        let complaint = self.reserve_ports(tables.sources(), &config).err().map(|error| error.to_string());
+        if let Some(error) =
+            complaint.as_ref().filter(|error| self.reserved_ports.complaint.as_ref() != Some(error))
+        {
             eprintln!("lbd: {error}");
         }
+        self.reserved_ports.complaint = complaint;
     }
 }
 
@@ -334,6 +350,7 @@ mod tests {
             assert!(refusal.contains(&expected), "{refusal}");
             assert!(refusal.contains("set source_nat.ports, for example to \"1024-32767\""), "{refusal}");
         }
+        assert!(ports.reserve(&sources(&[(1_024, 65_535)]), &state).is_err(), "asking again does not help");
         assert_eq!(scratch.reserved(), "60000-60999");
         assert_eq!(state.reserved_ports().unwrap(), None);
         ports.reserve(&sources(&[(1_024, 59_998)]), &state).unwrap();

@@ -107,6 +107,13 @@ struct Answer {
     out: Vec<Vec<u8>>,
 }
 
+/// What became of one frame.
+struct Processed {
+    verdict: Verdict,
+    /// The frame, if it leaves, and those that leave because of it.
+    out: Vec<Vec<u8>>,
+}
+
 /// The load balancer with a world made up around it.
 struct Simulator<'a> {
     config: &'a Config,
@@ -148,6 +155,7 @@ impl<'a> Simulator<'a> {
         self.frames += 1;
         self.now = self.now.max(Instant::from_nanos(frame.time_ns)); // A capture's clock may step back; ours does not.
         self.datapath.expire(self.now);
+        self.collect_extras(&mut Vec::new()); // Held for too long: they are dropped, never sent.
         let name = frame.interface.as_deref().unwrap_or(&self.assumptions.interface);
         let Some(ingress) = self.config.interfaces.iter().position(|known| known == name) else {
             return Ok(self.untouched(INTERFACE_NOT_CONFIGURED));
@@ -156,11 +164,11 @@ impl<'a> Simulator<'a> {
         if let Steer::Pass(reason) = self.steering.steer(&frame.bytes) {
             return Ok(self.untouched(reason.name()));
         }
-        let (mut verdict, mut bytes) = self.process(&frame.bytes, ingress);
-        if verdict.reason == Reason::NextHopUnresolved && self.resolve_wanted()? {
-            (verdict, bytes) = self.process(&frame.bytes, ingress);
+        let mut processed = self.process(&frame.bytes, ingress);
+        if processed.verdict.reason == Reason::NextHopUnresolved && self.resolve_wanted()? {
+            processed = self.process(&frame.bytes, ingress);
         }
-        let leaves = matches!(verdict.reason.action(), Action::Transmit | Action::Reply);
+        let Processed { verdict, out } = processed;
         let (listener, target) = self.explain(&frame.bytes, verdict.reason);
         Ok(Answer {
             frame: self.frames,
@@ -168,7 +176,7 @@ impl<'a> Simulator<'a> {
             reason: verdict.reason.name(),
             listener,
             target,
-            out: if leaves { vec![bytes] } else { vec![] },
+            out,
         })
     }
 
@@ -178,14 +186,28 @@ impl<'a> Simulator<'a> {
         Answer { frame: self.frames, verdict, reason, listener: None, target: None, out: vec![] }
     }
 
-    /// The verdict on a copy of the frame, and what became of the copy.
-    fn process(&mut self, bytes: &[u8], ingress: InterfaceId) -> (Verdict, Vec<u8>) {
+    /// The verdict on a copy of the frame, and what leaves because of it.
+    fn process(&mut self, bytes: &[u8], ingress: InterfaceId) -> Processed {
         let mut buffer = vec![0; HEADROOM + bytes.len() + TAILROOM];
         buffer[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
         let mut burst = [Frame::new(&mut buffer, HEADROOM, HEADROOM + bytes.len(), ingress)];
         let mut verdicts = [Verdict::drop(Reason::NoListener)];
         self.datapath.process_burst(&mut burst, Arrival::Ring, self.now, &mut verdicts);
-        (verdicts[0], burst[0].bytes().to_vec())
+        let mut out = Vec::new();
+        if leaves(verdicts[0]) {
+            out.push(burst[0].bytes().to_vec());
+        }
+        self.collect_extras(&mut out);
+        Processed { verdict: verdicts[0], out }
+    }
+
+    /// Frames that the packet path had held, or has made beside the last one.
+    fn collect_extras(&mut self, out: &mut Vec<Vec<u8>>) {
+        while let Some(extra) = self.datapath.next_extra() {
+            if leaves(extra.verdict) {
+                out.push(extra.bytes.to_vec());
+            }
+        }
     }
 
     /// Makes up next hops for what the packet path found none for. False when it asked for none.
@@ -247,6 +269,10 @@ impl fmt::Display for SimulateError {
 }
 
 impl std::error::Error for SimulateError {}
+
+fn leaves(verdict: Verdict) -> bool {
+    matches!(verdict.reason.action(), Action::Transmit | Action::Reply)
+}
 
 fn check_unhealthy(config: &Config, assumptions: &Assumptions) -> Result<(), SimulateError> {
     let keys = config.target_groups.iter().flat_map(keys);
@@ -364,6 +390,9 @@ mod tests {
             interface: "eth0".into(),
         };
         assert_eq!(neighbor, expected);
+        let neighbor: Neighbor = "2001:db8:1::2=02:00:00:00:00:08@eth1".parse().unwrap();
+        assert_eq!(neighbor.address, "2001:db8:1::2".parse::<IpAddr>().unwrap());
+        assert_eq!((neighbor.mac, neighbor.interface.as_str()), (Mac([0x02, 0, 0, 0, 0, 8]), "eth1"));
         for bad in [
             "",
             "198.19.1.2",
@@ -382,5 +411,7 @@ mod tests {
     fn a_made_up_hop_tells_its_address() {
         let hop = made_up_hop("198.19.1.2".parse().unwrap());
         assert_eq!(hop, NextHop { interface: InterfaceId(0), mac: Mac([0x02, 0, 198, 19, 1, 2]) });
+        let hop = made_up_hop("2001:db8:1::1234:2".parse().unwrap());
+        assert_eq!(hop.mac, Mac([0x02, 0, 0x12, 0x34, 0, 2]));
     }
 }

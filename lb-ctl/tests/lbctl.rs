@@ -108,6 +108,9 @@ fn status_and_reload_answer_by_text_json_and_exit_code() {
     let listener = ListenerRow {
         name: "edge/TCP:80".into(),
         target_group: "web".into(),
+        mode: "preserve".into(),
+        has_syn_cookies: true,
+        adopts_strays: false,
         healthy_targets: 0,
         registered_targets: 2,
         traffic: Traffic::default(),
@@ -131,6 +134,7 @@ fn status_and_reload_answer_by_text_json_and_exit_code() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("edge/TCP:80") && text.contains("0/2"), "{text}");
+    assert!(text.contains("SYN cookies"), "{text}");
     let output = lbctl(&["--socket", socket, "status", "-o", "json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["load_balancers"][0]["listeners"][0]["name"], "edge/TCP:80");

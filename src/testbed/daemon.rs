@@ -39,10 +39,9 @@ impl Books {
         }
     }
 
-    /// Whether every frame received or made has exactly one fate.
+    /// Whether every frame has exactly one fate.
     pub fn balance(&self) -> bool {
-        let Stats { received, made, transmitted, replied, dropped, .. } = self.0;
-        received + made == transmitted + replied + dropped
+        self.0.balance()
     }
 }
 

@@ -42,6 +42,17 @@ pub enum ClientAddress {
     Translated,
 }
 
+impl ClientAddress {
+    /// `preserve`, `full NAT` or `translated`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ClientAddress::Preserved => "preserve",
+            ClientAddress::Hidden => "full NAT",
+            ClientAddress::Translated => "translated",
+        }
+    }
+}
+
 /// An address that one host can have and others can reach through routers.
 pub(super) fn unicast(value: &Value<'_>) -> Option<IpAddr> {
     let Ok(address) = value.text(ADDRESS_EXPECTED)?.parse() else {
