@@ -7,6 +7,7 @@
 #   ./ci.sh bpf      the committed XDP program is what its source compiles to (clang-14)
 #   ./ci.sh model    the rings between workers and their sleep, in every order of events (loom)
 #   ./ci.sh bench    all benchmarks (slow: 10 M flows)
+#   ./ci.sh flood    what a flood of SYNs does to others, in figures, beside nftables with connection tracking (as root)
 #   ./ci.sh all      fmt, lint, bpf, model and test
 #
 # What is missing is installed by apt, and said before.
@@ -15,7 +16,7 @@ cd "$(dirname "$0")"
 
 main() {
     case "${1:-}" in
-    fmt | lint | test | bpf | model | bench) "$1" ;;
+    fmt | lint | test | bpf | model | bench | flood) "$1" ;;
     all)
         fmt
         lint
@@ -116,6 +117,13 @@ model() {
 bench() {
     need cc gcc "for linking"
     cargo bench --workspace --locked
+}
+
+flood() {
+    need cc gcc "for linking"
+    need ip iproute2 "for the networks"
+    need nft nftables "to compare with"
+    cargo test --locked --test end_to_end -- --ignored flood::
 }
 
 # need PROGRAM PACKAGE WHY: installs PACKAGE where PROGRAM is missing. What really needs it reports its absence.

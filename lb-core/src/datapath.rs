@@ -4,35 +4,40 @@
 //!   parse + hash + prefetch bucket  (whole burst)
 //!   prefetch record                 (whole burst)
 //!   per frame:  lookup --hit---> revalidate? -> TCP state -> rewrite
-//!                  \---miss--> listener -> (hand over) -> select -> insert -> rewrite
+//!                  \---miss--> listener -> (hand over) -> select -> source -> insert -> rewrite
 //!                          \-> target   -> (hand over) -> find the listener again -> insert -> rewrite
 //! ```
 //!
-//! The stages of the burst stand here; `hit`, `miss`, `icmp` and `reply` hold the ways of a single packet.
+//! The stages of the burst stand here. The ways of a single packet: `hit` and `miss`, with `home` (which worker owns a flow),
+//! `source` (ports of our own) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of
+//! a flow; `reply` for answers of our own, and `extra` for frames beside the burst's.
 //!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
 //! refused without a reason. Called by the worker's loop, by `lbctl simulate`, by tests and benches.
 
+mod cookie;
+mod extra;
+mod fragment;
 mod hit;
+mod home;
 mod icmp;
 mod miss;
 mod reply;
+mod source;
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     counters::WorkerCounters,
-    flow::{Direction, FlowKey, State},
+    flow::{Addresses, Direction, Flow, State},
+    flow_key::FlowKey,
     flow_table::{FlowMemory, FlowTable},
     frame::Frame,
     hash::FlowHash,
     limits,
     listener::ListenerId,
-    parse::{Packet, parse, parse_icmp_error},
-    rewrite::nat,
+    parse::{Packet, Piece, parse, parse_fragment, parse_icmp_error},
+    rewrite::{nat, shift, translate},
     select,
     tables::{Interface, InterfaceId, Mac, NextHop, Tables},
     time::Instant,
@@ -96,6 +101,8 @@ pub struct Explanation {
     pub listener: Option<ListenerId>,
     /// The target of its flow, or the one that selection names.
     pub target: Option<(IpAddr, u16)>,
+    /// What that target sees instead of the client, if its flow has such a source.
+    pub source: Option<(IpAddr, u16)>,
 }
 
 /// One worker's packet path.
@@ -120,6 +127,11 @@ struct Pipeline<'m> {
     egress: [Egress; limits::INTERFACES],
     adopt_until: Instant,
     replies: reply::ReplyBudget,
+    extras: extra::Extras,
+    fragments: fragment::Fragments,
+    cookies: cookie::Cookies,
+    /// By target, when no source port was free, in wrapping milliseconds; 0 where one was.
+    exhausted_ms: Box<[u32]>,
     wanted_hops: Vec<IpAddr>,
     expired_until: Option<Instant>,
 }
@@ -127,7 +139,7 @@ struct Pipeline<'m> {
 /// One packet on its way through the stages.
 struct InFlight<'f, 'b> {
     frame: &'f mut Frame<'b>,
-    packet: Packet,
+    packet: &'f Packet,
     arrival: Arrival,
     now: Instant,
 }
@@ -159,6 +171,10 @@ impl<'m> Datapath<'m> {
             egress: egress(tables.interfaces()),
             adopt_until: settings.adopt_until.unwrap_or_default(),
             replies: reply::ReplyBudget::default(),
+            extras: extra::Extras::new(),
+            fragments: fragment::Fragments::new(),
+            cookies: cookie::Cookies::new(&settings.flow_hash_key),
+            exhausted_ms: vec![0; limits::TARGETS].into(),
             wanted_hops: Vec::with_capacity(limits::WANTED_HOPS),
             expired_until: None,
         };
@@ -200,15 +216,14 @@ impl<'m> Datapath<'m> {
         }
         for (((frame, packet), &hash), verdict) in frames.iter_mut().zip(parsed).zip(&*hashes).zip(verdicts) {
             *verdict = match packet {
-                Ok(packet) => self.pipeline.process(
-                    &self.tables,
-                    hash,
-                    InFlight { frame, packet: *packet, arrival, now },
-                ),
+                Ok(packet) => {
+                    self.pipeline.process(&self.tables, hash, InFlight { frame, packet, arrival, now })
+                }
                 Err(Reason::IcmpNoFlow) => {
-                    let packet = Packet::default();
+                    let packet = &Packet::default();
                     self.pipeline.icmp(&self.tables, &mut InFlight { frame, packet, arrival, now })
                 }
+                Err(Reason::Fragment) => self.pipeline.fragment(&self.tables, frame, arrival, now),
                 Err(reason) => Verdict::drop(*reason),
             };
         }
@@ -239,13 +254,13 @@ impl<'m> Datapath<'m> {
     /// Whether [`Datapath::next_extra`] has a frame.
     #[inline]
     pub fn has_extras(&self) -> bool {
-        false
+        self.pipeline.extras.has_ready()
     }
 
     /// The next frame that was kept or made, to be copied and sent, handed over or dropped as its verdict says. Call until `None`
     /// after each burst and after [`Datapath::expire`].
     pub fn next_extra(&mut self) -> Option<Extra<'_>> {
-        None
+        self.pipeline.extras.next()
     }
 
     /// Addresses whose next hop packets were dropped for want of, since the last call.
@@ -271,9 +286,10 @@ impl<'m> Datapath<'m> {
         let flows = &self.pipeline.flows;
         let end = cursor.saturating_add(records).min(flows.used_records());
         let now_ms = now.wrapping_millis();
-        for flow in (cursor..end).map(|record| flows.flow(record)) {
-            if flow.is_live() && !flow.is_expired(now_ms) {
-                visit(FlowView::new(flow, now_ms));
+        for record in cursor..end {
+            let flow = flows.flow(record);
+            if flow.is_live() && flow.state() != State::Resting && !flow.is_expired(now_ms) {
+                visit(FlowView::new(flow, flows.addresses(record), now_ms));
             }
         }
         (end < flows.used_records()).then_some(end)
@@ -283,6 +299,7 @@ impl<'m> Datapath<'m> {
     pub fn explain(&self, frame: &[u8]) -> Explanation {
         let key = match parse(frame) {
             Ok(packet) => Some(packet.key),
+            Err(Reason::Fragment) => parse_fragment(frame).ok().map(|fragment| fragment.packet.key),
             Err(_) => parse_icmp_error(frame).ok().map(|error| error.quoted.opposite()),
         };
         key.map_or_else(Explanation::default, |key| self.pipeline.explain(&self.tables, &key))
@@ -327,11 +344,45 @@ impl Pipeline<'_> {
     ) -> Verdict {
         let egress = self.egress(hop.interface);
         let flow = self.flows.flow(record);
-        if u32::from(it.packet.total_length) > egress.mtu {
-            return self.too_big(it, flow.vip, egress.mtu);
+        if !flow.is_plain() || u32::from(it.packet.total_length) > egress.mtu {
+            return self.forward_unusual(it, record, direction, hop, reason);
         }
-        nat::apply(it.frame.bytes_mut(), &it.packet, flow, direction, egress.mac, hop.mac);
+        nat::apply(it.frame.bytes_mut(), it.packet, flow, direction, egress.mac, hop.mac);
         self.counters.count_packet(flow, direction, it.packet.total_length);
+        Verdict::to(reason, hop.interface.0)
+    }
+
+    /// A packet that is too long, or of a flow that takes more than other IPv4 addresses and ports.
+    #[inline(never)]
+    fn forward_unusual(
+        &mut self,
+        it: &mut InFlight<'_, '_>,
+        record: u32,
+        direction: Direction,
+        hop: NextHop,
+        reason: Reason,
+    ) -> Verdict {
+        let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
+        match self.refuse_length(it, &flow, &addresses, direction, hop) {
+            Some(refusal) => refusal,
+            None => self.send(it, (&flow, &addresses), direction, hop, reason),
+        }
+    }
+
+    /// Rewrites a packet of any flow and counts it.
+    fn send(
+        &mut self,
+        it: &mut InFlight<'_, '_>,
+        flow: (&Flow, &Addresses),
+        direction: Direction,
+        hop: NextHop,
+        reason: Reason,
+    ) -> Verdict {
+        let macs = (self.egress(hop.interface).mac, hop.mac);
+        if let Err(reason) = rewrite_frame(it.frame, it.packet, flow, direction, macs) {
+            return Verdict::drop(reason);
+        }
+        self.counters.count_packet(flow.0, direction, it.packet.total_length);
         Verdict::to(reason, hop.interface.0)
     }
 
@@ -341,16 +392,39 @@ impl Pipeline<'_> {
         }
     }
 
-    fn forget(&mut self, record: u32) {
+    /// Ends a flow. A source of ours that it had rests, unless it has rested already.
+    fn forget(&mut self, record: u32, now_ms: u32) {
         let flow = self.flows.flow(record);
-        if flow.state() != State::Cut {
+        let state = flow.state();
+        if !matches!(state, State::Cut | State::Resting) {
             self.counters.count_end(flow);
         }
-        self.flows.remove(record);
+        let has_rested = match state {
+            State::Resting => true,
+            State::Closed | State::Reset => flow.is_expired(now_ms),
+            // The target knows no connection: rests would let a flood of SYNs take all ports.
+            state => state.is_half_open() || state == State::Connecting,
+        };
+        if flow.is_source_translated() && !has_rested {
+            self.flows.rest(record);
+            let flow = self.flows.flow_mut(record);
+            (flow.last_seen_ms, flow.timeout_s) = (now_ms, limits::REST_S);
+        } else {
+            self.flows.remove(record);
+        }
         self.publish_gauges();
     }
 
+    /// Ends a flow whose time is over.
+    fn expire_flow(&mut self, record: u32, now_ms: u32) {
+        if self.flows.flow(record).state() != State::Resting {
+            self.counters.expired.add(1);
+        }
+        self.forget(record, now_ms);
+    }
+
     fn expire(&mut self, now: Instant) {
+        self.expire_fragments(now);
         let since_ns = now.nanos().saturating_sub(self.expired_until.get_or_insert(now).nanos());
         let round_ns = limits::EXPIRY_ROUND_MS * 1_000_000;
         let due = u128::from(since_ns) * u128::from(self.flows.used_records()) / u128::from(round_ns);
@@ -361,8 +435,7 @@ impl Pipeline<'_> {
         let now_ms = now.wrapping_millis();
         for _ in 0..due.min(u128::from(limits::EXPIRY_RECORDS)) {
             if let Some(record) = self.flows.sweep(now_ms) {
-                self.counters.expired.add(1);
-                self.forget(record);
+                self.expire_flow(record, now_ms);
             }
         }
     }
@@ -380,14 +453,38 @@ impl Pipeline<'_> {
     fn explain(&self, tables: &Tables, key: &FlowKey) -> Explanation {
         if let Some((record, _)) = self.flows.lookup(self.flows.hash(key), key) {
             let flow = self.flows.flow(record);
-            let target = (IpAddr::V4(Ipv4Addr::from(flow.target)), u16::from_be_bytes(flow.target_port));
-            return Explanation { listener: Some(ListenerId(flow.listener_id)), target: Some(target) };
+            let reply = self.flows.key(record, Direction::Reverse);
+            let end = |address, port: [u8; 2]| Some((address, u16::from_be_bytes(port)));
+            let source = end(reply.destination(), reply.destination_port());
+            return Explanation {
+                listener: Some(ListenerId(flow.listener_id)),
+                target: end(reply.source(), reply.source_port()),
+                source: source.filter(|_| flow.is_source_translated()),
+            };
         }
         let listener = key.destination_endpoint().and_then(|endpoint| tables.listener_at(&endpoint));
         let selected = listener.and_then(|id| select::select(tables, id, &self.selection_secret, key));
         let target = selected.and_then(|id| tables.target(id)).map(|target| (target.address, target.port));
-        Explanation { listener, target }
+        Explanation { listener, target, source: None }
     }
+}
+
+/// Rewrites a packet as one of `flow` in `direction`, between two link addresses. On an error it is as it was.
+fn rewrite_frame(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    (flow, addresses): (&Flow, &Addresses),
+    direction: Direction,
+    (from, to): (Mac, Mac),
+) -> Result<(), Reason> {
+    if flow.is_shifted() && packet.piece != Piece::Later {
+        shift::apply(&mut frame.bytes_mut()[usize::from(packet.l4)..packet.end()], flow, direction);
+    }
+    if flow.is_wide() {
+        return translate::apply(frame, packet, &flow.outward(addresses, direction), from, to);
+    }
+    nat::apply(frame.bytes_mut(), packet, flow, direction, from, to);
+    Ok(())
 }
 
 /// The hop that a frame came from.

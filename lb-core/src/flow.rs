@@ -1,64 +1,17 @@
-//! A flow: its key, and the record that caches the decision made for its first packet.
+//! A flow: the record that caches the decision made for its first packet.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
+    flow_key::{End, FlowKey, Ipv4Key, Ipv6Key},
     listener::ListenerId,
-    tables::{Endpoint, InterfaceId, Mac, NextHop, Protocol},
+    tables::{InterfaceId, Mac, NextHop, Protocol},
     target::TargetId,
-    wire::checksum::Delta,
 };
 
-/// What identifies the packets of one direction of a flow, in wire order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
-#[repr(C)]
-pub struct FlowKey {
-    /// Source address.
-    pub source: [u8; 4],
-    /// Destination address.
-    pub destination: [u8; 4],
-    /// Source port.
-    pub source_port: [u8; 2],
-    /// Destination port.
-    pub destination_port: [u8; 2],
-    /// Protocol, as in the IP header.
-    pub protocol: u8,
-    /// Always zero.
-    pub zero: [u8; 3],
-}
-
-impl FlowKey {
-    /// As two words, for hashing.
-    #[inline]
-    pub fn words(&self) -> [u64; 2] {
-        bytemuck::cast(*self)
-    }
-
-    /// Key of packets the other way.
-    pub fn opposite(&self) -> FlowKey {
-        FlowKey {
-            source: self.destination,
-            destination: self.source,
-            source_port: self.destination_port,
-            destination_port: self.source_port,
-            ..*self
-        }
-    }
-
-    /// The endpoint that the packet goes to. `None` for a protocol that listeners do not have.
-    pub fn destination_endpoint(&self) -> Option<Endpoint> {
-        endpoint(self.destination, self.destination_port, self.protocol)
-    }
-
-    /// The endpoint that the packet comes from.
-    pub fn source_endpoint(&self) -> Option<Endpoint> {
-        endpoint(self.source, self.source_port, self.protocol)
-    }
-}
-
-/// Which way a packet of a flow goes.
+/// Which way a packet of a flow goes, and at which of its two ends it comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Direction {
@@ -66,6 +19,17 @@ pub enum Direction {
     Forward = 0,
     /// From the target to the client.
     Reverse = 1,
+}
+
+impl Direction {
+    /// The other way.
+    #[inline]
+    pub const fn opposite(self) -> Direction {
+        match self {
+            Direction::Forward => Direction::Reverse,
+            Direction::Reverse => Direction::Forward,
+        }
+    }
 }
 
 /// Where a flow is in its life.
@@ -92,10 +56,14 @@ pub enum State {
     Reset = 8,
     /// TCP: cut on purpose. The record is a tombstone: packets get a reset, only a new SYN selects anew.
     Cut = 9,
+    /// TCP: the client has confirmed a SYN cookie, the target has not answered our SYN yet.
+    Connecting = 10,
+    /// The flow is over; its source port is not used again for a while. Only packets from the target find it.
+    Resting = 11,
 }
 
 impl State {
-    const ALL: [State; 10] = [
+    const ALL: [State; 12] = [
         State::Free,
         State::Udp,
         State::HalfOpen,
@@ -106,6 +74,8 @@ impl State {
         State::Closed,
         State::Reset,
         State::Cut,
+        State::Connecting,
+        State::Resting,
     ];
 
     /// Whether the handshake is incomplete, so that the flow counts against the half-open budget.
@@ -117,7 +87,13 @@ impl State {
     /// Whether a SYN of the client starts a new flow on the same ports.
     #[inline]
     pub const fn is_over(self) -> bool {
-        matches!(self, State::Closed | State::Reset | State::Cut)
+        matches!(self, State::Closed | State::Reset | State::Cut | State::Resting)
+    }
+
+    /// Whether packets of the flow are not simply rewritten.
+    #[inline]
+    pub const fn needs_attention(self) -> bool {
+        matches!(self, State::Cut | State::Connecting | State::Resting)
     }
 
     /// Name for people.
@@ -133,122 +109,231 @@ impl State {
             State::Closed => "closed",
             State::Reset => "reset",
             State::Cut => "cut",
+            State::Connecting => "connecting",
+            State::Resting => "resting",
         }
     }
 }
 
 /// The record of one flow: one cache line of plain data, all zero when free, complete for rewriting either direction
-/// without a look at the tables.
+/// without a look at the tables. A flow with an IPv6 end has its addresses beside, in [`Addresses`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub struct Flow {
-    /// Client's address.
-    pub client: [u8; 4],
-    /// Listener's address.
-    pub vip: [u8; 4],
-    /// Target's address.
-    pub target: [u8; 4],
-    /// Client's port, network order.
-    pub client_port: [u8; 2],
-    /// Listener's port, network order.
-    pub vip_port: [u8; 2],
-    /// Target's port, network order.
-    pub target_port: [u8; 2],
-    /// Protocol, as in the IP header.
-    pub protocol: u8,
+    /// The client's end (VIP and client) and the target's end (source and target), by `Direction` of what comes in there.
+    /// The addresses are zero in a wide flow.
+    ends: [End; 2],
+    /// Protocol as in the IP header, and the bits of `kind`.
+    kind: u8,
     state: u8,
+    /// Target, as an index into the tables.
+    pub target_id: u16,
     /// Time of the last packet that counts, in wrapping milliseconds.
     pub last_seen_ms: u32,
     /// Generation of the tables that the record was last checked against.
     pub generation: u32,
-    /// Target, as an index into the tables.
-    pub target_id: u32,
     /// Listener, as an index into the tables.
     pub listener_id: u16,
     /// The flow is over when no packet came for this long, in seconds.
     pub timeout_s: u16,
-    /// Link address that the client's packets come from: replies leave towards it.
-    pub client_mac: [u8; 6],
-    /// Link address of the next hop towards the target.
-    pub target_mac: [u8; 6],
-    /// Interface that the client's packets come in by; [`NO_INTERFACE`] until one came.
-    pub client_interface: u8,
-    /// Interface towards the target.
-    pub target_interface: u8,
-    /// Change of the IP header's checksum from VIP to target.
-    ip_delta: u16,
-    /// Change of the TCP or UDP checksum from VIP to target.
-    l4_delta: u16,
     /// The listener's idle timeout, in seconds.
     pub idle_timeout_s: u16,
-    /// Neighbour in the list that the record is in, free or half-open; owned by the flow table.
+    /// Link addresses of the next hops: towards the client (who sent its last packet), and towards the target.
+    macs: [[u8; 6]; 2],
+    /// Interfaces of the next hops; [`NO_INTERFACE`] until one is known.
+    interfaces: [u8; 2],
+    /// Neighbour in the list that the record is in, free or half-open; owned by the flow table. Of a shifted flow in neither:
+    /// what is added to the target's sequence numbers, or, while connecting, the cookie.
     pub(crate) next: u32,
-    /// Other neighbour in the half-open list; owned by the flow table.
+    /// Other neighbour in the half-open list; owned by the flow table. Of a shifted flow: see `shift_windows`, or, while
+    /// connecting, the client's initial sequence number.
     pub(crate) previous: u32,
 }
 
-/// `client_interface` of a flow whose client's link address is not known.
-pub const NO_INTERFACE: u8 = u8::MAX;
+/// The addresses of a flow with an IPv6 end, IPv4 ones as ::ffff:a.b.c.d: one more cache line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct Addresses {
+    ends: [WideEnd; 2],
+}
 
-impl Flow {
-    /// A flow for packets with the key `forward`, sent on to `target`.
-    pub fn new(forward: &FlowKey, target: ([u8; 4], [u8; 2]), state: State) -> Flow {
-        let ip_delta = Delta::replacing(&forward.destination, &target.0);
-        let l4_delta = ip_delta.and(Delta::replacing(&forward.destination_port, &target.1));
-        Flow {
-            client: forward.source,
-            vip: forward.destination,
-            target: target.0,
-            client_port: forward.source_port,
-            vip_port: forward.destination_port,
-            target_port: target.1,
-            protocol: forward.protocol,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+struct WideEnd {
+    local: [u8; 16],
+    remote: [u8; 16],
+}
+
+/// A flow with all of its addresses: what the flow table takes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewFlow {
+    /// Its record.
+    pub flow: Flow,
+    /// Its addresses; unused unless the record is wide.
+    pub addresses: Addresses,
+}
+
+/// What a packet that leaves has for addresses and ports; ports in network order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outward {
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address; of the source's family.
+    pub destination: IpAddr,
+    /// Source port.
+    pub source_port: [u8; 2],
+    /// Destination port.
+    pub destination_port: [u8; 2],
+}
+
+/// Bits of `Flow::kind` beside the protocol's number.
+mod kind {
+    pub const PROTOCOL: u8 = 0x1f;
+    /// The addresses stand in `Addresses`.
+    pub const WIDE: u8 = 0x20;
+    /// The target sees a source of ours.
+    pub const SOURCE_NAT: u8 = 0x40;
+    /// Sequence numbers differ between both ends.
+    pub const SHIFTED: u8 = 0x80;
+}
+
+/// Interface of a next hop that is not known.
+const NO_INTERFACE: u8 = u8::MAX;
+
+impl NewFlow {
+    /// A flow for packets with the key `forward`, sent on to `target` as if from `source`, the client's own address and port or
+    /// ones of ours. `source` and `target` have one family. Ports in network order.
+    pub fn new(
+        forward: &FlowKey,
+        source: (IpAddr, [u8; 2]),
+        target: (IpAddr, [u8; 2]),
+        state: State,
+    ) -> NewFlow {
+        let client = (forward.source(), forward.source_port());
+        let client_end = End {
+            local_port: forward.destination_port(),
+            remote_port: forward.source_port(),
+            ..End::zeroed()
+        };
+        let target_end = End { local_port: source.1, remote_port: target.1, ..End::zeroed() };
+        let mut flow = Flow {
+            ends: [client_end, target_end],
+            kind: forward.protocol(),
             state: state as u8,
-            client_interface: NO_INTERFACE,
-            ip_delta: ip_delta.0,
-            l4_delta: l4_delta.0,
+            interfaces: [NO_INTERFACE; 2],
             ..Flow::zeroed()
+        };
+        if source != client {
+            flow.kind |= kind::SOURCE_NAT;
         }
+        let mut addresses = Addresses::default();
+        match (forward, source.0, target.0) {
+            (FlowKey::V4(key), IpAddr::V4(source), IpAddr::V4(target)) => {
+                flow.ends[0] = key.end;
+                (flow.ends[1].local, flow.ends[1].remote) = (source.octets(), target.octets());
+            }
+            _ => {
+                flow.kind |= kind::WIDE;
+                addresses.ends = [
+                    WideEnd { local: wide(forward.destination()), remote: wide(client.0) },
+                    WideEnd { local: wide(source.0), remote: wide(target.0) },
+                ];
+            }
+        }
+        NewFlow { flow, addresses }
     }
 
+    /// Key of the packets that come in at one end.
+    pub fn key(&self, direction: Direction) -> FlowKey {
+        self.flow.key(&self.addresses, direction)
+    }
+}
+
+impl Flow {
     /// A record not in use, in a list of its kind.
     pub(crate) fn free(next: u32) -> Flow {
         Flow { next, ..Flow::zeroed() }
     }
 
-    /// Key of the packets from the client.
+    /// The end at which packets of a direction come in.
     #[inline]
-    pub fn forward_key(&self) -> FlowKey {
-        FlowKey {
-            source: self.client,
-            destination: self.vip,
-            source_port: self.client_port,
-            destination_port: self.vip_port,
-            protocol: self.protocol,
-            zero: [0; 3],
+    pub fn end(&self, direction: Direction) -> &End {
+        &self.ends[direction as usize]
+    }
+
+    /// Key of the packets that come in at one end, given the flow's addresses.
+    pub fn key(&self, addresses: &Addresses, direction: Direction) -> FlowKey {
+        let end = self.end(direction);
+        if !self.is_wide() {
+            return FlowKey::V4(Ipv4Key { end: *end, protocol: self.protocol(), zero: [0; 3] });
+        }
+        let wide = &addresses.ends[direction as usize];
+        let narrow = |address: [u8; 16]| Ipv6Addr::from(address).to_ipv4_mapped();
+        match (narrow(wide.local), narrow(wide.remote)) {
+            (Some(local), Some(remote)) => FlowKey::V4(Ipv4Key {
+                end: End { local: local.octets(), remote: remote.octets(), ..*end },
+                protocol: self.protocol(),
+                zero: [0; 3],
+            }),
+            _ => FlowKey::V6(Ipv6Key {
+                local: wide.local,
+                remote: wide.remote,
+                local_port: end.local_port,
+                remote_port: end.remote_port,
+                protocol: self.protocol(),
+                zero: [0; 3],
+            }),
         }
     }
 
-    /// Key of the packets from the target.
-    #[inline]
-    pub fn reverse_key(&self) -> FlowKey {
-        FlowKey {
-            source: self.target,
-            destination: self.client,
-            source_port: self.target_port,
-            destination_port: self.client_port,
-            protocol: self.protocol,
-            zero: [0; 3],
+    /// What packets of a direction have for addresses and ports when they leave, given the flow's addresses.
+    pub fn outward(&self, addresses: &Addresses, direction: Direction) -> Outward {
+        // What leaves by an end is the opposite of what comes in there.
+        let key = self.key(addresses, direction.opposite());
+        Outward {
+            source: key.destination(),
+            destination: key.source(),
+            source_port: key.destination_port(),
+            destination_port: key.source_port(),
         }
     }
 
-    /// Key of the packets of one direction.
+    /// Whether the record is that of an IPv4 flow and has this key for a direction.
     #[inline]
-    pub fn key(&self, direction: Direction) -> FlowKey {
-        match direction {
-            Direction::Forward => self.forward_key(),
-            Direction::Reverse => self.reverse_key(),
-        }
+    pub(crate) fn is_ipv4_key(&self, direction: Direction, key: &Ipv4Key) -> bool {
+        let words: [u32; 3] = bytemuck::cast(self.ends[direction as usize]);
+        let wanted: [u32; 3] = bytemuck::cast(key.end);
+        words == wanted && self.kind & (kind::PROTOCOL | kind::WIDE) == key.protocol
+    }
+
+    /// Number of the transport protocol.
+    #[inline]
+    pub fn protocol(&self) -> u8 {
+        self.kind & kind::PROTOCOL
+    }
+
+    /// Whether the addresses stand beside, in [`Addresses`].
+    #[inline]
+    pub fn is_wide(&self) -> bool {
+        self.kind & kind::WIDE != 0
+    }
+
+    /// Whether the target sees a source address of ours instead of the client's.
+    #[inline]
+    pub fn is_source_translated(&self) -> bool {
+        self.kind & kind::SOURCE_NAT != 0
+    }
+
+    /// Whether packets are rewritten by nothing but addresses and ports of one family, IPv4.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.kind & (kind::WIDE | kind::SHIFTED) == 0
+    }
+
+    /// Whether sequence numbers differ between both ends.
+    #[inline]
+    pub fn is_shifted(&self) -> bool {
+        self.kind & kind::SHIFTED != 0
     }
 
     /// Where the flow is in its life. A number that no state has reads as free.
@@ -269,16 +354,6 @@ impl Flow {
         self.state = state as u8;
     }
 
-    /// Changes of the IP and of the TCP or UDP checksum when a packet of this direction is rewritten.
-    #[inline]
-    pub fn deltas(&self, direction: Direction) -> (Delta, Delta) {
-        let (ip, l4) = (Delta(self.ip_delta), Delta(self.l4_delta));
-        match direction {
-            Direction::Forward => (ip, l4),
-            Direction::Reverse => (ip.inverse(), l4.inverse()),
-        }
-    }
-
     /// Whether the flow's time is over.
     #[inline]
     pub fn is_expired(&self, now_ms: u32) -> bool {
@@ -287,31 +362,57 @@ impl Flow {
         idle_ms > u32::from(self.timeout_s) * 1_000 && idle_ms < u32::MAX - CLOCK_SKEW_MS
     }
 
-    /// Where packets to the client go; `None` until the client's link address is known.
+    /// Where packets of a direction leave to; `None` until that is known.
     #[inline]
-    pub fn client_hop(&self) -> Option<NextHop> {
-        (self.client_interface != NO_INTERFACE)
-            .then_some(NextHop { interface: InterfaceId(self.client_interface), mac: Mac(self.client_mac) })
+    pub fn hop(&self, direction: Direction) -> Option<NextHop> {
+        let by = direction.opposite() as usize;
+        (self.interfaces[by] != NO_INTERFACE)
+            .then_some(NextHop { interface: InterfaceId(self.interfaces[by]), mac: Mac(self.macs[by]) })
     }
 
-    /// Where packets to the target go.
+    /// Notes where packets of a direction leave to.
     #[inline]
-    pub fn target_hop(&self) -> NextHop {
-        NextHop { interface: InterfaceId(self.target_interface), mac: Mac(self.target_mac) }
+    pub fn set_hop(&mut self, direction: Direction, hop: NextHop) {
+        let by = direction.opposite() as usize;
+        self.interfaces[by] = hop.interface.0;
+        self.macs[by] = hop.mac.0;
+    }
+}
+
+/// What a connection that began with a SYN cookie has, in the places of the half-open list's links.
+impl Flow {
+    /// Begins a shifted flow, which waits for its target's answer.
+    pub(crate) fn set_connecting(&mut self, cookie: u32, client_initial: u32) {
+        self.kind |= kind::SHIFTED;
+        (self.next, self.previous) = (cookie, client_initial);
     }
 
-    /// Notes where packets to the client go.
-    #[inline]
-    pub fn set_client_hop(&mut self, hop: NextHop) {
-        self.client_interface = hop.interface.0;
-        self.client_mac = hop.mac.0;
+    /// The cookie and the client's initial sequence number, while connecting.
+    pub(crate) fn connecting(&self) -> (u32, u32) {
+        (self.next, self.previous)
     }
 
-    /// Notes where packets to the target go.
-    #[inline]
-    pub fn set_target_hop(&mut self, hop: NextHop) {
-        self.target_interface = hop.interface.0;
-        self.target_mac = hop.mac.0;
+    /// Notes the target's answer: what to add to its sequence numbers, and by how much to shift its windows to the left.
+    pub(crate) fn set_shift(&mut self, sequence: u32, windows: i8) {
+        (self.next, self.previous) = (sequence, windows as u32);
+    }
+
+    /// What is added to the target's sequence numbers on their way to the client.
+    pub(crate) fn sequence_shift(&self) -> u32 {
+        self.next
+    }
+
+    /// By how many bits the target's windows are shifted to the left on their way to the client; negative: to the right.
+    pub(crate) fn window_shift(&self) -> i8 {
+        self.previous as i8
+    }
+}
+
+/// An address as 16 bytes.
+fn wide(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
     }
 }
 
@@ -342,35 +443,27 @@ pub struct FlowView {
 
 impl FlowView {
     /// What `flow` looks like at `now_ms`.
-    pub fn new(flow: &Flow, now_ms: u32) -> FlowView {
-        let pair =
-            |address: [u8; 4], port: [u8; 2]| (IpAddr::V4(Ipv4Addr::from(address)), u16::from_be_bytes(port));
+    pub fn new(flow: &Flow, addresses: &Addresses, now_ms: u32) -> FlowView {
+        let forward = flow.key(addresses, Direction::Forward);
+        let reverse = flow.key(addresses, Direction::Reverse);
         let idle_ms = now_ms.wrapping_sub(flow.last_seen_ms);
         FlowView {
-            client: pair(flow.client, flow.client_port),
-            vip: pair(flow.vip, flow.vip_port),
-            source: pair(flow.client, flow.client_port),
-            target: pair(flow.target, flow.target_port),
-            protocol: if flow.protocol == Protocol::Udp as u8 { Protocol::Udp } else { Protocol::Tcp },
+            client: (forward.source(), u16::from_be_bytes(forward.source_port())),
+            vip: (forward.destination(), u16::from_be_bytes(forward.destination_port())),
+            source: (reverse.destination(), u16::from_be_bytes(reverse.destination_port())),
+            target: (reverse.source(), u16::from_be_bytes(reverse.source_port())),
+            protocol: Protocol::from_number(flow.protocol()).unwrap_or(Protocol::Tcp),
             state: flow.state().name(),
             idle_ms: if idle_ms > u32::MAX / 2 { 0 } else { idle_ms },
             timeout_ms: u32::from(flow.timeout_s) * 1_000,
             listener: ListenerId(flow.listener_id),
-            target_id: TargetId(flow.target_id),
+            target_id: TargetId(u32::from(flow.target_id)),
         }
     }
-}
-
-fn endpoint(address: [u8; 4], port: [u8; 2], protocol: u8) -> Option<Endpoint> {
-    let protocol = match protocol {
-        6 => Protocol::Tcp,
-        17 => Protocol::Udp,
-        _ => return None,
-    };
-    Some(Endpoint { address: IpAddr::V4(Ipv4Addr::from(address)), port: u16::from_be_bytes(port), protocol })
 }
 
 /// Workers read the clock one after the other: a record may be this much ahead of who looks at it, in milliseconds.
 const CLOCK_SKEW_MS: u32 = 10_000;
 
-const _: () = assert!(size_of::<Flow>() == 64 && size_of::<FlowKey>() == 16);
+const _: () = assert!(size_of::<Flow>() == 64 && size_of::<Addresses>() == 64);
+const _: () = assert!(crate::limits::TARGETS <= 1 << 16);

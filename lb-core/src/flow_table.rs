@@ -3,9 +3,12 @@
 //! ```text
 //!   key --FlowHash--> 64 bits: | first bucket (32) | second bucket (32), tag (16) |
 //!
-//!   buckets   [ 10 tags | 10 entries (record << 1 | direction) | displaced ]   one cache line each
-//!   flows     [ record ]                                                        one cache line each
+//!   buckets     [ 10 tags | 10 entries (record << 1 | direction) | displaced ]   one cache line each
+//!   flows       [ record ]                                                        one cache line each
+//!   addresses   [ of the record of the same number, when it is wide ]             one cache line each
 //! ```
+//!
+//! IPv4 flows never touch `addresses`, so that where memory is given by the page as it is touched, they cost none of it.
 //!
 //! Both directions of a flow have an entry that leads to one record. An entry stands in its first bucket, or, when that is
 //! full, in its second; a bucket counts the entries that it displaced, so that most misses look at one bucket only. Free
@@ -14,7 +17,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
-    flow::{Direction, Flow, FlowKey, State},
+    flow::{Addresses, Direction, Flow, NewFlow, State},
+    flow_key::FlowKey,
     hash::FlowHash,
     limits,
 };
@@ -24,11 +28,17 @@ use crate::{
 pub struct FlowMemory<'m> {
     buckets: &'m mut [Bucket],
     flows: &'m mut [Flow],
+    addresses: &'m mut [Addresses],
 }
 
 impl<'m> FlowMemory<'m> {
-    /// Bytes that a table of `capacity` flows needs: about 82 per flow, both directions and the index included.
+    /// Bytes that a table of `capacity` flows spans: about 146 per flow, both directions and the index included.
     pub const fn bytes_for(capacity: u32) -> usize {
+        Self::bytes_for_ipv4(capacity) + capacity as usize * size_of::<Addresses>()
+    }
+
+    /// Bytes of these that are touched when all flows are IPv4: about 82 per flow.
+    pub const fn bytes_for_ipv4(capacity: u32) -> usize {
         capacity as usize * size_of::<Flow>() + bucket_count(capacity) * size_of::<Bucket>()
     }
 
@@ -39,10 +49,12 @@ impl<'m> FlowMemory<'m> {
             return None;
         }
         let bytes = bytes.get_mut(..Self::bytes_for(capacity))?;
-        let (buckets, flows) = bytes.split_at_mut(bucket_count(capacity) * size_of::<Bucket>());
+        let (buckets, records) = bytes.split_at_mut(bucket_count(capacity) * size_of::<Bucket>());
+        let (flows, addresses) = records.split_at_mut(capacity as usize * size_of::<Flow>());
         Some(FlowMemory {
             buckets: bytemuck::try_cast_slice_mut(buckets).ok()?,
             flows: bytemuck::try_cast_slice_mut(flows).ok()?,
+            addresses: bytemuck::try_cast_slice_mut(addresses).ok()?,
         })
     }
 
@@ -69,8 +81,13 @@ impl FlowArena {
 
     /// The memory, to build one table in.
     pub fn memory(&mut self) -> FlowMemory<'_> {
-        let (buckets, flows) = self.lines.split_at_mut(bucket_count(self.capacity));
-        FlowMemory { buckets, flows: bytemuck::cast_slice_mut(flows) }
+        let (buckets, records) = self.lines.split_at_mut(bucket_count(self.capacity));
+        let (flows, addresses) = records.split_at_mut(self.capacity as usize);
+        FlowMemory {
+            buckets,
+            flows: bytemuck::cast_slice_mut(flows),
+            addresses: bytemuck::cast_slice_mut(addresses),
+        }
     }
 }
 
@@ -79,6 +96,7 @@ impl FlowArena {
 pub struct FlowTable<'m> {
     buckets: &'m mut [Bucket],
     flows: &'m mut [Flow],
+    addresses: &'m mut [Addresses],
     hash: FlowHash,
     /// First of the list of records that were freed.
     free: u32,
@@ -110,6 +128,7 @@ impl<'m> FlowTable<'m> {
         FlowTable {
             buckets: memory.buckets,
             flows: memory.flows,
+            addresses: memory.addresses,
             hash,
             free: NONE,
             untouched: 0,
@@ -162,6 +181,17 @@ impl<'m> FlowTable<'m> {
         &self.flows[record as usize]
     }
 
+    /// The addresses beside a record; without meaning unless it is wide.
+    #[inline]
+    pub fn addresses(&self, record: u32) -> &Addresses {
+        &self.addresses[record as usize]
+    }
+
+    /// Key of the packets of a flow that come in at one end.
+    pub fn key(&self, record: u32, direction: Direction) -> FlowKey {
+        self.flow(record).key(self.addresses(record), direction)
+    }
+
     /// One record, to be changed. Its keys must stay; its state changes by [`FlowTable::set_state`].
     #[inline]
     pub fn flow_mut(&mut self, record: u32) -> &mut Flow {
@@ -170,27 +200,35 @@ impl<'m> FlowTable<'m> {
 
     /// Puts a flow in. The caller has looked up both its keys and found neither. Half-open flows are the first to go: the
     /// oldest is pushed out, and returned beside, by a half-open flow over the budget and by any flow when no record is free.
-    pub fn insert(&mut self, flow: &Flow) -> (Result<u32, Full>, Option<Flow>) {
-        let is_over_budget = flow.state().is_half_open() && self.half_open.count >= self.half_open.budget;
+    pub fn insert(&mut self, new: &NewFlow) -> (Result<u32, Full>, Option<Flow>) {
+        let is_over_budget = new.flow.state().is_half_open() && self.half_open.count >= self.half_open.budget;
         let mut evicted = None;
         let oldest = self.half_open.oldest;
         if oldest != NONE && (is_over_budget || self.live == self.capacity()) {
             evicted = Some(self.flows[oldest as usize]);
             self.remove(oldest);
         }
-        (self.place(flow), evicted)
+        (self.place(new), evicted)
     }
 
     /// Takes a live flow out.
     pub fn remove(&mut self, record: u32) {
-        let flow = self.flows[record as usize];
-        if flow.state().is_half_open() {
+        let state = self.flow(record).state();
+        if state.is_half_open() {
             self.unlink_half_open(record);
         }
-        self.remove_entry(self.hash(&flow.forward_key()), entry(record, Direction::Forward));
-        self.remove_entry(self.hash(&flow.reverse_key()), entry(record, Direction::Reverse));
+        if state != State::Resting {
+            self.remove_key(record, Direction::Forward);
+        }
+        self.remove_key(record, Direction::Reverse);
         self.live -= 1;
         self.give_record(record);
+    }
+
+    /// Ends a live flow, but keeps its record: only the target's packets lead to it, so that its source is not used again yet.
+    pub fn rest(&mut self, record: u32) {
+        self.set_state(record, State::Resting);
+        self.remove_key(record, Direction::Forward);
     }
 
     /// Moves a live flow on in its life.
@@ -243,11 +281,14 @@ impl<'m> FlowTable<'m> {
         self.flows.len() as u32
     }
 
-    fn place(&mut self, flow: &Flow) -> Result<u32, Full> {
+    fn place(&mut self, new: &NewFlow) -> Result<u32, Full> {
         let record = self.take_record().ok_or(Full)?;
-        self.flows[record as usize] = *flow;
-        let forward = self.hash(&flow.forward_key());
-        let reverse = self.hash(&flow.reverse_key());
+        self.flows[record as usize] = new.flow;
+        if new.flow.is_wide() {
+            self.addresses[record as usize] = new.addresses;
+        }
+        let forward = self.hash(&new.key(Direction::Forward));
+        let reverse = self.hash(&new.key(Direction::Reverse));
         if !self.insert_entry(forward, entry(record, Direction::Forward)) {
             self.give_record(record);
             return Err(Full);
@@ -258,7 +299,7 @@ impl<'m> FlowTable<'m> {
             return Err(Full);
         }
         self.live += 1;
-        if flow.state().is_half_open() {
+        if new.flow.state().is_half_open() {
             self.append_half_open(record);
         }
         Ok(record)
@@ -270,12 +311,25 @@ impl<'m> FlowTable<'m> {
         while matches != 0 {
             let entry = bucket.entries[matches.trailing_zeros() as usize % BUCKET_ENTRIES];
             let direction = if entry & 1 == 0 { Direction::Forward } else { Direction::Reverse };
-            if self.flows.get((entry >> 1) as usize).is_some_and(|flow| flow.key(direction) == *key) {
+            if self.has_key(entry >> 1, direction, key) {
                 return Some((entry >> 1, direction));
             }
             matches &= matches - 1;
         }
         None
+    }
+
+    #[inline]
+    fn has_key(&self, record: u32, direction: Direction, key: &FlowKey) -> bool {
+        let Some(flow) = self.flows.get(record as usize) else { return false };
+        match key {
+            FlowKey::V4(key) if !flow.is_wide() => flow.is_ipv4_key(direction, key),
+            FlowKey::V4(_) | FlowKey::V6(_) => flow.is_wide() && self.key(record, direction) == *key,
+        }
+    }
+
+    fn remove_key(&mut self, record: u32, direction: Direction) {
+        self.remove_entry(self.hash(&self.key(record, direction)), entry(record, direction));
     }
 
     fn insert_entry(&mut self, hash: u64, entry: u32) -> bool {
@@ -295,7 +349,7 @@ impl<'m> FlowTable<'m> {
     fn make_room(&mut self, bucket: usize) -> bool {
         for entry in self.buckets[bucket].entries {
             let direction = if entry & 1 == 0 { Direction::Forward } else { Direction::Reverse };
-            let hash = self.hash(&self.flows[(entry >> 1) as usize].key(direction));
+            let hash = self.hash(&self.key(entry >> 1, direction));
             let (first, second) = (self.first_bucket(hash), self.second_bucket(hash));
             let other = if first == bucket { second } else { first };
             if other != bucket && self.buckets[other].insert(tag(hash), entry) {
@@ -459,24 +513,30 @@ const _: () = assert!(size_of::<Bucket>() == 64);
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::HashMap;
+    use std::{
+        collections::HashMap,
+        net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    };
 
     fn hash() -> FlowHash {
         FlowHash::new(&std::array::from_fn(|i| (i as u64 + 3).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
 
-    fn flow(number: u32, state: State) -> Flow {
-        let forward = FlowKey {
-            source: number.to_be_bytes(),
-            destination: [198, 18, 100, 1],
-            source_port: [0x80, 0],
-            destination_port: [0, 80],
-            protocol: 6,
-            zero: [0; 3],
+    /// A flow of its own for each number: by turns IPv4, IPv6, and from an IPv6 client to an IPv4 target.
+    fn flow(number: u32, state: State) -> NewFlow {
+        let v4 = |a, b, c, d| IpAddr::V4(Ipv4Addr::new(a, b, c, d));
+        let v6 = |last| IpAddr::V6(Ipv6Addr::from(0x2001_0db8 << 96 | last));
+        let (port, high, low) = ([0x80, 0], (number >> 8) as u8, number as u8);
+        let (client, vip, source, target) = match number % 3 {
+            0 => (v4(10, 0, high, low), v4(198, 18, 100, 1), v4(10, 0, high, low), v4(198, 19, 1, 2)),
+            1 => (v6(u128::from(number)), v6(1 << 64), v6(u128::from(number)), v6(2 << 64)),
+            _ => (v6(u128::from(number)), v6(1 << 64), v4(198, 18, high, low), v4(198, 19, 1, 2)),
         };
-        let mut flow = Flow::new(&forward, ([198, 19, 1, 2], [0x1f, 0x90]), state);
-        flow.timeout_s = 10;
-        flow
+        let forward = FlowKey::new((client, port), (vip, [0, 80]), 6).unwrap();
+        let mut new = NewFlow::new(&forward, (source, port), (target, [0x1f, 0x90]), state);
+        new.flow.timeout_s = 10;
+        new.flow.target_id = number as u16;
+        new
     }
 
     fn find(table: &FlowTable<'_>, key: &FlowKey) -> Option<(u32, Direction)> {
@@ -489,8 +549,27 @@ mod tests {
         let mut table = FlowTable::new(arena.memory(), hash());
         let flow = flow(1, State::Established);
         let record = table.insert(&flow).0.unwrap();
-        assert_eq!(find(&table, &flow.forward_key()), Some((record, Direction::Forward)));
-        assert_eq!(find(&table, &flow.reverse_key()), Some((record, Direction::Reverse)));
+        assert_eq!(find(&table, &flow.key(Direction::Forward)), Some((record, Direction::Forward)));
+        assert_eq!(find(&table, &flow.key(Direction::Reverse)), Some((record, Direction::Reverse)));
+    }
+
+    #[test]
+    fn a_resting_flow_is_found_by_the_targets_packets_alone_and_leaves_without_a_trace() {
+        for number in 0..3 {
+            let mut arena = FlowArena::new(64);
+            let mut table = FlowTable::new(arena.memory(), hash());
+            let flow = flow(number, State::HalfOpen);
+            let record = table.insert(&flow).0.unwrap();
+            table.rest(record);
+            assert_eq!(find(&table, &flow.key(Direction::Forward)), None);
+            assert_eq!(find(&table, &flow.key(Direction::Reverse)), Some((record, Direction::Reverse)));
+            assert_eq!((table.len(), table.half_open()), (1, 0));
+            table.remove(record);
+            assert_eq!(find(&table, &flow.key(Direction::Reverse)), None);
+            assert!(
+                table.is_empty() && table.buckets.iter().all(|bucket| bucket.tags == [0; BUCKET_ENTRIES])
+            );
+        }
     }
 
     #[test]
@@ -504,7 +583,7 @@ mod tests {
             assert_eq!(stored, capacity, "every record is usable");
             assert_eq!(table.insert(&flow(capacity, State::Established)), (Err(Full), None));
             for n in 0..capacity {
-                assert!(find(&table, &flow(n, State::Established).forward_key()).is_some());
+                assert!(find(&table, &flow(n, State::Established).key(Direction::Forward)).is_some());
             }
         }
     }
@@ -515,18 +594,18 @@ mod tests {
         let mut table = FlowTable::new(arena.memory(), hash());
         table.insert(&flow(1_000, State::Established)).0.unwrap();
         for n in 0..10 {
-            assert_eq!(table.insert(&flow(n, State::HalfOpen)).1.map(|flow| flow.client), None);
+            assert_eq!(table.insert(&flow(n, State::HalfOpen)).1, None);
         }
-        let (second, _) = find(&table, &flow(1, State::HalfOpen).forward_key()).unwrap();
+        let (second, _) = find(&table, &flow(1, State::HalfOpen).key(Direction::Forward)).unwrap();
         table.set_state(second, State::Answered);
         table.set_state(second, State::Established);
         assert_eq!(table.half_open(), 9);
         table.insert(&flow(10, State::HalfOpen)).0.unwrap();
         let (_, evicted) = table.insert(&flow(11, State::HalfOpen));
-        assert_eq!(evicted.unwrap().client, 0u32.to_be_bytes());
+        assert_eq!(evicted.unwrap().target_id, 0);
         let (_, evicted) = table.insert(&flow(12, State::HalfOpen));
-        assert_eq!(evicted.unwrap().client, 2u32.to_be_bytes(), "1 is established and stays");
-        assert!(find(&table, &flow(1, State::HalfOpen).forward_key()).is_some());
+        assert_eq!(evicted.unwrap().target_id, 2, "1 is established and stays");
+        assert!(find(&table, &flow(1, State::HalfOpen).key(Direction::Forward)).is_some());
         assert_eq!((table.len(), table.half_open()), (12, 10));
     }
 
@@ -536,7 +615,7 @@ mod tests {
         let mut table = FlowTable::new(arena.memory(), hash());
         for n in 0..5 {
             let mut flow = flow(n, State::Established);
-            flow.last_seen_ms = n * 1_000;
+            flow.flow.last_seen_ms = n * 1_000;
             table.insert(&flow).0.unwrap();
         }
         let expired: Vec<u32> = (0..5).filter_map(|_| table.sweep(12_001)).collect();
@@ -572,7 +651,7 @@ mod tests {
                         match table.insert(&flow(n, state)) {
                             (Ok(_), evicted) => {
                                 if let Some(evicted) = evicted {
-                                    prop_assert_eq!(model.remove(&u32::from_be_bytes(evicted.client)), Some(State::HalfOpen));
+                                    prop_assert_eq!(model.remove(&u32::from(evicted.target_id)), Some(State::HalfOpen));
                                 }
                                 model.insert(n, state);
                             }
@@ -580,14 +659,14 @@ mod tests {
                         }
                     }
                     Step::Remove(n) => {
-                        let found = find(&table, &flow(n, State::HalfOpen).reverse_key());
+                        let found = find(&table, &flow(n, State::HalfOpen).key(Direction::Reverse));
                         prop_assert_eq!(found.is_some(), model.remove(&n).is_some());
                         if let Some((record, _)) = found {
                             table.remove(record);
                         }
                     }
                     Step::Establish(n) => {
-                        if let Some((record, _)) = find(&table, &flow(n, State::HalfOpen).forward_key()) {
+                        if let Some((record, _)) = find(&table, &flow(n, State::HalfOpen).key(Direction::Forward)) {
                             table.set_state(record, State::Established);
                             model.insert(n, State::Established);
                         }
@@ -598,7 +677,7 @@ mod tests {
                 prop_assert_eq!((table.len() as usize, table.half_open() as usize), (model.len(), half_open));
             }
             for n in 0..120 {
-                let found = find(&table, &flow(n, State::HalfOpen).forward_key()).map(|(record, _)| table.flow(record).state());
+                let found = find(&table, &flow(n, State::HalfOpen).key(Direction::Forward)).map(|(record, _)| table.flow(record).state());
                 prop_assert_eq!(found, model.get(&n).copied());
             }
         }

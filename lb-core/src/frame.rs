@@ -44,6 +44,21 @@ impl<'b> Frame<'b> {
         self.end - self.start
     }
 
+    /// Takes `bytes` off the front, or all there are.
+    pub fn drop_front(&mut self, bytes: usize) {
+        self.start = (self.start + bytes).min(self.end);
+    }
+
+    /// Puts `bytes` of the headroom in front. False, and nothing changed, when there are not so many.
+    #[must_use]
+    pub fn extend_front(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.start;
+        if fits {
+            self.start -= bytes;
+        }
+        fits
+    }
+
     /// Shortens the frame to `len` bytes, or lengthens it into the buffer's tail. False when it does not fit.
     #[must_use]
     pub fn set_len(&mut self, len: usize) -> bool {

@@ -4,11 +4,11 @@
 //! Maglev slot: its secret lasts, and is equal on every node of a fleet, so that another node, or this one after a crash,
 //! finds the same target again.
 
-use std::hash::Hasher;
+use std::{hash::Hasher, net::IpAddr};
 
 use siphasher::sip::SipHasher13;
 
-use crate::flow::FlowKey;
+use crate::flow_key::FlowKey;
 
 /// Multilinear hashing over 64-bit words with 128-bit keys. Strongly universal (Lemire and Kaser, "Strongly universal
 /// string hashing is fast", 2014): without the key, no set of flows can be aimed at a bucket. A bijective finisher hides
@@ -32,25 +32,52 @@ impl FlowHash {
     /// Hash of a flow key, for its place in the table.
     #[inline]
     pub fn flow(&self, key: &FlowKey) -> u64 {
-        let [first, second] = key.words();
-        self.multilinear([first, second])
+        match key {
+            FlowKey::V4(key) => self.multilinear(key.words()),
+            FlowKey::V6(key) => self.multilinear(key.words()),
+        }
     }
 
-    /// The worker, of `workers`, that owns every flow of a client's address and port.
+    /// The worker, of `workers`, that owns every flow of an address and port: a client's, or one of ours that a target
+    /// answers to. The port in network order.
     #[inline]
-    pub fn home(&self, client: [u8; 4], port: [u8; 2], workers: u8) -> u8 {
-        let word = u64::from(u32::from_ne_bytes(client)) << 16 | u64::from(u16::from_ne_bytes(port));
-        let hash = self.keys[7].wrapping_add(self.keys[6].wrapping_mul(u128::from(word)));
-        ((u128::from(finish((hash >> 64) as u64)) * u128::from(workers)) >> 64) as u8
+    pub fn home(&self, address: IpAddr, port: [u8; 2], workers: u8) -> u8 {
+        let port = u64::from(u16::from_ne_bytes(port));
+        let mut hash = self.keys[7];
+        match address {
+            IpAddr::V4(v4) => {
+                let word = u64::from(u32::from_ne_bytes(v4.octets())) << 16 | port;
+                hash = hash.wrapping_add(self.keys[6].wrapping_mul(u128::from(word)));
+            }
+            IpAddr::V6(v6) => {
+                let bits = u128::from_ne_bytes(v6.octets());
+                for (key, word) in self.keys[4..7].iter().zip([bits as u64, (bits >> 64) as u64, port]) {
+                    hash = hash.wrapping_add(key.wrapping_mul(u128::from(word)));
+                }
+            }
+        }
+        worker(finish((hash >> 64) as u64), workers)
+    }
+
+    /// The worker that all pieces of a datagram meet at, by what they have in common.
+    pub fn fragment_home(&self, words: [u64; 5], workers: u8) -> u8 {
+        worker(self.multilinear(words), workers)
     }
 
     #[inline]
-    fn multilinear(&self, words: [u64; 2]) -> u64 {
-        let hash = self.keys[0]
-            .wrapping_add(self.keys[1].wrapping_mul(u128::from(words[0])))
-            .wrapping_add(self.keys[2].wrapping_mul(u128::from(words[1])));
+    fn multilinear<const N: usize>(&self, words: [u64; N]) -> u64 {
+        let mut hash = self.keys[0];
+        for (key, word) in self.keys[1..].iter().zip(words) {
+            hash = hash.wrapping_add(key.wrapping_mul(u128::from(word)));
+        }
         finish((hash >> 64) as u64)
     }
+}
+
+/// Scales a hash to `0..workers`.
+#[inline]
+const fn worker(hash: u64, workers: u8) -> u8 {
+    ((hash as u128 * workers as u128) >> 64) as u8
 }
 
 #[inline]
@@ -64,7 +91,10 @@ const fn finish(mut hash: u64) -> u64 {
 /// NLB adds the TCP sequence number; this does not, so that a flow's target can be found again from any of its packets.
 pub fn selection(secret: &[u8; 16], forward: &FlowKey) -> u64 {
     let mut hasher = SipHasher13::new_with_key(secret);
-    hasher.write(bytemuck::bytes_of(forward));
+    match forward {
+        FlowKey::V4(key) => hasher.write(bytemuck::bytes_of(key)),
+        FlowKey::V6(key) => hasher.write(bytemuck::bytes_of(key)),
+    }
     hasher.finish()
 }
 
@@ -76,11 +106,13 @@ mod tests {
     fn homes_are_spread_evenly_and_do_not_depend_on_the_worker_asking() {
         let hash =
             FlowHash::new(&std::array::from_fn(|i| (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let mut homes = [0u32; 8];
-        for port in 1..=8_000u16 {
-            homes[usize::from(hash.home([198, 18, 0, 2], port.to_be_bytes(), 8))] += 1;
+        for client in ["198.18.0.2", "2001:db8::2"].map(|address| address.parse().unwrap()) {
+            let mut homes = [0u32; 8];
+            for port in 1..=8_000u16 {
+                homes[usize::from(hash.home(client, port.to_be_bytes(), 8))] += 1;
+            }
+            assert!(homes.iter().all(|&count| (800..1_200).contains(&count)), "{homes:?}");
+            assert_eq!(hash.home(client, [0, 1], 1), 0);
         }
-        assert!(homes.iter().all(|&count| (800..1_200).contains(&count)), "{homes:?}");
-        assert_eq!(hash.home([198, 18, 0, 2], [0, 1], 1), 0);
     }
 }

@@ -64,6 +64,40 @@ pub const CLOSED_S: u16 = 60;
 /// (RFC 7857 section 2.2: 4 minutes).
 pub const RESET_S: u16 = 240;
 
+/// A flow whose source address and port are ours rests for this long when it is over, in seconds, before they are used again
+/// (RFC 6888 section 3, REQ-8). A TCP flow that both sides have closed, or one has reset, has rested by then.
+pub const REST_S: u16 = 120;
+
+/// Source addresses and ports that are tried for a new flow.
+pub const SOURCES_TRIED: u32 = 4_096;
+
+/// A target that no source port was free for is not tried again for this long, in milliseconds.
+pub const EXHAUSTION_MS: u32 = 10;
+
+/// Most addresses and port ranges that flows have as their sources.
+pub const SOURCES: usize = 1_024;
+
+/// Most extension headers of an IPv6 packet.
+pub const EXTENSION_HEADERS: usize = 8;
+
+/// Datagrams in pieces that one worker knows at a time.
+pub const FRAGMENTED_DATAGRAMS: usize = 4_096;
+
+/// The pieces of a datagram belong together for this long after the first, in seconds.
+pub const FRAGMENTED_DATAGRAM_S: u64 = 30;
+
+/// Frames that one worker keeps or makes beside those that came, at a time.
+pub const EXTRA_FRAMES: usize = 192;
+
+/// Later pieces of datagrams that one worker keeps until the first comes.
+pub const HELD_FRAGMENTS: usize = 128;
+
+/// A later piece is kept for this long, in seconds.
+pub const HELD_FRAGMENT_S: u64 = 5;
+
+/// Longest frame that is kept or made, in bytes.
+pub const EXTRA_FRAME_BYTES: usize = 3_840;
+
 /// Longest ICMP error that the load balancer makes, in bytes from the IP header on (RFC 1812 section 4.3.2.3).
 pub const ICMP_ERROR_BYTES: usize = 576;
 

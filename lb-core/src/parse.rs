@@ -1,44 +1,54 @@
 //! Bytes to a flow key: the checks that every packet must pass before anything is decided about it, in the order of
 //! RFC 1812 section 5.2.2. Called by `datapath` for every frame.
 
+mod fragment;
+mod icmp_error;
+mod ipv6;
+
 use crate::{
-    flow::FlowKey,
+    flow_key::{End, FlowKey, Ipv4Key},
     verdict::Reason,
     wire::{
         checksum,
         ethernet::{self, is_multicast},
-        icmp, ipv4, l4,
+        icmp, ipv4,
+        l4::{
+            self,
+            tcp::{ACK, FIN, RST, SYN},
+        },
     },
 };
+
+pub use fragment::{Fragment, FragmentId, parse_fragment};
+pub use icmp_error::{IcmpError, parse_icmp_error};
 
 /// What `datapath` needs to know of a TCP or UDP packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
     /// Addresses, ports and protocol.
     pub key: FlowKey,
-    /// Where the TCP or UDP header starts in the frame.
+    /// Where the TCP or UDP header starts in the frame, or, in a later piece of a datagram, the data.
     pub l4: u16,
     /// Length of the IP packet in bytes; the frame may be longer by padding.
     pub total_length: u16,
     /// TCP flags; 0 for UDP.
     pub tcp_flags: u8,
-    /// Time to live; not 0.
+    /// Time to live or hop limit; not 0.
     pub ttl: u8,
+    /// Whether the packet is whole.
+    pub piece: Piece,
 }
 
-/// An ICMP error message about a packet of some flow. Offsets count from the start of the frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IcmpError {
-    /// Source of the message.
-    pub source: [u8; 4],
-    /// Addresses, ports and protocol of the packet that it is about, as quoted.
-    pub quoted: FlowKey,
-    /// Where the ICMP header starts.
-    pub icmp: usize,
-    /// Where the quoted TCP or UDP header starts.
-    pub quoted_l4: usize,
-    /// Where the message ends.
-    pub end: usize,
+/// Which part of an IP packet a frame holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Piece {
+    /// All of it.
+    #[default]
+    Whole,
+    /// The first part, with the TCP or UDP header.
+    First,
+    /// Another part, without ports.
+    Later,
 }
 
 impl Packet {
@@ -51,110 +61,72 @@ impl Packet {
     /// Whether this is the first packet of a TCP connection.
     #[inline]
     pub const fn is_syn(&self) -> bool {
-        self.tcp_flags & (l4::tcp::SYN | l4::tcp::ACK) == l4::tcp::SYN
+        self.tcp_flags & (SYN | ACK) == SYN
     }
 
     /// Whether the packet is UDP.
     #[inline]
-    pub const fn is_udp(&self) -> bool {
-        self.key.protocol == UDP
+    pub fn is_udp(&self) -> bool {
+        self.key.protocol() == UDP
+    }
+
+    /// Where the IP packet ends in the frame.
+    #[inline]
+    pub const fn end(&self) -> usize {
+        ethernet::HEADER + self.total_length as usize
     }
 }
 
-/// Parses an Ethernet frame that carries an IPv4 TCP or UDP packet. An ICMP message is [`Reason::IcmpNoFlow`] until
-/// [`parse_icmp_error`] finds it to be about a flow.
+/// Parses an Ethernet frame that carries a TCP or UDP packet. [`Reason::IcmpNoFlow`] and [`Reason::Fragment`] say only what it
+/// carries instead: [`parse_icmp_error`] and [`parse_fragment`] go on.
 #[inline]
 pub fn parse(frame: &[u8]) -> Result<Packet, Reason> {
-    let Ipv4 { header, packet, header_length, total_length } = parse_ipv4(frame)?;
+    let Some((ethernet, packet)) = frame.split_first_chunk::<{ ethernet::HEADER }>() else {
+        return Err(Reason::EthernetTruncated);
+    };
+    if ethernet[ethernet::ETHERTYPE] != ethernet::IPV4 {
+        return ipv6::parse(ethernet, packet);
+    }
+    let Ipv4 { header, header_length, total_length } = parse_ipv4(ethernet, packet)?;
+    if u16::from_be_bytes([header[6], header[7]]) & ipv4::FRAGMENT_MASK != 0 {
+        return Err(Reason::Fragment);
+    }
     let protocol = header[ipv4::PROTOCOL];
     let segment = &packet[header_length..total_length];
     let tcp_flags = match protocol {
         TCP => check_tcp(segment)?,
-        UDP => check_udp(segment)?,
+        UDP => check_udp(segment, Piece::Whole)?,
         icmp::PROTOCOL => return Err(Reason::IcmpNoFlow),
         _ => return Err(Reason::UnsupportedProtocol),
     };
-    let key = FlowKey {
-        source: [header[12], header[13], header[14], header[15]],
-        destination: [header[16], header[17], header[18], header[19]],
-        source_port: [segment[0], segment[1]],
-        destination_port: [segment[2], segment[3]],
-        protocol,
-        zero: [0; 3],
+    let end = End {
+        local: [header[16], header[17], header[18], header[19]],
+        remote: [header[12], header[13], header[14], header[15]],
+        local_port: [segment[2], segment[3]],
+        remote_port: [segment[0], segment[1]],
     };
-    if key.source_port == [0, 0] || key.destination_port == [0, 0] {
+    if end.local_port == [0, 0] || end.remote_port == [0, 0] {
         return Err(Reason::PortZero);
     }
     Ok(Packet {
-        key,
+        key: FlowKey::V4(Ipv4Key { end, protocol, zero: [0; 3] }),
         l4: (ethernet::HEADER + header_length) as u16,
         total_length: total_length as u16,
         tcp_flags,
         ttl: header[ipv4::TTL],
+        piece: Piece::Whole,
     })
 }
 
-/// Parses an Ethernet frame that carries an ICMP error about a TCP or UDP packet. The quote may be cut short after the
-/// ports; its own TCP or UDP checksum is not looked at (RFC 5508 REQ-3).
-pub fn parse_icmp_error(frame: &[u8]) -> Result<IcmpError, Reason> {
-    let Ipv4 { header, packet, header_length, total_length } = parse_ipv4(frame)?;
-    let message = &packet[header_length..total_length];
-    let (Some(&kind), Some(quote)) = (message.first(), message.get(icmp::HEADER..)) else {
-        return Err(Reason::IcmpTruncated);
-    };
-    if checksum::fold(checksum::sum(message, 0)) != 0xffff {
-        return Err(Reason::IcmpChecksum);
-    }
-    if !icmp::is_error(kind) {
-        return Err(Reason::IcmpType);
-    }
-    let quoted = quote.first_chunk::<{ ipv4::HEADER }>().ok_or(Reason::IcmpTruncated)?;
-    let quoted_length = usize::from(quoted[ipv4::VERSION_IHL] & 0x0f) * 4;
-    if quoted[ipv4::VERSION_IHL] >> 4 != 4 || quoted_length < ipv4::HEADER {
-        return Err(Reason::IcmpQuote);
-    }
-    let ports = quote.get(quoted_length..quoted_length + 4).ok_or(Reason::IcmpTruncated)?;
-    if check_checksum(&quote[..quoted_length]).is_err()
-        || !matches!(quoted[ipv4::PROTOCOL], TCP | UDP)
-        || u16::from_be_bytes([quoted[6], quoted[7]]) & ipv4::OFFSET_MASK != 0
-        || header[ipv4::DESTINATION] != quoted[ipv4::SOURCE]
-    {
-        return Err(Reason::IcmpQuote);
-    }
-    let icmp = ethernet::HEADER + header_length;
-    Ok(IcmpError {
-        source: [header[12], header[13], header[14], header[15]],
-        quoted: FlowKey {
-            source: [quoted[12], quoted[13], quoted[14], quoted[15]],
-            destination: [quoted[16], quoted[17], quoted[18], quoted[19]],
-            source_port: [ports[0], ports[1]],
-            destination_port: [ports[2], ports[3]],
-            protocol: quoted[ipv4::PROTOCOL],
-            zero: [0; 3],
-        },
-        icmp,
-        quoted_l4: icmp + icmp::HEADER + quoted_length,
-        end: ethernet::HEADER + total_length,
-    })
-}
-
-/// A whole IPv4 packet that may be forwarded, as far as its header tells.
+/// An IPv4 packet that may be forwarded, as far as its header tells.
 struct Ipv4<'f> {
     header: &'f [u8; ipv4::HEADER],
-    /// From the header on; may be longer than the packet by padding.
-    packet: &'f [u8],
     header_length: usize,
     total_length: usize,
 }
 
 #[inline]
-fn parse_ipv4(frame: &[u8]) -> Result<Ipv4<'_>, Reason> {
-    let Some((ethernet, packet)) = frame.split_first_chunk::<{ ethernet::HEADER }>() else {
-        return Err(Reason::EthernetTruncated);
-    };
-    if ethernet[ethernet::ETHERTYPE] != ethernet::IPV4 {
-        return Err(Reason::NotIpv4);
-    }
+fn parse_ipv4<'f>(ethernet: &[u8; ethernet::HEADER], packet: &'f [u8]) -> Result<Ipv4<'f>, Reason> {
     let Some(header) = packet.first_chunk::<{ ipv4::HEADER }>() else {
         return Err(Reason::Ipv4Truncated);
     };
@@ -177,13 +149,10 @@ fn parse_ipv4(frame: &[u8]) -> Result<Ipv4<'_>, Reason> {
     if ipv4::is_martian_source([header[12], header[13], header[14], header[15]]) {
         return Err(Reason::MartianSource);
     }
-    if u16::from_be_bytes([header[6], header[7]]) & ipv4::FRAGMENT_MASK != 0 {
-        return Err(Reason::Fragment);
-    }
     if header[ipv4::TTL] == 0 {
         return Err(Reason::TtlExpired);
     }
-    Ok(Ipv4 { header, packet, header_length, total_length })
+    Ok(Ipv4 { header, header_length, total_length })
 }
 
 #[cold]
@@ -221,21 +190,21 @@ fn check_tcp(segment: &[u8]) -> Result<u8, Reason> {
         return Err(Reason::TcpHeaderLength);
     }
     let flags = header[l4::tcp::FLAGS];
-    let (fin, syn, rst) = (flags & l4::tcp::FIN != 0, flags & l4::tcp::SYN != 0, flags & l4::tcp::RST != 0);
-    if (syn && (fin || rst)) || flags & (l4::tcp::FIN | l4::tcp::SYN | l4::tcp::RST | l4::tcp::ACK) == 0 {
+    let (fin, syn, rst) = (flags & FIN != 0, flags & SYN != 0, flags & RST != 0);
+    if (syn && (fin || rst)) || flags & (FIN | SYN | RST | ACK) == 0 {
         return Err(Reason::TcpFlags);
     }
     Ok(flags)
 }
 
-/// 0, for a UDP datagram whose length is legal.
+/// 0, for a UDP datagram whose length is legal. Of a first piece only the lower bound is known.
 #[inline]
-fn check_udp(segment: &[u8]) -> Result<u8, Reason> {
+fn check_udp(segment: &[u8], piece: Piece) -> Result<u8, Reason> {
     let Some(header) = segment.first_chunk::<{ l4::udp::HEADER }>() else {
         return Err(Reason::L4Truncated);
     };
     let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    if length < l4::udp::HEADER || length > segment.len() {
+    if length < l4::udp::HEADER || (length > segment.len() && piece == Piece::Whole) {
         return Err(Reason::UdpLength);
     }
     Ok(0)

@@ -6,10 +6,8 @@
 //! the flow's Maglev slot on, that its siblings before it (by endpoint) do not take for that client, while there are
 //! enough targets.
 
-use std::net::IpAddr;
-
 use crate::{
-    flow::FlowKey,
+    flow_key::FlowKey,
     hash, limits,
     listener::{Listener, ListenerId},
     tables::Tables,
@@ -83,12 +81,8 @@ fn walk<'t>(
     })
 }
 
-/// The key of the same client's packets to another listener.
+/// The key of the same client's packets to another listener. `None` when that is of the other family.
 fn towards(forward: &FlowKey, listener: &Listener) -> Option<FlowKey> {
-    let IpAddr::V4(vip) = listener.endpoint.address else { return None };
-    Some(FlowKey {
-        destination: vip.octets(),
-        destination_port: listener.endpoint.port.to_be_bytes(),
-        ..*forward
-    })
+    let vip = (listener.endpoint.address, listener.endpoint.port.to_be_bytes());
+    FlowKey::new((forward.source(), forward.source_port()), vip, forward.protocol())
 }

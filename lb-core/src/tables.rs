@@ -59,6 +59,16 @@ impl Protocol {
             Protocol::Udp => "UDP",
         }
     }
+
+    /// The protocol with this number in the IP header.
+    #[inline]
+    pub const fn from_number(number: u8) -> Option<Protocol> {
+        match number {
+            6 => Some(Protocol::Tcp),
+            17 => Some(Protocol::Udp),
+            _ => None,
+        }
+    }
 }
 
 /// An address, port and protocol.
@@ -103,7 +113,7 @@ pub struct Vip {
 }
 
 /// An address that the load balancer sends from, with the ports that are its own there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Source {
     /// The address.
     pub address: IpAddr,
@@ -160,6 +170,7 @@ impl Tables {
             ("target groups", parts.groups.len(), limits::TARGET_GROUPS),
             ("targets", parts.targets.len(), limits::TARGETS),
             ("interfaces", parts.interfaces.len(), limits::INTERFACES),
+            ("source addresses", parts.sources.len(), limits::SOURCES),
         ] {
             if count > most {
                 return Err(TablesError::TooMany(what));
@@ -207,7 +218,8 @@ impl Tables {
         if let Some(pair) = listener_index.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(TablesError::DuplicateListener(pair[0].0));
         }
-        let siblings = siblings(&parts.listeners, &listener_index);
+        let siblings = siblings(&parts, &listener_index);
+        parts.sources.sort_unstable();
         let mut hops = std::mem::take(&mut parts.hops);
         hops.sort_unstable_by_key(|row| row.0);
         Ok(Tables {
@@ -290,14 +302,19 @@ impl Tables {
         &self.parts.vips
     }
 
-    /// Addresses and ports that flows which do not keep the client's have as their source.
+    /// Whether `address` is a load balancer's.
+    pub fn is_vip(&self, address: IpAddr) -> bool {
+        self.parts.vips.iter().any(|vip| vip.address == address)
+    }
+
+    /// Every address and port range that flows which do not keep the client's have as their source, by address.
     pub fn sources(&self) -> &[Source] {
         &self.parts.sources
     }
 
-    /// Whether `address` is a load balancer's.
-    pub fn is_vip(&self, address: IpAddr) -> bool {
-        self.parts.vips.iter().any(|vip| vip.address == address)
+    /// Whether flows which do not keep the client's address have this one instead.
+    pub fn is_source(&self, address: IpAddr) -> bool {
+        self.parts.sources.binary_search_by_key(&address, |source| source.address).is_ok()
     }
 
     /// The way to an address that a worker asked for, once it is known.
@@ -320,15 +337,17 @@ impl Tables {
     }
 }
 
-/// For each listener, the first of those before it, by endpoint, of the same protocol and target group.
-fn siblings(
-    listeners: &[Option<Listener>],
-    by_endpoint: &[(Endpoint, ListenerId)],
-) -> Box<[Box<[ListenerId]>]> {
+/// For each listener, the first of those before it, by endpoint, of the same protocol and target group. None where targets tell
+/// flows apart by sources of ours.
+fn siblings(parts: &TablesParts, by_endpoint: &[(Endpoint, ListenerId)]) -> Box<[Box<[ListenerId]>]> {
+    let listeners = &parts.listeners;
     let mut siblings = vec![Box::default(); listeners.len()];
     let mut families: HashMap<(TargetGroupId, Protocol), Vec<ListenerId>> = HashMap::new();
     for &(endpoint, id) in by_endpoint {
         let Some(listener) = listeners.get(usize::from(id.0)).and_then(Option::as_ref) else { continue };
+        if !parts.groups.get(usize::from(listener.group.0)).is_some_and(|group| group.preserves_client_ip) {
+            continue;
+        }
         let family = families.entry((listener.group, endpoint.protocol)).or_default();
         siblings[usize::from(id.0)] = family.clone().into();
         if family.len() < limits::SIBLINGS {

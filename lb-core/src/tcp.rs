@@ -48,7 +48,7 @@ fn step(state: State, direction: Direction, flags: u8) -> State {
 #[inline]
 pub fn timeout_s(state: State, idle_timeout_s: u16) -> u16 {
     match state {
-        State::HalfOpen | State::Answered => limits::HALF_OPEN_S,
+        State::HalfOpen | State::Answered | State::Connecting => limits::HALF_OPEN_S,
         State::Closed => limits::CLOSED_S,
         State::Reset => limits::RESET_S,
         _ => idle_timeout_s,

@@ -39,11 +39,17 @@ reasons! {
     IcmpError, "icmp_error", Transmit, "ICMP error about a packet of a flow: translated for the side that sent the packet.";
 
     ResetNoFlow, "reset_no_flow", Reply, "TCP packet of no flow: answered by a reset.";
+    ResetOtherSide, "reset_other_side", Reply, "Reset for the other side of a flow that was cut with its target.";
+    SynCookie, "syn_cookie", Reply, "TCP SYN to a listener with SYN cookies: answered without keeping state.";
+    SynToTarget, "syn_to_target", Transmit, "The client has confirmed a SYN cookie: the SYN went to its target.";
+    AckToTarget, "ack_to_target", Reply, "The target has answered the SYN of a confirmed client: acknowledged for it.";
+    WindowToClient, "window_to_client", Reply, "The target has answered the SYN of a confirmed client: the client may send.";
+    RefusedByTarget, "refused_by_target", Reply, "The target has refused the SYN of a confirmed client: so did the VIP.";
     ResetTerminated, "reset_terminated", Reply, "TCP packet of a flow that was cut with its target: answered by a reset.";
     ResetNoTarget, "reset_no_target", Reply, "TCP SYN for a target group without targets: answered by a reset.";
 
-    TimeExceeded, "time_exceeded", Reply, "Time to live would reach 0 here: answered by ICMP time exceeded (RFC 1812 5.3.1).";
-    TooBig, "too_big", Reply, "Longer than the MTU on the way out: answered by ICMP fragmentation needed (RFC 1191).";
+    TimeExceeded, "time_exceeded", Reply, "Time to live would reach 0 here: answered by ICMP time exceeded (RFC 1812 5.3.1, RFC 4443 3.3).";
+    TooBig, "too_big", Reply, "Longer than the MTU on the way out: answered by ICMP fragmentation needed or packet too big (RFC 1191, RFC 8201).";
 
     FragmentHeld, "fragment_held", Hold, "Later piece of a datagram whose first has not come yet: kept for a while; counted again when it goes on.";
     HandedOver, "handed_over", HandOver, "Given to the worker that owns the flow; counted again there.";
@@ -54,7 +60,7 @@ reasons! {
     PassNotOurs, "not_ours", Pass, "Neither for a listener nor from a target: left to the kernel.";
 
     EthernetTruncated, "ethernet_truncated", Drop, "Shorter than an Ethernet header.";
-    NotIpv4, "not_ipv4_drop", Drop, "Not IPv4, yet given to a worker.";
+    NotIp, "not_ip_drop", Drop, "Neither IPv4 nor IPv6, yet given to a worker.";
     LinkMulticast, "link_multicast", Drop, "Link-layer broadcast or multicast carrying a unicast IP packet (RFC 1812 5.3.4).";
     OtherMac, "other_mac", Drop, "Addressed to another host's MAC address.";
     Ipv4Truncated, "ipv4_truncated", Drop, "Shorter than an IPv4 header (RFC 1812 5.2.2).";
@@ -62,15 +68,24 @@ reasons! {
     Ipv4HeaderLength, "ipv4_header_length", Drop, "IPv4 header length under 5 words or past the frame (RFC 1812 5.2.2).";
     Ipv4TotalLength, "ipv4_total_length", Drop, "IPv4 total length under the header or past the frame (RFC 1812 5.2.2).";
     Ipv4Checksum, "ipv4_checksum", Drop, "IPv4 header checksum is wrong (RFC 1812 5.2.2).";
-    SourceRoute, "source_route", Drop, "IPv4 source-route option (RFC 7126 4.3, 4.4).";
+    Ipv6Truncated, "ipv6_truncated", Drop, "Shorter than an IPv6 header.";
+    Ipv6Version, "ipv6_version", Drop, "IP version is not 6.";
+    Ipv6PayloadLength, "ipv6_payload_length", Drop, "IPv6 payload length past the frame.";
+    Ipv6Extension, "ipv6_extension", Drop, "IPv6 extension header that is cut short or out of place, or too many of them (RFC 7112, RFC 8200 4.1).";
+    Ipv6NoNextHeader, "ipv6_no_next_header", Drop, "IPv6 packet that says that nothing follows (RFC 8200 4.7).";
+    SourceRoute, "source_route", Drop, "IPv4 source-route option (RFC 7126 4.3, 4.4), or IPv6 routing header of type 0 or with segments left (RFC 5095).";
     MartianSource, "martian_source", Drop, "Source address that no packet may have (RFC 1812 5.3.7).";
-    OwnSource, "own_source", Drop, "Source address is a VIP of this load balancer.";
+    OwnSource, "own_source", Drop, "Source address is a VIP or a source address of this load balancer.";
     TtlExpired, "ttl_expired", Drop, "Time to live is 0, or would reach 0 here and the packet is of no listener or flow (RFC 1812 5.3.1).";
-    Fragment, "fragment", Drop, "IPv4 fragment.";
+    Fragment, "fragment", Drop, "Piece of a packet that is neither TCP nor UDP.";
+    TcpFragment, "tcp_fragment", Drop, "TCP segment in pieces: not carried, as NLB does not (RFC 1858, RFC 3128).";
+    FragmentLength, "fragment_length", Drop, "Piece of a datagram, not its last, that is empty or no multiple of 8 bytes long.";
+    FragmentLost, "fragment_lost", Drop, "Later piece of a datagram whose first did not come in time, or for which there was no room.";
     L4Truncated, "l4_truncated", Drop, "Shorter than its TCP or UDP header.";
     TcpHeaderLength, "tcp_header_length", Drop, "TCP data offset under 5 words or past the packet.";
     TcpFlags, "tcp_flags", Drop, "TCP flags that no legal segment has.";
     UdpLength, "udp_length", Drop, "UDP length under 8 or past the packet (RFC 768).";
+    UdpChecksumZero, "udp_checksum_zero", Drop, "UDP without a checksum, over IPv6 (RFC 8200 8.1) or in pieces that would have to be translated to it (RFC 7915 4.5).";
     PortZero, "port_zero", Drop, "Source or destination port 0.";
     UnsupportedProtocol, "unsupported_protocol", Drop, "Neither TCP nor UDP nor ICMP.";
     IcmpTruncated, "icmp_truncated", Drop, "ICMP message or its quote is cut short before the ports.";
@@ -83,6 +98,11 @@ reasons! {
     NoFlow, "no_flow", Drop, "Packet of no flow that must not be answered.";
     Terminated, "terminated", Drop, "Reset of a flow that was cut with its target.";
     TupleCollision, "tuple_collision", Drop, "The client's address and port already reach every candidate target through another listener, or the client is the only target itself.";
+    NoSourcePort, "no_source_port", Drop, "No source port is free towards any target (NLB PortAllocationErrorCount).";
+    NoSource, "no_source", Drop, "The client's address cannot be kept, and there is no source address of the target's family.";
+    FlowTableFull, "flow_table_full", Drop, "The flow table has no room for a flow whose source address is translated.";
+    Connecting, "connecting", Drop, "Packet of a flow whose target has not answered the SYN of a confirmed client yet.";
+    IcmpUntranslatable, "icmp_untranslatable", Drop, "ICMP error that has no counterpart in the other address family (RFC 7915 4.2, 5.2).";
     NextHopUnresolved, "next_hop_unresolved", Drop, "The kernel knows no route or no link address towards the next hop yet.";
     ReplyRateLimited, "reply_rate_limited", Drop, "Would have been answered, but too many answers were sent this second.";
     MtuExceeded, "mtu_exceeded", Drop, "Longer than the MTU on the way out, and may be fragmented: fragments are not made here.";

@@ -185,8 +185,10 @@ pub struct FlowRow {
 /// Counters over all workers since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// Frames taken from receive rings. Equal to transmitted + replied + dropped, but for frames still on their way.
+    /// Frames taken from receive rings. With `made` equal to transmitted + replied + dropped, but for frames still on their way.
     pub received: u64,
+    /// Frames that the load balancer made beside those that it received.
+    pub made: u64,
     /// Frames sent on.
     pub transmitted: u64,
     /// Frames answered by the load balancer itself.
@@ -209,6 +211,8 @@ pub struct Stats {
     pub expired: u64,
     /// Flows that were cut because their target was.
     pub cut: u64,
+    /// Flows of a target to itself.
+    pub hairpins: u64,
 }
 
 /// How many frames met their fate for one reason.
@@ -241,6 +245,8 @@ pub struct Traffic {
     pub bytes_out: u64,
     /// Resets that the load balancer made.
     pub resets: u64,
+    /// Flows refused because no source port was free.
+    pub port_allocation_errors: u64,
 }
 
 /// A configuration was applied.
@@ -269,6 +275,7 @@ impl Traffic {
             sum.packets_out += counters.packets_out.value();
             sum.bytes_out += counters.bytes_out.value();
             sum.resets += counters.resets.value();
+            sum.port_allocation_errors += counters.port_allocation_errors.value();
         }
         sum
     }
@@ -282,11 +289,13 @@ impl Stats {
         };
         let mut stats = Stats {
             received: total(|worker| &worker.received),
+            made: total(|worker| &worker.made),
             flows: total(|worker| &worker.flows),
             half_open: total(|worker| &worker.half_open),
             half_open_evicted: total(|worker| &worker.half_open_evicted),
             expired: total(|worker| &worker.expired),
             cut: total(|worker| &worker.cut),
+            hairpins: total(|worker| &worker.hairpins),
             ..Stats::default()
         };
         for &reason in Reason::ALL.iter().filter(|reason| reason.action() != Action::Pass) {

@@ -203,7 +203,7 @@ impl<'a> Simulator<'a> {
 
     /// The listener of a frame, and its target if it was on its way to or from one.
     fn explain(&self, frame: &[u8], reason: Reason) -> (Option<String>, Option<SocketAddr>) {
-        let Explanation { listener, target } = self.datapath.explain(frame);
+        let Explanation { listener, target, .. } = self.datapath.explain(frame);
         let listener = listener.and_then(|id| self.datapath.tables().listener(id));
         let has_target = reason.action() == Action::Transmit
             || matches!(

@@ -32,6 +32,7 @@ name = "web"
 protocol = "TCP"
 port = 8080
 targets = [{ address = "198.19.1.2" }, { address = "198.19.1.3" }]
+attributes = { "preserve_client_ip.enabled" = true }
 [[target_groups]]
 name = "dns"
 protocol = "UDP"
@@ -56,7 +57,7 @@ fn check_says_valid_or_why_not() {
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(output.stdout.is_empty());
     assert!(text.contains("lbd.toml:8: load_balancers[0].listeners[0].port: found 0, expected"), "{text}");
-    assert!(text.contains("lbd.toml:20: target_groups[1].nam: found an unknown key"), "{text}");
+    assert!(text.contains("lbd.toml:21: target_groups[1].nam: found an unknown key"), "{text}");
 }
 
 #[test]

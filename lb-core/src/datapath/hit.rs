@@ -1,17 +1,28 @@
 //! A packet of a flow in the table: no decision, unless the tables have changed since its last one.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use super::{InFlight, Pipeline, last_hop};
 use crate::{
-    flow::{Direction, Flow, State},
+    flow::{Direction, State},
     listener::ListenerId,
+    parse::parse,
+    rewrite::reset,
     tables::Tables,
     target::{FlowPolicy, TargetId},
     tcp,
     verdict::{Reason, Verdict},
     wire::l4::tcp::RST,
 };
+
+/// What a look at new tables found of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finding {
+    /// It goes on, or has been cut before.
+    Valid,
+    /// It is cut from now on.
+    Cut,
+    /// It is gone: its packet is a miss.
+    Gone,
+}
 
 impl Pipeline<'_> {
     /// A packet of a flow in the table. `None` when the flow turns out to be over: then the packet is a miss.
@@ -24,24 +35,26 @@ impl Pipeline<'_> {
         direction: Direction,
     ) -> Option<Verdict> {
         let now_ms = it.now.wrapping_millis();
-        if self.flows.flow(record).is_expired(now_ms) {
-            self.counters.expired.add(1);
-            self.forget(record);
+        let flow = self.flows.flow(record);
+        if flow.is_expired(now_ms) {
+            self.expire_flow(record, now_ms);
             return None;
         }
-        if self.flows.flow(record).generation != tables.generation()
-            && self.revalidate(tables, record).is_none()
-        {
-            return None;
-        }
-        if !it.packet.is_udp() {
-            let state = self.flows.flow(record).state();
-            if direction == Direction::Forward && it.packet.is_syn() && state.is_over() {
-                self.forget(record);
-                return None;
+        if flow.generation != tables.generation() {
+            match self.revalidate(tables, record, now_ms) {
+                Finding::Valid => {}
+                Finding::Cut => self.reset_other_side(it, record, direction),
+                Finding::Gone => return None,
             }
-            if state == State::Cut {
-                return Some(self.refuse_cut(it, record));
+        }
+        let state = self.flows.flow(record).state();
+        if state != State::Udp {
+            if state != State::Established && state.needs_attention() {
+                return self.hit_unusual(tables, it, record, direction);
+            }
+            if direction == Direction::Forward && state.is_over() && it.packet.is_syn() {
+                self.forget(record, now_ms);
+                return None;
             }
             let next = tcp::next(state, direction, it.packet.tcp_flags);
             if next != state {
@@ -52,30 +65,68 @@ impl Pipeline<'_> {
         if tcp::prolongs(flow) {
             flow.last_seen_ms = now_ms;
         }
-        let hop = match direction {
-            Direction::Forward => {
-                flow.set_client_hop(last_hop(it.frame));
-                flow.target_hop()
-            }
-            Direction::Reverse => match flow.client_hop().or_else(|| tables.hop(client(flow))) {
-                Some(hop) => hop,
-                None => return Some(self.want_hop(record)),
-            },
-        };
-        Some(self.forward(it, record, direction, hop, Reason::FlowHit))
+        if direction == Direction::Forward {
+            flow.set_hop(Direction::Reverse, last_hop(it.frame));
+        }
+        match flow.hop(direction) {
+            Some(hop) => Some(self.forward(it, record, direction, hop, Reason::FlowHit)),
+            None => Some(self.forward_by_route(tables, it, record, direction)),
+        }
     }
 
-    /// Checks a flow against tables that it has not seen. `None` when that ended it.
+    /// A packet of a flow that was cut, rests, or waits for its target's answer to a confirmed SYN cookie.
     #[cold]
-    fn revalidate(&mut self, tables: &Tables, record: u32) -> Option<()> {
+    fn hit_unusual(
+        &mut self,
+        tables: &Tables,
+        it: &mut InFlight<'_, '_>,
+        record: u32,
+        direction: Direction,
+    ) -> Option<Verdict> {
+        match self.flows.flow(record).state() {
+            State::Connecting => Some(self.connecting(tables, it, record, direction)),
+            State::Cut if direction == Direction::Forward && it.packet.is_syn() => {
+                self.forget(record, it.now.wrapping_millis());
+                None
+            }
+            State::Cut => Some(self.refuse_cut(it, record)),
+            _ => None,
+        }
+    }
+
+    /// A target's packet to a client whose packets have not been seen: the tables may know the way.
+    #[cold]
+    fn forward_by_route(
+        &mut self,
+        tables: &Tables,
+        it: &mut InFlight<'_, '_>,
+        record: u32,
+        direction: Direction,
+    ) -> Verdict {
+        let client = self.flows.key(record, Direction::Forward).source();
+        match tables.hop(client) {
+            Some(hop) => self.forward(it, record, direction, hop, Reason::FlowHit),
+            None => {
+                self.want(client);
+                Verdict::drop(Reason::NextHopUnresolved)
+            }
+        }
+    }
+
+    /// Checks a flow against tables that it has not seen.
+    #[cold]
+    fn revalidate(&mut self, tables: &Tables, record: u32, now_ms: u32) -> Finding {
         let flow = *self.flows.flow(record);
-        let endpoint = flow.forward_key().destination_endpoint();
+        if flow.state() == State::Resting {
+            return Finding::Valid;
+        }
+        let endpoint = self.flows.key(record, Direction::Forward).destination_endpoint();
         let listener = tables
             .listener(ListenerId(flow.listener_id))
             .filter(|listener| Some(listener.endpoint) == endpoint);
-        let target = tables.target(TargetId(flow.target_id)).filter(|target| {
-            target.address == IpAddr::V4(Ipv4Addr::from(flow.target))
-                && target.port.to_be_bytes() == flow.target_port
+        let peer = self.flows.key(record, Direction::Reverse).source_endpoint();
+        let target = tables.target(TargetId(u32::from(flow.target_id))).filter(|target| {
+            peer.is_some_and(|peer| (target.address, target.port) == (peer.address, peer.port))
         });
         let is_udp = flow.state() == State::Udp;
         let policy = match target {
@@ -84,10 +135,11 @@ impl Pipeline<'_> {
             None => FlowPolicy::Keep, // Its deregistration is long over; what still flows may go on.
         };
         let Some(listener) = listener.filter(|_| !(is_udp && policy == FlowPolicy::Cut)) else {
-            self.forget(record);
-            return None;
+            self.forget(record, now_ms);
+            return Finding::Gone;
         };
-        if policy == FlowPolicy::Cut && flow.state() != State::Cut {
+        let is_cut = policy == FlowPolicy::Cut && flow.state() != State::Cut;
+        if is_cut {
             self.counters.cut.add(1);
             self.counters.count_end(&flow); // What stays is a tombstone.
             self.flows.set_state(record, State::Cut);
@@ -95,15 +147,15 @@ impl Pipeline<'_> {
         }
         let flow = self.flows.flow_mut(record);
         if let Some(hop) = target.and_then(|target| target.next_hop) {
-            flow.set_target_hop(hop);
+            flow.set_hop(Direction::Forward, hop);
         }
         flow.idle_timeout_s = listener.idle_timeout_s;
         flow.timeout_s = tcp::timeout_s(flow.state(), flow.idle_timeout_s);
         flow.generation = tables.generation();
-        Some(())
+        if is_cut { Finding::Cut } else { Finding::Valid }
     }
 
-    fn advance(&mut self, record: u32, state: State, now_ms: u32) {
+    pub(super) fn advance(&mut self, record: u32, state: State, now_ms: u32) {
         self.flows.set_state(record, state);
         self.publish_gauges();
         let flow = self.flows.flow_mut(record);
@@ -112,7 +164,6 @@ impl Pipeline<'_> {
     }
 
     /// A packet of a flow that was cut with its target.
-    #[cold]
     fn refuse_cut(&mut self, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
         let listener = ListenerId(self.flows.flow(record).listener_id);
         match it.packet.has(RST) {
@@ -121,14 +172,20 @@ impl Pipeline<'_> {
         }
     }
 
-    #[cold]
-    fn want_hop(&mut self, record: u32) -> Verdict {
-        let client = client(self.flows.flow(record));
-        self.want(client);
-        Verdict::drop(Reason::NextHopUnresolved)
+    /// Resets the side that a packet of a flow just cut was for: it is reset in the packet's place, with the packet's numbers.
+    fn reset_other_side(&mut self, it: &InFlight<'_, '_>, record: u32, direction: Direction) {
+        let Some(hop) = self.flows.flow(record).hop(direction) else { return };
+        if it.packet.has(RST) || !self.replies.take(it.now) {
+            return;
+        }
+        let from = self.egress(hop.interface).mac;
+        let packet = it.packet;
+        self.make(it.frame, |this, copy| {
+            let (flow, addresses) = (this.flows.flow(record), this.flows.addresses(record));
+            super::rewrite_frame(copy, packet, (flow, addresses), direction, (from, hop.mac)).ok()?;
+            let rewritten = parse(copy.bytes()).ok()?;
+            reset::replace(copy, &rewritten, from, hop.mac);
+            Some(Verdict::to(Reason::ResetOtherSide, hop.interface.0))
+        });
     }
-}
-
-fn client(flow: &Flow) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::from(flow.client))
 }

@@ -3,12 +3,11 @@
 
 use super::{InFlight, Pipeline};
 use crate::{
-    flow::Direction,
+    flow::{Direction, State},
     parse::{IcmpError, parse_icmp_error},
-    rewrite::icmp,
+    rewrite::{icmp, icmp_translate, link},
     tables::Tables,
     verdict::{Reason, Verdict},
-    wire::{ethernet, ipv4},
 };
 
 impl Pipeline<'_> {
@@ -22,19 +21,23 @@ impl Pipeline<'_> {
             Ok(error) => error,
             Err(reason) => return Verdict::drop(reason),
         };
-        if it.frame.bytes()[ethernet::HEADER + ipv4::TTL] == 1 {
+        if error.ttl == 1 {
             return Verdict::drop(Reason::TtlExpired); // No error about an error.
         }
         let key = error.quoted.opposite();
-        let found = self.flows.lookup(self.flows.hash(&key), &key);
-        match found.filter(|(record, _)| !self.flows.flow(*record).is_expired(it.now.wrapping_millis())) {
-            Some((record, direction)) => self.translate(tables, it, &error, record, direction),
+        let found = self.flows.lookup(self.flows.hash(&key), &key).filter(|(record, _)| {
+            let flow = self.flows.flow(*record);
+            !flow.is_expired(it.now.wrapping_millis())
+                && !matches!(flow.state(), State::Resting | State::Connecting)
+        });
+        match found {
+            Some((record, direction)) => self.translate_error(tables, it, &error, record, direction),
             None => self.hand_over_error(tables, it, &error),
         }
     }
 
     /// The key of the quoted packet's answers is of `direction`: so is the way of the error.
-    fn translate(
+    fn translate_error(
         &mut self,
         tables: &Tables,
         it: &mut InFlight<'_, '_>,
@@ -42,28 +45,32 @@ impl Pipeline<'_> {
         record: u32,
         direction: Direction,
     ) -> Verdict {
-        let flow = self.flows.flow(record);
-        let hop = match direction {
-            Direction::Forward => Some(flow.target_hop()),
-            Direction::Reverse => flow.client_hop().or_else(|| tables.hop(flow.client.into())),
-        };
-        let Some(hop) = hop else {
+        let (flow, addresses) = (self.flows.flow(record), self.flows.addresses(record));
+        let out = flow.outward(addresses, direction);
+        let Some(hop) = flow.hop(direction).or_else(|| tables.hop(out.destination)) else {
             return Verdict::drop(Reason::NextHopUnresolved);
         };
-        let from = self.egress(hop.interface).mac;
-        icmp::apply(it.frame.bytes_mut(), error, flow, direction, from, hop.mac);
+        if error.quoted.is_ipv6() == out.source.is_ipv6() {
+            icmp::apply(it.frame.bytes_mut(), error, flow, &out, direction);
+        } else if let Err(reason) = icmp_translate::apply(it.frame, error, flow, &out, direction) {
+            return Verdict::drop(reason);
+        }
+        link(it.frame.bytes_mut(), self.egress(hop.interface).mac, hop.mac);
         Verdict::to(Reason::IcmpError, hop.interface.0)
     }
 
     /// The flow may be another worker's.
     fn hand_over_error(&self, tables: &Tables, it: &InFlight<'_, '_>, error: &IcmpError) -> Verdict {
-        let quoted = &error.quoted;
-        let is_from_listener =
-            quoted.source_endpoint().is_some_and(|endpoint| tables.listener_at(&endpoint).is_some());
-        let (client, port) = match is_from_listener {
-            true => (quoted.destination, quoted.destination_port),
-            false => (quoted.source, quoted.source_port),
+        let key = error.quoted.opposite();
+        let listener = key.destination_endpoint().and_then(|endpoint| tables.listener_at(&endpoint));
+        let homes = match listener.and_then(|id| tables.listener(id)) {
+            Some(listener) => self.homes_of_request(tables, listener, &key),
+            None => {
+                let rows = key.source_endpoint();
+                let rows = rows.map_or(&[][..], |endpoint| tables.listeners_of_target(&endpoint));
+                self.homes_of_reply(tables, rows, &key)
+            }
         };
-        self.hand_over(client, port, it.arrival).unwrap_or(Verdict::drop(Reason::IcmpNoFlow))
+        self.hand_over(it, homes).unwrap_or(Verdict::drop(Reason::IcmpNoFlow))
     }
 }

@@ -1,21 +1,35 @@
 //! A packet of no flow: it opens one, is adopted into one, goes to the worker that owns it, or is answered or dropped.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use super::{Arrival, InFlight, Pipeline, last_hop};
+use super::{InFlight, Pipeline, home::keeps_client, last_hop, source::Wanted};
 use crate::{
-    flow::{Direction, Flow, FlowKey, State},
+    flow::{Direction, NewFlow, State},
+    flow_key::FlowKey,
     flow_table::Full,
     listener::{Listener, ListenerId},
-    rewrite::nat,
     select,
     tables::{Endpoint, NextHop, Tables},
-    target::TargetId,
+    target::{Target, TargetId},
     tcp,
     time::Instant,
     verdict::{Reason, Verdict},
     wire::l4::tcp::{RST, SYN},
 };
+
+/// A listener with its id.
+pub(super) type Known<'t> = (ListenerId, &'t Listener);
+
+/// Where a new flow goes, and as whom. Ports in network order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice {
+    pub(super) target_id: TargetId,
+    pub(super) target: (IpAddr, [u8; 2]),
+    pub(super) source: (IpAddr, [u8; 2]),
+    pub(super) hop: NextHop,
+    /// Whether the client is the target itself.
+    pub(super) is_hairpin: bool,
+}
 
 impl Pipeline<'_> {
     /// A packet of no flow.
@@ -24,79 +38,145 @@ impl Pipeline<'_> {
         if let Some(id) = key.destination_endpoint().and_then(|endpoint| tables.listener_at(&endpoint))
             && let Some(listener) = tables.listener(id)
         {
-            if let Some(verdict) = self.hand_over(key.source, key.source_port, it.arrival) {
-                return verdict;
-            }
-            return self.open(tables, (id, listener), it);
+            let homes = self.homes_of_request(tables, listener, &key);
+            return match self.hand_over(it, homes) {
+                Some(verdict) => verdict,
+                None => self.open(tables, (id, listener), it),
+            };
         }
         let rows = key.source_endpoint().map_or(&[][..], |endpoint| tables.listeners_of_target(&endpoint));
         if rows.is_empty() {
             return Verdict::drop(Reason::NoListener);
         }
-        if let Some(verdict) = self.hand_over(key.destination, key.destination_port, it.arrival) {
-            return verdict;
+        match self.hand_over(it, self.homes_of_reply(tables, rows, &key)) {
+            Some(verdict) => verdict,
+            None => self.open_from_target(tables, rows, it),
         }
-        self.open_from_target(tables, rows, it)
-    }
-
-    /// To the worker that owns the flows of a client's address and port, if that is another.
-    pub(super) fn hand_over(&self, client: [u8; 4], port: [u8; 2], arrival: Arrival) -> Option<Verdict> {
-        if self.workers == 1 || arrival == Arrival::HandedOver {
-            return None;
-        }
-        let home = self.hash.home(client, port, self.workers);
-        (home != self.worker).then_some(Verdict::to(Reason::HandedOver, home))
     }
 
     /// A client's packet of no flow: a new flow, or one that is adopted, or a reset.
-    fn open(
-        &mut self,
-        tables: &Tables,
-        (id, listener): (ListenerId, &Listener),
-        it: &mut InFlight<'_, '_>,
-    ) -> Verdict {
-        let key = it.packet.key;
-        if tables.is_vip(IpAddr::V4(Ipv4Addr::from(key.source))) {
+    fn open(&mut self, tables: &Tables, known: Known<'_>, it: &mut InFlight<'_, '_>) -> Verdict {
+        let (id, listener) = known;
+        let key = &it.packet.key;
+        if tables.is_vip(key.source()) || tables.is_source(key.source()) {
             return Verdict::drop(Reason::OwnSource);
         }
+        let adopts = listener.adopts_strays || self.adopts_strays(it.now);
         let (state, reason) = match () {
             () if it.packet.is_udp() => (State::Udp, Reason::FlowNew),
+            () if it.packet.is_syn() && listener.has_syn_cookies => {
+                return self.answer_by_cookie(tables, known, it);
+            }
             () if it.packet.is_syn() => (State::HalfOpen, Reason::FlowNew),
             () if it.packet.has(RST) => return Verdict::drop(Reason::NoFlow),
-            () if self.adopts_strays(it.now) => (State::Established, Reason::FlowAdopted),
+            () if listener.has_syn_cookies
+                && let Some(confirmed) = self.confirmed(it) =>
+            {
+                return self.connect(tables, known, it, confirmed);
+            }
+            () if adopts && keeps_client(tables, listener, key) => (State::Established, Reason::FlowAdopted),
             () => return self.reset(it, Reason::ResetNoFlow, Some(id)),
         };
-        let mut is_empty = true;
-        for target_id in select::candidates(tables, id, &self.selection_secret, &key) {
-            is_empty = false;
-            let Some((target, hop)) = tables.target(target_id).map(|target| (target, target.next_hop)) else {
-                continue;
-            };
-            let IpAddr::V4(address) = target.address else { continue };
-            if address.octets() == key.source {
-                continue; // Its own packet would come back to it from itself.
+        match self.choose(tables, known, key, it.now) {
+            Ok(choice) => {
+                if reason == Reason::FlowAdopted && choice.source.0 != key.source() {
+                    return self.reset(it, Reason::ResetNoFlow, Some(id)); // Its source port is not known any more.
+                }
+                let new = self.new_flow(tables, known, it, &choice, state);
+                self.insert_and_forward(it, &new, Direction::Forward, choice.hop, reason)
             }
-            let mut flow = Flow::new(&key, (address.octets(), target.port.to_be_bytes()), state);
-            if self.is_reverse_taken(&flow, it.now) {
-                continue;
-            }
-            let Some(hop) = hop else {
-                return Verdict::drop(Reason::NextHopUnresolved);
-            };
-            let mtu = self.egress(hop.interface).mtu;
-            if u32::from(it.packet.total_length) > mtu {
-                return self.too_big(it, key.destination, mtu);
-            }
-            flow.set_client_hop(last_hop(it.frame));
-            flow.set_target_hop(hop);
-            self.stamp(&mut flow, tables, (id, listener), target_id, it.now);
-            return self.insert_and_forward(it, &flow, Direction::Forward, hop, reason);
+            Err(reason) => self.refuse(it, id, reason),
         }
-        match is_empty {
-            true if it.packet.is_udp() => Verdict::drop(Reason::NoTarget),
-            true => self.reset(it, Reason::ResetNoTarget, Some(id)),
-            false => Verdict::drop(Reason::TupleCollision),
+    }
+
+    /// The answer to a client whose packet can open no flow.
+    pub(super) fn refuse(&mut self, it: &mut InFlight<'_, '_>, id: ListenerId, reason: Reason) -> Verdict {
+        match reason {
+            Reason::NoTarget if !it.packet.is_udp() => self.reset(it, Reason::ResetNoTarget, Some(id)),
+            Reason::NoSourcePort => {
+                if let Some(traffic) = self.counters.listeners.get(usize::from(id.0)) {
+                    traffic.port_allocation_errors.add(1);
+                }
+                Verdict::drop(reason)
+            }
+            _ => Verdict::drop(reason),
         }
+    }
+
+    /// Chooses a target for a client's flow, and the source that it sees: the client, unless its group, the families or a flow
+    /// with the same ports forbid that.
+    pub(super) fn choose(
+        &mut self,
+        tables: &Tables,
+        (id, listener): Known<'_>,
+        key: &FlowKey,
+        now: Instant,
+    ) -> Result<Choice, Reason> {
+        let keeps = tables.group(listener.group).is_some_and(|group| group.preserves_client_ip);
+        let client = (key.source(), key.source_port());
+        let mut collided = None;
+        for target_id in select::candidates(tables, id, &self.selection_secret, key) {
+            let Some(target) = tables.target(target_id) else { continue };
+            let is_hairpin = target.address == client.0;
+            if !keeps || is_hairpin || target.address.is_ipv6() != key.is_ipv6() {
+                let choice = self.choose_translated(tables, listener, (target_id, target), key, now)?;
+                return Ok(Choice { is_hairpin, ..choice });
+            }
+            if self.is_reply_taken(target, key, now) {
+                collided = collided.or(Some((target_id, target)));
+                continue;
+            }
+            let hop = target.next_hop.ok_or(Reason::NextHopUnresolved)?;
+            let target = (target.address, target.port.to_be_bytes());
+            return Ok(Choice { target_id, target, source: client, hop, is_hairpin: false });
+        }
+        // The client's port already leads to every candidate, by other listeners: it needs another source there.
+        let collided = collided.ok_or(Reason::NoTarget)?;
+        self.choose_translated(tables, listener, collided, key, now).map_err(|reason| match reason {
+            Reason::NoSource => Reason::TupleCollision,
+            reason => reason,
+        })
+    }
+
+    fn choose_translated(
+        &mut self,
+        tables: &Tables,
+        listener: &Listener,
+        (target_id, target): (TargetId, &Target),
+        key: &FlowKey,
+        now: Instant,
+    ) -> Result<Choice, Reason> {
+        let hop = target.next_hop.ok_or(Reason::NextHopUnresolved)?;
+        let wanted = Wanted {
+            listener,
+            target_id,
+            target: (target.address, target.port),
+            interface: hop.interface,
+            protocol: key.protocol(),
+            seed: self.hash.flow(key).rotate_left(32),
+        };
+        let source = self.allocate_source(tables, &wanted, now)?;
+        let target = (target.address, target.port.to_be_bytes());
+        Ok(Choice { target_id, target, source, hop, is_hairpin: false })
+    }
+
+    /// The flow of a client's packet, with all that it has from its listener, its target and the time.
+    pub(super) fn new_flow(
+        &self,
+        tables: &Tables,
+        known: Known<'_>,
+        it: &InFlight<'_, '_>,
+        choice: &Choice,
+        state: State,
+    ) -> NewFlow {
+        if choice.is_hairpin {
+            self.counters.hairpins.add(1);
+        }
+        let mut new = NewFlow::new(&it.packet.key, choice.source, choice.target, state);
+        new.flow.set_hop(Direction::Reverse, last_hop(it.frame));
+        new.flow.set_hop(Direction::Forward, choice.hop);
+        stamp(&mut new, tables, known, choice.target_id, it.now);
+        new
     }
 
     /// A target's packet of no flow: the one listener whose selection leads to this target for this client is found
@@ -108,21 +188,26 @@ impl Pipeline<'_> {
         it: &mut InFlight<'_, '_>,
     ) -> Verdict {
         let key = it.packet.key;
-        let can_reset = !it.packet.is_udp() && !it.packet.has(RST);
-        if !self.adopts_strays(it.now) {
-            return match can_reset {
+        let mut origins = rows.iter().filter_map(|&(_, id, target_id)| {
+            let listener = tables.listener(id)?;
+            if !listener.adopts_strays && !self.adopts_strays(it.now) {
+                return None;
+            }
+            let vip = (listener.endpoint.address, listener.endpoint.port.to_be_bytes());
+            let forward = FlowKey::new((key.destination(), key.destination_port()), vip, key.protocol())?;
+            let selected = select::select(tables, id, &self.selection_secret, &forward)?;
+            let is_origin = selected == target_id && keeps_client(tables, listener, &forward);
+            is_origin.then_some(((id, listener), target_id, forward))
+        });
+        let is_ours = tables.is_source(key.destination());
+        let (Some((known, target_id, forward)), None, false) = (origins.next(), origins.next(), is_ours)
+        else {
+            let may_reset = !it.packet.is_udp() && !it.packet.has(RST);
+            let adopts = self.adopts_strays(it.now) || rows.iter().any(|row| is_adopting(tables, row.1));
+            return match may_reset && (is_ours || !adopts) {
                 true => self.reset(it, Reason::ResetNoFlow, None),
                 false => Verdict::drop(Reason::NoFlow),
             };
-        }
-        let mut origins = rows.iter().filter_map(|&(_, id, target_id)| {
-            let listener = tables.listener(id)?;
-            let forward = forward_key(&key, &listener.endpoint)?;
-            let selected = select::select(tables, id, &self.selection_secret, &forward)?;
-            (selected == target_id).then_some((id, listener, target_id, forward))
-        });
-        let (Some((id, listener, target_id, forward)), None) = (origins.next(), origins.next()) else {
-            return Verdict::drop(Reason::NoFlow);
         };
         if self.flows.lookup(self.flows.hash(&forward), &forward).is_some() {
             return Verdict::drop(Reason::NoFlow); // The client's flow is with another target.
@@ -133,98 +218,89 @@ impl Pipeline<'_> {
             false if it.packet.has(SYN) => State::Answered,
             false => tcp::next(State::Established, Direction::Reverse, it.packet.tcp_flags),
         };
-        let mut flow = Flow::new(&forward, (key.source, key.source_port), state);
-        let client = IpAddr::V4(Ipv4Addr::from(key.destination));
-        let Some(hop) = tables.hop(client) else {
-            self.want(client);
+        let client = (key.destination(), key.destination_port());
+        let mut new = NewFlow::new(&forward, client, (key.source(), key.source_port()), state);
+        let Some(hop) = tables.hop(client.0) else {
+            self.want(client.0);
             return Verdict::drop(Reason::NextHopUnresolved);
         };
-        let mtu = self.egress(hop.interface).mtu;
-        if u32::from(it.packet.total_length) > mtu {
-            return self.too_big(it, forward.destination, mtu);
-        }
-        flow.set_client_hop(hop);
-        flow.set_target_hop(last_hop(it.frame));
-        self.stamp(&mut flow, tables, (id, listener), target_id, it.now);
-        self.insert_and_forward(it, &flow, Direction::Reverse, hop, Reason::FlowAdopted)
-    }
-
-    /// Fills in what a new flow has from its listener, its target and the time.
-    fn stamp(
-        &self,
-        flow: &mut Flow,
-        tables: &Tables,
-        (id, listener): (ListenerId, &Listener),
-        target_id: TargetId,
-        now: Instant,
-    ) {
-        flow.listener_id = id.0;
-        flow.target_id = target_id.0;
-        flow.generation = tables.generation();
-        flow.idle_timeout_s = listener.idle_timeout_s;
-        flow.timeout_s = tcp::timeout_s(flow.state(), listener.idle_timeout_s);
-        flow.last_seen_ms = now.wrapping_millis();
+        new.flow.set_hop(Direction::Reverse, hop);
+        new.flow.set_hop(Direction::Forward, last_hop(it.frame));
+        stamp(&mut new, tables, known, target_id, it.now);
+        self.insert_and_forward(it, &new, Direction::Reverse, hop, Reason::FlowAdopted)
     }
 
     /// Sends the packet that a new flow begins with. Without room for the flow, the packet goes all the same: selection
-    /// finds the same target for the next ones, which are adopted until then.
+    /// finds the same target for the next ones, which are adopted until then. Only a source of ours cannot be found again.
     fn insert_and_forward(
         &mut self,
         it: &mut InFlight<'_, '_>,
-        flow: &Flow,
+        new: &NewFlow,
         direction: Direction,
         hop: NextHop,
         reason: Reason,
     ) -> Verdict {
-        let (inserted, evicted) = self.flows.insert(flow);
-        if let Some(evicted) = evicted {
-            self.counters.half_open_evicted.add(1);
-            self.counters.count_end(&evicted);
-            self.publish_gauges();
+        if let Some(refusal) = self.refuse_length(it, &new.flow, &new.addresses, direction, hop) {
+            return refusal;
         }
-        match inserted {
-            Ok(record) => {
-                self.counters.count_start(flow);
-                self.publish_gauges();
-                self.forward(it, record, direction, hop, reason)
-            }
+        match self.insert(new) {
+            Ok(record) => self.forward(it, record, direction, hop, reason),
+            Err(Full) if new.flow.is_source_translated() => Verdict::drop(Reason::FlowTableFull),
             Err(Full) => {
-                let idle = it.now.after_seconds(u64::from(flow.idle_timeout_s));
+                let idle = it.now.after_seconds(u64::from(new.flow.idle_timeout_s));
                 self.adopt_until = self.adopt_until.max(idle);
-                let from = self.egress(hop.interface).mac;
-                nat::apply(it.frame.bytes_mut(), &it.packet, flow, direction, from, hop.mac);
-                self.counters.count_packet(flow, direction, it.packet.total_length);
-                Verdict::to(Reason::Stateless, hop.interface.0)
+                self.send(it, (&new.flow, &new.addresses), direction, hop, Reason::Stateless)
             }
         }
     }
 
-    /// Whether another flow's replies look like this flow's would. One that is over makes way.
-    fn is_reverse_taken(&mut self, flow: &Flow, now: Instant) -> bool {
-        let key = flow.reverse_key();
-        let Some((record, _)) = self.flows.lookup(self.flows.hash(&key), &key) else { return false };
+    /// Puts a flow into the table and counts it.
+    pub(super) fn insert(&mut self, new: &NewFlow) -> Result<u32, Full> {
+        let (inserted, evicted) = self.flows.insert(new);
+        if let Some(evicted) = evicted {
+            self.counters.half_open_evicted.add(1);
+            self.counters.count_end(&evicted);
+        }
+        if inserted.is_ok() {
+            self.counters.count_start(&new.flow);
+        }
+        self.publish_gauges();
+        inserted
+    }
+
+    /// Whether another flow's replies look like those of a target to this client would. One that is over makes way.
+    fn is_reply_taken(&mut self, target: &Target, key: &FlowKey, now: Instant) -> bool {
+        let reply = FlowKey::new(
+            (target.address, target.port.to_be_bytes()),
+            (key.source(), key.source_port()),
+            key.protocol(),
+        );
+        let Some(reply) = reply else { return false };
+        let Some((record, _)) = self.flows.lookup(self.flows.hash(&reply), &reply) else { return false };
         let other = self.flows.flow(record);
         let is_over = other.state().is_over() || other.is_expired(now.wrapping_millis());
         if is_over {
-            self.forget(record);
+            self.forget(record, now.wrapping_millis());
         }
         !is_over
     }
 
-    fn adopts_strays(&self, now: Instant) -> bool {
+    pub(super) fn adopts_strays(&self, now: Instant) -> bool {
         now < self.adopt_until
     }
 }
 
-/// Key of a client's packets to a listener, from the key of the target's reply.
-fn forward_key(reply: &FlowKey, listener: &Endpoint) -> Option<FlowKey> {
-    let IpAddr::V4(vip) = listener.address else { return None };
-    Some(FlowKey {
-        source: reply.destination,
-        destination: vip.octets(),
-        source_port: reply.destination_port,
-        destination_port: listener.port.to_be_bytes(),
-        protocol: reply.protocol,
-        zero: [0; 3],
-    })
+/// Fills in what a new flow has from its listener, its target and the time.
+fn stamp(new: &mut NewFlow, tables: &Tables, (id, listener): Known<'_>, target_id: TargetId, now: Instant) {
+    let flow = &mut new.flow;
+    flow.listener_id = id.0;
+    flow.target_id = target_id.0 as u16;
+    flow.generation = tables.generation();
+    flow.idle_timeout_s = listener.idle_timeout_s;
+    flow.timeout_s = tcp::timeout_s(flow.state(), listener.idle_timeout_s);
+    flow.last_seen_ms = now.wrapping_millis();
+}
+
+fn is_adopting(tables: &Tables, id: ListenerId) -> bool {
+    tables.listener(id).is_some_and(|listener| listener.adopts_strays)
 }

@@ -1,18 +1,21 @@
 //! Answers of the load balancer's own, so many per second at most.
 
+use std::net::IpAddr;
+
 use super::{InFlight, MacFilter, Pipeline};
 use crate::{
+    flow::{Addresses, Direction, Flow},
     frame::Frame,
     limits,
     listener::ListenerId,
     rewrite::{
-        reset,
-        unreachable::{self, Complaint},
+        complaint::{self, Complaint},
+        reset, translate,
     },
-    tables::{Mac, Tables},
+    tables::{Mac, NextHop, Tables},
     time::Instant,
     verdict::{Reason, Verdict},
-    wire::{ethernet, ipv4},
+    wire::{ethernet, ipv4, ipv6},
 };
 
 impl Pipeline<'_> {
@@ -30,7 +33,7 @@ impl Pipeline<'_> {
         if let Some(traffic) = listener.and_then(|id| self.counters.listeners.get(usize::from(id.0))) {
             traffic.resets.add(1);
         }
-        reset::apply(it.frame, &it.packet, self.own_mac(it.frame));
+        reset::answer(it.frame, it.packet, self.own_mac(it.frame));
         Verdict::to(reason, it.frame.ingress.0)
     }
 
@@ -40,45 +43,101 @@ impl Pipeline<'_> {
         let key = &it.packet.key;
         let is_for_listener =
             key.destination_endpoint().is_some_and(|endpoint| tables.listener_at(&endpoint).is_some());
-        let vip = match self.flows.lookup(hash, key) {
-            Some((record, _)) => self.flows.flow(record).vip,
-            None if is_for_listener => key.destination,
+        let source = match self.flows.lookup(hash, key) {
+            Some((record, direction)) => {
+                self.answering_address(self.flows.flow(record), self.flows.addresses(record), it, direction)
+            }
+            None if is_for_listener => key.destination(),
             None => return Verdict::drop(Reason::TtlExpired),
         };
-        self.complain(it, Complaint::TimeExceeded, vip, (Reason::TimeExceeded, Reason::TtlExpired))
+        self.complain(it, Complaint::TimeExceeded, source, (Reason::TimeExceeded, Reason::TtlExpired))
     }
 
-    /// A packet longer than the way out can carry: its sender is told, unless it may be fragmented.
+    /// What becomes of a packet that is longer than the way out can carry: its sender is told, unless it may be fragmented.
+    /// `None` for one that is not too long.
+    #[inline]
+    pub(super) fn refuse_length(
+        &mut self,
+        it: &mut InFlight<'_, '_>,
+        flow: &Flow,
+        addresses: &Addresses,
+        direction: Direction,
+        hop: NextHop,
+    ) -> Option<Verdict> {
+        let mtu = self.egress(hop.interface).mtu;
+        if !flow.is_wide() {
+            let is_too_long = u32::from(it.packet.total_length) > mtu;
+            return is_too_long.then(|| self.too_big(it, flow, addresses, direction, mtu));
+        }
+        let out = flow.outward(addresses, direction);
+        let length = translate::length_after(it.packet, &out) as u32;
+        if length <= mtu {
+            return None;
+        }
+        // What the sender may send, in its own family.
+        let longest = (mtu + u32::from(it.packet.total_length)).saturating_sub(length);
+        Some(self.too_big(it, flow, addresses, direction, longest))
+    }
+
     #[cold]
-    pub(super) fn too_big(&mut self, it: &mut InFlight<'_, '_>, vip: [u8; 4], mtu: u32) -> Verdict {
-        let flags = it.frame.bytes().get(FLAGS).map_or(0, |flags| u16::from_be_bytes([flags[0], flags[1]]));
-        if flags & ipv4::DO_NOT_FRAGMENT == 0 {
+    fn too_big(
+        &mut self,
+        it: &mut InFlight<'_, '_>,
+        flow: &Flow,
+        addresses: &Addresses,
+        direction: Direction,
+        mtu: u32,
+    ) -> Verdict {
+        let may_fragment = match it.packet.key.is_ipv6() {
+            true => false,
+            false => {
+                let flags =
+                    it.frame.bytes().get(FLAGS).map_or(0, |flags| u16::from_be_bytes([flags[0], flags[1]]));
+                flags & ipv4::DO_NOT_FRAGMENT == 0
+            }
+        };
+        if may_fragment {
             return Verdict::drop(Reason::MtuExceeded);
         }
-        let complaint = Complaint::FragmentationNeeded { mtu: u16::try_from(mtu).unwrap_or(u16::MAX) };
-        self.complain(it, complaint, vip, (Reason::TooBig, Reason::MtuExceeded))
+        let least = if it.packet.key.is_ipv6() { ipv6::MINIMUM_MTU } else { 0 };
+        let source = self.answering_address(flow, addresses, it, direction);
+        let complaint = Complaint::TooBig { mtu: mtu.max(least) };
+        self.complain(it, complaint, source, (Reason::TooBig, Reason::MtuExceeded))
     }
 
-    /// Answers a packet by an ICMP error from `vip`; settles for the second reason when that is not possible.
+    /// The address of ours that a packet's sender knows, for errors about the packet: the VIP where the family allows.
+    fn answering_address(
+        &self,
+        flow: &Flow,
+        addresses: &Addresses,
+        it: &InFlight<'_, '_>,
+        direction: Direction,
+    ) -> IpAddr {
+        let vip = flow.key(addresses, Direction::Forward).destination();
+        let is_known = direction == Direction::Forward || !flow.is_source_translated();
+        if is_known && vip.is_ipv6() == it.packet.key.is_ipv6() { vip } else { it.packet.key.destination() }
+    }
+
+    /// Answers a packet by an ICMP error from `source`; settles for the second reason when that is not possible.
     fn complain(
         &mut self,
         it: &mut InFlight<'_, '_>,
         complaint: Complaint,
-        vip: [u8; 4],
+        source: IpAddr,
         (answered, dropped): (Reason, Reason),
     ) -> Verdict {
         if !self.replies.take(it.now) {
             return Verdict::drop(Reason::ReplyRateLimited);
         }
         let from = self.own_mac(it.frame);
-        match unreachable::apply(it.frame, it.packet.total_length, complaint, vip, from) {
+        match complaint::apply(it.frame, it.packet, complaint, source, from) {
             true => Verdict::to(answered, it.frame.ingress.0),
             false => Verdict::drop(dropped),
         }
     }
 
     /// The link address that answers to a frame come from.
-    fn own_mac(&self, frame: &Frame<'_>) -> Mac {
+    pub(super) fn own_mac(&self, frame: &Frame<'_>) -> Mac {
         match self.mac_filter {
             MacFilter::Own => self.egress(frame.ingress).mac,
             MacFilter::AnyUnicast => {
@@ -97,7 +156,7 @@ pub(super) struct ReplyBudget {
 }
 
 impl ReplyBudget {
-    fn take(&mut self, now: Instant) -> bool {
+    pub(super) fn take(&mut self, now: Instant) -> bool {
         let second = now.nanos() / 1_000_000_000;
         if second != self.second {
             *self = ReplyBudget { second, sent: 0 };

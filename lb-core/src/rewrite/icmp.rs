@@ -1,56 +1,90 @@
-//! ICMP errors about packets of a flow, translated as the packets themselves were (RFC 5508 section 4.2): the outer address,
-//! the quoted address and port, and four checksums, each by its delta. A quoted checksum that is cut off is left alone.
+//! ICMP errors about packets of a flow, translated as the packets themselves were (RFC 5508 section 4.2) where both ends have
+//! one family: outer and quoted addresses, quoted ports, and all checksums, each by its delta. A quoted checksum that is cut
+//! off is left alone. Errors between families are made anew by `icmp_translate`.
 
+use std::net::IpAddr;
+
+use super::{octets, shift};
 use crate::{
-    flow::{Direction, Flow},
+    flow::{Direction, Flow, Outward},
     parse::IcmpError,
-    tables::Mac,
     wire::{
         checksum::{Delta, TTL_DECREMENT},
-        ethernet, icmp, ipv4, l4,
+        ethernet, icmp, ipv4, ipv6, l4,
     },
 };
 
-/// Rewrites an error that travels in `direction`: [`Direction::Forward`] is about a packet to the client, and for the target.
+/// Rewrites an error that travels in `direction` and leaves with the addresses of `out`; what it quotes is a packet the other way.
 /// `parse_icmp_error` has found all offsets to be inside of the frame.
-pub fn apply(frame: &mut [u8], error: &IcmpError, flow: &Flow, direction: Direction, from: Mac, to: Mac) {
-    frame[ethernet::DESTINATION].copy_from_slice(&to.0);
-    frame[ethernet::SOURCE].copy_from_slice(&from.0);
-
-    let (ip_delta, l4_delta) = flow.deltas(direction);
+pub fn apply(frame: &mut [u8], error: &IcmpError, flow: &Flow, out: &Outward, direction: Direction) {
     let quote = error.icmp + icmp::HEADER;
-    let (address_at, address, port_at, port) = match direction {
-        Direction::Forward => (ipv4::SOURCE, flow.target, l4::SOURCE_PORT, flow.target_port),
-        Direction::Reverse => (ipv4::DESTINATION, flow.vip, l4::DESTINATION_PORT, flow.vip_port),
-    };
+    let is_ipv4 = out.source.is_ipv4();
     let message = &mut frame[..error.end];
-    let mut inside = write(message, quote + address_at.start, &address);
-    inside = inside.and(update(message, quote + ipv4::CHECKSUM.start, ip_delta));
-    inside = inside.and(write(message, error.quoted_l4 + port_at.start, &port));
-    let checksum_at = match error.quoted.protocol {
-        UDP => error.quoted_l4 + l4::udp::CHECKSUM,
-        _ => error.quoted_l4 + l4::tcp::CHECKSUM,
-    };
-    let has_checksum = message
-        .get(checksum_at..checksum_at + 2)
-        .is_some_and(|sum| error.quoted.protocol != UDP || sum != [0, 0]);
-    if has_checksum {
-        inside = inside.and(update(message, checksum_at, l4_delta));
-    }
-    update(message, error.icmp + icmp::CHECKSUM.start, inside);
+    let (source_at, destination_at) = address_offsets(is_ipv4);
 
-    let outer = match direction {
-        Direction::Forward => write(message, ethernet::HEADER + ipv4::DESTINATION.start, &flow.target),
-        Direction::Reverse if error.source == flow.target => {
-            write(message, ethernet::HEADER + ipv4::SOURCE.start, &flow.vip)
-        }
-        Direction::Reverse => Delta::default(), // A router's own address; it is not ours to hide.
+    // The quoted addresses change its IP checksum, if it has one, and its TCP or UDP checksum, if that is there.
+    let addresses = write_address(message, quote + source_at, out.destination).and(write_address(
+        message,
+        quote + destination_at,
+        out.source,
+    ));
+    let mut inside = addresses;
+    if is_ipv4 {
+        inside = inside.and(update(message, quote + ipv4::CHECKSUM.start, addresses));
+    }
+    let ports = write(message, error.quoted_l4 + l4::SOURCE_PORT.start, &out.destination_port).and(write(
+        message,
+        error.quoted_l4 + l4::DESTINATION_PORT.start,
+        &out.source_port,
+    ));
+    let mut transport = addresses.and(ports);
+    inside = inside.and(ports);
+    if flow.is_shifted() && direction == Direction::Forward {
+        let sequence = shift::restore_quoted(&mut message[error.quoted_l4..], flow);
+        transport = transport.and(sequence);
+        inside = inside.and(sequence);
+    }
+    inside = inside.and(update_transport(message, error, transport));
+
+    let outer = write_address(message, ethernet::HEADER + destination_at, out.destination);
+    // A router's own address; it is not ours to hide.
+    let is_from_peer = error.source == error.quoted.destination();
+    let outer = match is_from_peer {
+        true => outer.and(write_address(message, ethernet::HEADER + source_at, out.source)),
+        false => outer,
     };
-    message[ethernet::HEADER + ipv4::TTL] -= 1; // The caller lets no message with less than 2 through.
-    update(message, ethernet::HEADER + ipv4::CHECKSUM.start, outer.and(TTL_DECREMENT));
+    if is_ipv4 {
+        message[ethernet::HEADER + ipv4::TTL] -= 1; // The caller lets no message with less than 2 through.
+        update(message, ethernet::HEADER + ipv4::CHECKSUM.start, outer.and(TTL_DECREMENT));
+        update(message, error.icmp + icmp::CHECKSUM.start, inside);
+    } else {
+        message[ethernet::HEADER + ipv6::HOP_LIMIT] -= 1;
+        update(message, error.icmp + icmp::CHECKSUM.start, inside.and(outer)); // Its pseudo-header has the outer addresses.
+    }
 }
 
-/// Overwrites bytes; what that changes in a checksum over them.
+fn address_offsets(is_ipv4: bool) -> (usize, usize) {
+    match is_ipv4 {
+        true => (ipv4::SOURCE.start, ipv4::DESTINATION.start),
+        false => (ipv6::SOURCE.start, ipv6::DESTINATION.start),
+    }
+}
+
+fn update_transport(message: &mut [u8], error: &IcmpError, delta: Delta) -> Delta {
+    let is_udp = error.quoted.protocol() == crate::tables::Protocol::Udp as u8;
+    let at = error.quoted_l4 + if is_udp { l4::udp::CHECKSUM } else { l4::tcp::CHECKSUM };
+    let has_checksum = message.get(at..at + 2).is_some_and(|sum| !is_udp || sum != [0, 0]);
+    if has_checksum { update(message, at, delta) } else { Delta::default() }
+}
+
+fn write_address(message: &mut [u8], at: usize, address: IpAddr) -> Delta {
+    match address {
+        IpAddr::V4(v4) => write(message, at, &v4.octets()),
+        v6 => write(message, at, &octets(v6)),
+    }
+}
+
+/// Overwrites bytes; what that changes in a checksum over them. Both headers begin at an even distance from the message's start.
 fn write(message: &mut [u8], at: usize, new: &[u8]) -> Delta {
     let old = &mut message[at..at + new.len()];
     let delta = Delta::replacing(old, new);
@@ -63,5 +97,3 @@ fn update(message: &mut [u8], at: usize, delta: Delta) -> Delta {
     let new = delta.update(u16::from_be_bytes([message[at], message[at + 1]]));
     write(message, at, &new.to_be_bytes())
 }
-
-const UDP: u8 = 17;

@@ -14,6 +14,9 @@ pub const HEADER: usize = 14;
 /// EtherType of IPv4, in network order.
 pub const IPV4: [u8; 2] = [0x08, 0x00];
 
+/// EtherType of IPv6, in network order.
+pub const IPV6: [u8; 2] = [0x86, 0xdd];
+
 /// Whether an address names more than one station.
 #[inline]
 pub const fn is_multicast(mac: &[u8; 6]) -> bool {

@@ -4,8 +4,12 @@ use std::ops::Range;
 
 /// Version and header length in words.
 pub const VERSION_IHL: usize = 0;
+/// Type of service: code point and congestion bits.
+pub const TOS: usize = 1;
 /// Total length of the packet in bytes.
 pub const TOTAL_LENGTH: Range<usize> = 2..4;
+/// What the pieces of one packet have in common.
+pub const IDENTIFICATION: Range<usize> = 4..6;
 /// Flags and fragment offset.
 pub const FRAGMENT: Range<usize> = 6..8;
 /// Time to live.
@@ -26,6 +30,8 @@ pub const FRAGMENT_MASK: u16 = 0x3fff;
 
 /// Fragment offset alone: zero in a whole packet and in a first fragment.
 pub const OFFSET_MASK: u16 = 0x1fff;
+/// The flag that says that more pieces follow.
+pub const MORE_FRAGMENTS: u16 = 0x2000;
 /// The flag that forbids fragmentation.
 pub const DO_NOT_FRAGMENT: u16 = 0x4000;
 

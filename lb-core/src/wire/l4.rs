@@ -19,6 +19,8 @@ pub mod tcp {
     pub const DATA_OFFSET: usize = 12;
     /// Flags.
     pub const FLAGS: usize = 13;
+    /// Receive window, to be shifted by the factor agreed on, but for SYNs.
+    pub const WINDOW: Range<usize> = 14..16;
     /// Checksum.
     pub const CHECKSUM: usize = 16;
     /// Length of the header without options, in bytes.
@@ -32,6 +34,37 @@ pub mod tcp {
     pub const RST: u8 = 0x04;
     /// Acknowledgement number is valid.
     pub const ACK: u8 = 0x10;
+
+    /// Kinds of options (RFC 9293 section 3.2, RFC 7323, RFC 2018).
+    pub mod option {
+        /// No more options.
+        pub const END: u8 = 0;
+        /// One byte of padding.
+        pub const NO_OPERATION: u8 = 1;
+        /// Largest segment that the sender takes.
+        pub const MAXIMUM_SEGMENT_SIZE: u8 = 2;
+        /// Shift of the sender's window.
+        pub const WINDOW_SCALE: u8 = 3;
+        /// The sender understands selective acknowledgements.
+        pub const SACK_PERMITTED: u8 = 4;
+        /// Selective acknowledgements.
+        pub const SACK: u8 = 5;
+    }
+
+    /// The options of a TCP header, each as its kind and the range of its value in `options`. Ends at the first that is not whole.
+    pub fn options(options: &[u8]) -> impl Iterator<Item = (u8, Range<usize>)> + '_ {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            while options.get(at) == Some(&option::NO_OPERATION) {
+                at += 1;
+            }
+            let (&kind, &length) = (options.get(at)?, options.get(at + 1)?);
+            let (start, end) = (at + 2, at + usize::from(length));
+            let is_whole = kind != option::END && length >= 2 && end <= options.len();
+            at = end;
+            is_whole.then_some((kind, start..end))
+        })
+    }
 }
 
 /// UDP.

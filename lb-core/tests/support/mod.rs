@@ -313,6 +313,30 @@ pub fn send(
     frame: &[u8],
     now_ms: u64,
 ) -> (Verdict, Option<Vec<u8>>) {
+    let sent = process(datapath, ingress, frame, now_ms);
+    take_extras(datapath);
+    sent
+}
+
+/// The frames that were kept or made, settled, each with its verdict.
+pub fn take_extras(datapath: &mut Datapath<'_>) -> Vec<(Verdict, Vec<u8>)> {
+    let mut extras = Vec::new();
+    while let Some(extra) = datapath.next_extra() {
+        extras.push((extra.verdict, extra.bytes.to_vec()));
+    }
+    for (verdict, _) in &extras {
+        datapath.counters().settle(verdict.reason);
+    }
+    extras
+}
+
+/// Like [`send`], but leaves the frames that were kept or made to [`take_extras`].
+pub fn process(
+    datapath: &mut Datapath<'_>,
+    ingress: InterfaceId,
+    frame: &[u8],
+    now_ms: u64,
+) -> (Verdict, Option<Vec<u8>>) {
     let mut buffer = [&[0; 64], frame, &[0; 64]].concat();
     let mut frames = [Frame::new(&mut buffer, 64, 64 + frame.len(), ingress)];
     let mut verdicts = [Verdict::drop(Reason::NoFlow)];

@@ -1,0 +1,150 @@
+//! Source addresses and ports of our own, for flows that do not keep the client's. A worker takes only ports whose replies
+//! come back to it, so that no two workers ever take the same one towards a target, without asking each other. A port is in
+//! use, or rests, for as long as the flow table has the key of the target's replies to it.
+
+use std::net::IpAddr;
+
+use super::Pipeline;
+use crate::{
+    flow_key::FlowKey,
+    limits,
+    listener::Listener,
+    tables::{Endpoint, InterfaceId, Protocol, Tables},
+    target::TargetId,
+    time::Instant,
+    verdict::Reason,
+};
+
+/// What a source is wanted for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'t> {
+    pub(super) listener: &'t Listener,
+    pub(super) target_id: TargetId,
+    pub(super) target: (IpAddr, u16),
+    /// Where its replies come in.
+    pub(super) interface: InterfaceId,
+    pub(super) protocol: u8,
+    /// Any number, different for different flows.
+    pub(super) seed: u64,
+}
+
+impl Pipeline<'_> {
+    /// A free source towards a target. The port in network order.
+    pub(super) fn allocate_source(
+        &mut self,
+        tables: &Tables,
+        wanted: &Wanted<'_>,
+        now: Instant,
+    ) -> Result<(IpAddr, [u8; 2]), Reason> {
+        let is_ipv4 = wanted.target.0.is_ipv4();
+        let addresses = wanted.listener.sources.addresses.iter().filter(|one| one.is_ipv4() == is_ipv4);
+        let count = addresses.clone().count() as u32;
+        if count == 0 {
+            return Err(Reason::NoSource);
+        }
+        let now_ms = now.wrapping_millis();
+        let exhausted_ms = self.exhausted_ms[wanted.target_id.0 as usize % limits::TARGETS];
+        if exhausted_ms != 0 && now_ms.wrapping_sub(exhausted_ms) < limits::EXHAUSTION_MS {
+            return Err(Reason::NoSourcePort);
+        }
+        let ports = &wanted.listener.sources.ports;
+        let (first, range) =
+            (*ports.start(), u32::from(*ports.end()).saturating_sub(u32::from(*ports.start())) + 1);
+        for place in places(wanted.seed, count * range).take(limits::SOURCES_TRIED as usize) {
+            let Some(&address) = addresses.clone().nth((place / range) as usize) else { continue };
+            let port = first + (place % range) as u16;
+            if self.is_source_free(tables, wanted, (address, port), now) {
+                return Ok((address, port.to_be_bytes()));
+            }
+        }
+        self.exhausted_ms[wanted.target_id.0 as usize % limits::TARGETS] = now_ms.max(1);
+        Err(Reason::NoSourcePort)
+    }
+
+    fn is_source_free(
+        &mut self,
+        tables: &Tables,
+        wanted: &Wanted<'_>,
+        source: (IpAddr, u16),
+        now: Instant,
+    ) -> bool {
+        let Some(reply) = reply_key(wanted, source) else { return false };
+        if source.1 == 0 || self.reply_home(tables, Some(wanted.interface), &reply) != self.worker {
+            return false;
+        }
+        let is_listener = Protocol::from_number(wanted.protocol).is_some_and(|protocol| {
+            tables.listener_at(&Endpoint { address: source.0, port: source.1, protocol }).is_some()
+        });
+        !is_listener && !self.is_taken(&reply, now)
+    }
+
+    /// Whether a flow has this key. One whose time is over makes way, or begins to rest.
+    fn is_taken(&mut self, key: &FlowKey, now: Instant) -> bool {
+        let Some((record, _)) = self.flows.lookup(self.flows.hash(key), key) else { return false };
+        let now_ms = now.wrapping_millis();
+        if self.flows.flow(record).is_expired(now_ms) {
+            self.expire_flow(record, now_ms);
+            return self.flows.lookup(self.flows.hash(key), key).is_some();
+        }
+        true
+    }
+
+    /// The worker that a target's replies to a source of ours come to, or are handed over to: by the receive hash of the
+    /// interface that they come in by, or, where that is not known, by a hash of the source.
+    pub(super) fn reply_home(&self, tables: &Tables, interface: Option<InterfaceId>, reply: &FlowKey) -> u8 {
+        if self.workers == 1 {
+            return self.worker;
+        }
+        self.receive_home(tables, interface, reply)
+            .unwrap_or_else(|| self.hash.home(reply.destination(), reply.destination_port(), self.workers))
+    }
+
+    /// The worker whose queue a packet comes in by, where the interface tells.
+    pub(super) fn receive_home(
+        &self,
+        tables: &Tables,
+        interface: Option<InterfaceId>,
+        key: &FlowKey,
+    ) -> Option<u8> {
+        let receive_hash = tables.interface(interface?)?.receive_hash.as_ref()?;
+        let protocol = Protocol::from_number(key.protocol())?;
+        let end = |address, port: [u8; 2]| (address, u16::from_be_bytes(port));
+        let queue = receive_hash.queue(
+            end(key.source(), key.source_port()),
+            end(key.destination(), key.destination_port()),
+            protocol,
+        );
+        // Queues are dealt out to workers by turns.
+        Some((queue % u16::from(self.workers)) as u8)
+    }
+}
+
+fn reply_key(wanted: &Wanted<'_>, source: (IpAddr, u16)) -> Option<FlowKey> {
+    let target = (wanted.target.0, wanted.target.1.to_be_bytes());
+    FlowKey::new(target, (source.0, source.1.to_be_bytes()), wanted.protocol)
+}
+
+/// All of `0..count`, each once, from a place on that the seed says, in steps that have no factor in common with `count`.
+fn places(seed: u64, count: u32) -> impl Iterator<Item = u32> {
+    let count = u64::from(count.max(1));
+    let start = ((u128::from(seed) * u128::from(count)) >> 64) as u64;
+    let step = STEPS.into_iter().find(|step| count % step != 0).unwrap_or(1);
+    (0..count).map(move |turn| ((start + turn * step) % count) as u32)
+}
+
+/// Primes: one that does not divide the count leads through all of it.
+const STEPS: [u64; 8] = [7_919, 7_907, 7_901, 7_883, 7_879, 7_877, 7_873, 7_867];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_comes_once() {
+        for count in [1, 2, 10, 7_919, 64_512, 7_919 * 8] {
+            let mut seen: Vec<u32> = places(0x1234_5678_9abc_def0, count).collect();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..count).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! IPv6 flows, and those between both families (RFC 7915). The checksums of TCP and UDP change by deltas, so that one that was
+//! wrong stays wrong.
+
+use std::net::IpAddr;
+
+use super::{
+    link,
+    nat::{update, update_udp},
+    octets,
+};
+use crate::{
+    flow::Outward,
+    flow_key::FlowKey,
+    frame::Frame,
+    parse::{Packet, Piece},
+    tables::Mac,
+    verdict::Reason,
+    wire::{
+        checksum::{self, Delta},
+        ethernet, ipv4,
+        ipv6::{self, fragment, next},
+        l4::{self, udp},
+    },
+};
+
+/// Rewrites a packet in place, so that it has the addresses and ports of `out`. The frame's start moves when the family changes.
+/// On an error the frame is as it was.
+pub fn apply(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    out: &Outward,
+    from: Mac,
+    to: Mac,
+) -> Result<(), Reason> {
+    match (&packet.key, out.source) {
+        (FlowKey::V6(_), IpAddr::V6(_)) => rewrite_ipv6(frame.bytes_mut(), packet, out),
+        (FlowKey::V6(_), IpAddr::V4(_)) => ipv6_to_ipv4(frame, packet, out)?,
+        (FlowKey::V4(_), IpAddr::V6(_)) => ipv4_to_ipv6(frame, packet, out)?,
+        (FlowKey::V4(_), IpAddr::V4(_)) => return Err(Reason::NoSource), // `nat` has those.
+    }
+    link(frame.bytes_mut(), from, to);
+    Ok(())
+}
+
+/// Bytes of an IP packet after translation.
+pub fn length_after(packet: &Packet, out: &Outward) -> usize {
+    let upper = packet.end() - usize::from(packet.l4);
+    match (packet.key.is_ipv6(), out.source.is_ipv6()) {
+        (true, false) => ipv4::HEADER + upper,
+        (false, true) if packet.piece != Piece::Whole => ipv6::HEADER + fragment::HEADER + upper,
+        (false, true) => ipv6::HEADER + upper,
+        _ => usize::from(packet.total_length),
+    }
+}
+
+/// The change of a TCP or UDP checksum: by addresses of either family, and ports.
+fn delta(key: &FlowKey, out: &Outward) -> Delta {
+    let old = sum_of(key.source(), key.destination(), key.source_port(), key.destination_port());
+    let new = sum_of(out.source, out.destination, out.source_port, out.destination_port);
+    Delta(checksum::fold(u32::from(!old) + u32::from(new)))
+}
+
+fn sum_of(source: IpAddr, destination: IpAddr, source_port: [u8; 2], destination_port: [u8; 2]) -> u16 {
+    let ports = u32::from(u16::from_be_bytes(source_port)) + u32::from(u16::from_be_bytes(destination_port));
+    checksum::fold(checksum::pseudo_header_of(source, destination, 0, 0) + ports)
+}
+
+fn rewrite_ipv6(frame: &mut [u8], packet: &Packet, out: &Outward) {
+    let Some((head, segment)) = frame.split_at_mut_checked(usize::from(packet.l4)) else { return };
+    let header = &mut head[ethernet::HEADER..];
+    header[ipv6::HOP_LIMIT] -= 1; // The caller lets no packet with less than 2 through.
+    header[ipv6::SOURCE].copy_from_slice(&octets(out.source));
+    header[ipv6::DESTINATION].copy_from_slice(&octets(out.destination));
+    rewrite_l4(segment, packet, out);
+}
+
+fn rewrite_l4(segment: &mut [u8], packet: &Packet, out: &Outward) {
+    if packet.piece == Piece::Later {
+        return;
+    }
+    let delta = delta(&packet.key, out);
+    segment[l4::SOURCE_PORT].copy_from_slice(&out.source_port);
+    segment[l4::DESTINATION_PORT].copy_from_slice(&out.destination_port);
+    match packet.is_udp() {
+        true => update_udp(&mut segment[udp::CHECKSUM..], delta),
+        false => update(&mut segment[l4::tcp::CHECKSUM..], delta),
+    }
+}
+
+/// RFC 7915 section 5.1. Extension headers go; of a fragment header its contents stay.
+fn ipv6_to_ipv4(frame: &mut Frame<'_>, packet: &Packet, out: &Outward) -> Result<(), Reason> {
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (out.source, out.destination) else {
+        return Err(Reason::NoSource);
+    };
+    let upper = packet.end() - usize::from(packet.l4);
+    let length = ipv4::HEADER + upper;
+    let old = frame.bytes();
+    let traffic_class = old[ethernet::HEADER] << 4 | old[ethernet::HEADER + 1] >> 4;
+    let (number, flags) = match packet.piece {
+        Piece::Whole if length > LARGEST_WITHOUT_PATH_MTU => ([0, 0], ipv4::DO_NOT_FRAGMENT),
+        // The number tells packets apart that a router on the way cuts up; the checksum is as good as any.
+        Piece::Whole => (checksum_of(old, packet), 0),
+        Piece::First | Piece::Later => {
+            let header = &old[usize::from(packet.l4) - fragment::HEADER..usize::from(packet.l4)];
+            let offset = u16::from_be_bytes([header[2], header[3]]);
+            let more = if offset & fragment::MORE != 0 { ipv4::MORE_FRAGMENTS } else { 0 };
+            ([header[6], header[7]], offset >> 3 | more)
+        }
+    };
+    rewrite_l4(&mut frame.bytes_mut()[usize::from(packet.l4)..], packet, out);
+    frame.drop_front(usize::from(packet.l4) - ethernet::HEADER - ipv4::HEADER);
+    let bytes = frame.bytes_mut();
+    bytes[ethernet::ETHERTYPE].copy_from_slice(&ethernet::IPV4);
+    let header = &mut bytes[ethernet::HEADER..ethernet::HEADER + ipv4::HEADER];
+    header.fill(0);
+    header[ipv4::VERSION_IHL] = 0x45;
+    header[ipv4::TOS] = traffic_class;
+    header[ipv4::TOTAL_LENGTH].copy_from_slice(&(length as u16).to_be_bytes());
+    header[ipv4::IDENTIFICATION].copy_from_slice(&number);
+    header[ipv4::FRAGMENT].copy_from_slice(&flags.to_be_bytes());
+    header[ipv4::TTL] = packet.ttl - 1;
+    header[ipv4::PROTOCOL] = packet.key.protocol();
+    header[ipv4::SOURCE].copy_from_slice(&source.octets());
+    header[ipv4::DESTINATION].copy_from_slice(&destination.octets());
+    let sum = checksum::checksum(header, 0);
+    header[ipv4::CHECKSUM].copy_from_slice(&sum.to_be_bytes());
+    Ok(())
+}
+
+fn checksum_of(frame: &[u8], packet: &Packet) -> [u8; 2] {
+    let at = usize::from(packet.l4) + if packet.is_udp() { udp::CHECKSUM } else { l4::tcp::CHECKSUM };
+    frame.get(at..at + 2).map_or([0, 0], |sum| [sum[0], sum[1]])
+}
+
+/// RFC 7915 section 4.1. Options go.
+fn ipv4_to_ipv6(frame: &mut Frame<'_>, packet: &Packet, out: &Outward) -> Result<(), Reason> {
+    let old = frame.bytes();
+    let header = &old[ethernet::HEADER..ethernet::HEADER + ipv4::HEADER];
+    let (tos, number) = (header[ipv4::TOS], [header[4], header[5]]);
+    let flags = u16::from_be_bytes([header[6], header[7]]);
+    let l4 = usize::from(packet.l4);
+    let lacks_checksum =
+        packet.is_udp() && packet.piece != Piece::Later && checksum_of(old, packet) == [0, 0];
+    if lacks_checksum && packet.piece == Piece::First {
+        return Err(Reason::UdpChecksumZero);
+    }
+    let extension = if packet.piece == Piece::Whole { 0 } else { fragment::HEADER };
+    let payload = extension + packet.end() - l4;
+    let header_room = ipv6::HEADER + extension;
+    let growth = (ethernet::HEADER + header_room).checked_sub(l4);
+    let has_room = match growth {
+        Some(growth) => frame.extend_front(growth),
+        None => {
+            frame.drop_front(l4 - ethernet::HEADER - header_room);
+            true
+        }
+    };
+    if !has_room {
+        return Err(Reason::FrameOversize);
+    }
+    let upper = ethernet::HEADER + header_room;
+    let end = upper + packet.end() - l4;
+    let bytes = frame.bytes_mut();
+    bytes[ethernet::ETHERTYPE].copy_from_slice(&ethernet::IPV6);
+    let header = &mut bytes[ethernet::HEADER..upper];
+    header.fill(0);
+    (header[0], header[1]) = (0x60 | tos >> 4, tos << 4);
+    header[ipv6::PAYLOAD_LENGTH].copy_from_slice(&(payload as u16).to_be_bytes());
+    header[ipv6::NEXT_HEADER] = if extension == 0 { packet.key.protocol() } else { next::FRAGMENT };
+    header[ipv6::HOP_LIMIT] = packet.ttl - 1;
+    header[ipv6::SOURCE].copy_from_slice(&octets(out.source));
+    header[ipv6::DESTINATION].copy_from_slice(&octets(out.destination));
+    if extension != 0 {
+        let more = if flags & ipv4::MORE_FRAGMENTS != 0 { fragment::MORE } else { 0 };
+        let offset = (flags & ipv4::OFFSET_MASK) << 3 | more;
+        let header = &mut header[ipv6::HEADER..];
+        header[fragment::NEXT_HEADER] = packet.key.protocol();
+        header[fragment::OFFSET].copy_from_slice(&offset.to_be_bytes());
+        header[6..8].copy_from_slice(&number);
+    }
+    rewrite_l4(&mut bytes[upper..], packet, out);
+    if lacks_checksum {
+        complete_udp(&mut bytes[upper..end], out);
+    }
+    Ok(())
+}
+
+/// Computes the checksum that IPv6 wants and IPv4 does not.
+fn complete_udp(segment: &mut [u8], out: &Outward) {
+    let protocol = crate::tables::Protocol::Udp as u8;
+    let pseudo = checksum::pseudo_header_of(out.source, out.destination, protocol, segment.len());
+    let sum = match checksum::checksum(segment, pseudo) {
+        0 => 0xffff,
+        sum => sum,
+    };
+    segment[udp::CHECKSUM..udp::CHECKSUM + 2].copy_from_slice(&u16::to_be_bytes(sum));
+}
+
+/// An IPv4 packet that came from IPv6 and is no longer than this may be cut up on its way: its sender does not go lower
+/// (RFC 7915 section 5.1).
+const LARGEST_WITHOUT_PATH_MTU: usize = 1_260;

@@ -1,0 +1,73 @@
+//! IPv6 header (RFC 8200 section 3) and extension headers (section 4). Offsets count from the start of the header.
+
+use std::ops::Range;
+
+/// Version, traffic class and flow label.
+pub const VERSION: Range<usize> = 0..4;
+/// Length of what follows the header, in bytes.
+pub const PAYLOAD_LENGTH: Range<usize> = 4..6;
+/// Kind of the header that follows.
+pub const NEXT_HEADER: usize = 6;
+/// Time to live.
+pub const HOP_LIMIT: usize = 7;
+/// Source address.
+pub const SOURCE: Range<usize> = 8..24;
+/// Destination address.
+pub const DESTINATION: Range<usize> = 24..40;
+/// Length of the header in bytes.
+pub const HEADER: usize = 40;
+
+/// Smallest MTU of a link (RFC 8200 section 5).
+pub const MINIMUM_MTU: u32 = 1_280;
+
+/// Kinds of the extension headers that are walked over, and of none.
+pub mod next {
+    /// Options for every router on the way.
+    pub const HOP_BY_HOP: u8 = 0;
+    /// Source route.
+    pub const ROUTING: u8 = 43;
+    /// Piece of a packet.
+    pub const FRAGMENT: u8 = 44;
+    /// Nothing follows.
+    pub const NONE: u8 = 59;
+    /// Options for the destination.
+    pub const DESTINATION: u8 = 60;
+}
+
+/// Fragment header (RFC 8200 section 4.5). Offsets count from its start.
+pub mod fragment {
+    use super::Range;
+
+    /// Kind of the header that follows in the first piece.
+    pub const NEXT_HEADER: usize = 0;
+    /// Offset in units of 8 bytes, in the high 13 bits, and the more-fragments flag, in the lowest.
+    pub const OFFSET: Range<usize> = 2..4;
+    /// What the pieces of one packet have in common.
+    pub const IDENTIFICATION: Range<usize> = 4..8;
+    /// Length in bytes.
+    pub const HEADER: usize = 8;
+    /// Offset in [`OFFSET`], in bytes.
+    pub const OFFSET_MASK: u16 = 0xfff8;
+    /// More pieces follow, in [`OFFSET`].
+    pub const MORE: u16 = 1;
+}
+
+/// Routing header (RFC 8200 section 4.4). Offsets count from its start.
+pub mod routing {
+    /// Kind of route; 0 is deprecated (RFC 5095).
+    pub const KIND: usize = 2;
+    /// Stations still to come; 0 at the destination.
+    pub const SEGMENTS_LEFT: usize = 3;
+}
+
+/// Whether no packet that is routed may have this source address (RFC 4291 sections 2.5, 2.7): unspecified, loopback,
+/// IPv4-mapped, link-local and multicast ones.
+#[inline]
+pub fn is_martian_source(address: &[u8; 16]) -> bool {
+    let high = address[0];
+    high == 0xff
+        || (high == 0xfe && address[1] & 0xc0 == 0x80)
+        || (high == 0
+            && address[..8] == [0; 8]
+            && (address[8..15] == [0; 7] || address[8..12] == [0, 0, 0xff, 0xff]))
+}
