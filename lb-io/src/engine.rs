@@ -250,8 +250,8 @@ impl Engine {
         self.links.iter().map(|link| &link.device)
     }
 
-    /// Looks at the interfaces again: notes changed link addresses and MTUs, which interfaces are gone or were replaced, and which
-    /// spread packets in another way.
+    /// Looks at the interfaces again: notes changed link addresses and MTUs, which interfaces are gone or were replaced, and
+    /// which spread packets in another way.
     pub fn look_at_devices(&mut self) -> DeviceChanges {
         let mut changes = DeviceChanges::default();
         let mut are_usable = true;

@@ -6,6 +6,7 @@
 //! [`vip`] puts addresses on interfaces. Nothing here decides about a packet: that is `lb-core`.
 
 mod attach;
+mod bell;
 mod bpf;
 pub mod clock;
 pub mod device;
@@ -19,7 +20,9 @@ mod partial_checksum;
 mod plan;
 pub mod program;
 pub mod ring;
+mod spsc;
 mod status;
+mod sync;
 mod sys;
 pub mod umem;
 pub mod vip;

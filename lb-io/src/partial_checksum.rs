@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use lb_core::limits;
+
 /// Completes the TCP or UDP checksum of an Ethernet frame with an unfragmented packet, when it is partial. Fragments are left
 /// alone: the stack that makes them completes the checksum first.
 pub(crate) fn complete(frame: &mut [u8]) {
@@ -74,7 +76,7 @@ fn find_in_ipv6(packet: &[u8]) -> Option<Place> {
     let end = IPV6_BYTES + usize::from(u16::from_be_bytes([header[4], header[5]]));
     let mut protocol = header[6];
     let mut start = IPV6_BYTES;
-    for _ in 0..EXTENSION_HEADERS {
+    for _ in 0..limits::EXTENSION_HEADERS {
         if !matches!(protocol, HOP_BY_HOP | DESTINATION_OPTIONS) {
             break;
         }
@@ -103,8 +105,6 @@ fn fold(mut sum: u64) -> u16 {
 const ETHERNET_BYTES: usize = 14;
 const IPV4_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
-/// Extension headers looked past at most.
-const EXTENSION_HEADERS: usize = 8;
 const HOP_BY_HOP: u8 = 0;
 const DESTINATION_OPTIONS: u8 = 60;
 const TCP: u8 = 6;

@@ -270,7 +270,7 @@ mod tests {
         let sockets = object.map_definition("xsks").unwrap();
         assert_eq!((addresses.key_bytes, addresses.value_bytes), (16, 8));
         assert_eq!((endpoints.key_bytes, endpoints.value_bytes), (20, 4));
-        assert!(addresses.entries as usize > limits::TARGETS + limits::LISTENERS);
+        assert!(addresses.entries as usize > limits::TARGETS + limits::LISTENERS + limits::SOURCES);
         assert!(endpoints.entries as usize > 2 * limits::TARGETS + limits::LISTENERS);
         assert_eq!(sockets.entries as usize, limits::WORKERS);
     }

@@ -8,21 +8,13 @@
 //! Invariant: every frame received or made is settled exactly once under a reason other than `HandedOver` and `FragmentHeld`, by
 //! the last worker that had it.
 
-use std::{
-    net::IpAddr,
-    os::fd::AsRawFd,
-    sync::{
-        Arc,
-        atomic::{
-            AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst,
-            fence,
-        },
-    },
-};
+mod shared;
+
+use std::{net::IpAddr, os::fd::AsRawFd, sync::Arc};
 
 use crossbeam_channel::{Receiver, Sender};
 use lb_core::{
-    counters::{Counter, WorkerCounters},
+    counters::WorkerCounters,
     datapath::{Arrival, Datapath, Extra, FlowView, Settings},
     flow_table::FlowMemory,
     frame::Frame,
@@ -32,12 +24,13 @@ use lb_core::{
     verdict::{Action, Reason, Verdict},
 };
 
+pub(crate) use self::shared::{Command, FlowQuery, Shared};
 use crate::{
     clock,
     engine::Polling,
     handoff::{Inbox, Outbox, Parcel},
     partial_checksum,
-    sys::{self, Mapping, Wakeup},
+    sys::{self, Mapping},
     umem::{FreeFrames, HEADROOM_BYTES, Umem},
     xsk::Socket,
 };
@@ -85,87 +78,6 @@ pub(crate) struct Port {
     pub(crate) is_veth: bool,
     /// Whether the last descriptor began a frame that goes on in the next.
     pub(crate) in_oversize: bool,
-}
-
-/// What a worker shares with the engine and the other workers.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// Commands are waiting.
-    has_commands: AtomicBool,
-    /// The worker sleeps, or is about to.
-    is_asleep: AtomicBool,
-    /// The worker is to end.
-    is_stopped: AtomicBool,
-    wakeup: Wakeup,
-    /// Generation of the tables in use.
-    generation: AtomicU32,
-    /// Turns taken.
-    pub(crate) turns: Counter,
-    /// Time in turns that moved frames, in nanoseconds.
-    pub(crate) busy_ns: Counter,
-    /// Time in turns that moved none, in nanoseconds.
-    pub(crate) idle_ns: Counter,
-}
-
-impl Shared {
-    /// Of a worker that has not begun.
-    pub(crate) fn new() -> std::io::Result<Shared> {
-        Ok(Shared {
-            has_commands: AtomicBool::new(false),
-            is_asleep: AtomicBool::new(false),
-            is_stopped: AtomicBool::new(false),
-            wakeup: Wakeup::new()?,
-            generation: AtomicU32::new(0),
-            turns: Counter::default(),
-            busy_ns: Counter::default(),
-            idle_ns: Counter::default(),
-        })
-    }
-
-    /// Has the worker look at its commands.
-    pub(crate) fn call(&self) {
-        self.has_commands.store(true, Release);
-        self.wake();
-    }
-
-    /// Has the worker end after its turn.
-    pub(crate) fn stop(&self) {
-        self.is_stopped.store(true, Release);
-        self.wake();
-    }
-
-    /// Wakes the worker if it sleeps: whatever was done for it before this call, it sees after.
-    pub(crate) fn wake(&self) {
-        // Pairs with the fence in `sleep`: either we see it asleep, or it sees what we did before it sleeps.
-        fence(SeqCst);
-        if self.is_asleep.load(Relaxed) {
-            self.wakeup.wake();
-        }
-    }
-
-    /// Generation of the tables in use, 0 before the first.
-    pub(crate) fn generation(&self) -> u32 {
-        self.generation.load(Acquire)
-    }
-}
-
-/// What the engine asks of a worker.
-pub(crate) enum Command {
-    /// Use these tables from the next burst on.
-    Install(Arc<Tables>),
-    /// Answer this question.
-    Flows(FlowQuery),
-}
-
-/// A question for flows.
-#[derive(Clone)]
-pub(crate) struct FlowQuery {
-    /// Most flows in the answer.
-    pub(crate) most: usize,
-    /// Which flows.
-    pub(crate) filter: Arc<dyn Fn(&FlowView) -> bool + Send + Sync>,
-    /// Where the answer goes; has room for it.
-    pub(crate) answer: Sender<Vec<FlowView>>,
 }
 
 /// Why a worker cannot run.
@@ -222,7 +134,7 @@ pub(crate) fn run(
     let _ = ready.send(Ok(()));
     // Whoever waits must not wait for this worker any longer.
     drop(ready);
-    while !worker.shared.is_stopped.load(Acquire) {
+    while !worker.shared.bell.is_stopped() {
         worker.turn();
         worker.rest();
     }
@@ -288,7 +200,7 @@ impl<'u, 'm> Worker<'u, 'm> {
             ..
         } = assignment;
         let shared = workers[usize::from(assignment.settings.worker)].clone();
-        shared.generation.store(tables.generation(), Release);
+        shared.apply_generation(tables.generation());
         let sockets = ports.iter().map(|port| port.socket.as_raw_fd());
         let descriptors =
             std::iter::once(shared.wakeup.as_raw_fd()).chain(sockets).map(sys::poll_input).collect();
@@ -323,7 +235,7 @@ impl<'u, 'm> Worker<'u, 'm> {
     /// One iteration of the loop.
     fn turn(&mut self) {
         self.begin();
-        if self.shared.has_commands.load(Relaxed) {
+        if self.shared.bell.take_call() {
             self.obey();
         }
         let mut moved = 0;
@@ -357,14 +269,13 @@ impl<'u, 'm> Worker<'u, 'm> {
     }
 
     fn obey(&mut self) {
-        self.shared.has_commands.swap(false, Acquire);
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Install(tables) => {
                     let generation = tables.generation();
                     // The engine drops the old tables: freeing them is not a worker's business.
                     let _ = self.retired.send(self.datapath.install(tables));
-                    self.shared.generation.store(generation, Release);
+                    self.shared.apply_generation(generation);
                 }
                 Command::Flows(query) => {
                     self.questions.push(Question { query, cursor: 0, found: Vec::new() });
@@ -560,24 +471,17 @@ impl<'u, 'm> Worker<'u, 'm> {
 
     /// Sleeps until a socket has frames, somebody wakes us, or it is time to look at the flow table again.
     fn sleep(&mut self) {
-        self.shared.is_asleep.store(true, Relaxed);
-        // Pairs with the fence in `Shared::wake`.
-        fence(SeqCst);
-        if !self.has_work() {
-            let is_sending = self.ports.iter().any(|port| port.socket.tx.outstanding() > 0);
-            sys::poll(&mut self.descriptors, if is_sending { SEND_RETRY_MS } else { SLEEP_MS });
-            if self.descriptors[0].revents != 0 {
-                self.shared.wakeup.clear();
-            }
-        }
-        self.shared.is_asleep.store(false, Relaxed);
-    }
-
-    /// Whether somebody did something for us that `poll` would not tell.
-    fn has_work(&self) -> bool {
-        self.shared.has_commands.load(Relaxed)
-            || self.shared.is_stopped.load(Relaxed)
-            || self.inboxes.iter().any(Inbox::has_parcels)
+        let Worker { shared, inboxes, ports, descriptors, .. } = self;
+        let is_sending = ports.iter().any(|port| port.socket.tx.outstanding() > 0);
+        shared.bell.rest(
+            || inboxes.iter().any(Inbox::has_parcels),
+            || {
+                sys::poll(descriptors, if is_sending { SEND_RETRY_MS } else { SLEEP_MS });
+                if descriptors[0].revents != 0 {
+                    shared.wakeup.clear();
+                }
+            },
+        );
     }
 }
 

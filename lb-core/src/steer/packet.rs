@@ -3,7 +3,17 @@
 //! Nothing is checked that is not needed to decide: a worker drops and counts what is malformed.
 
 use super::AddressKey;
-use crate::wire::icmp::is_error;
+use crate::{
+    limits,
+    wire::{
+        icmp, icmpv6, ipv4,
+        ipv6::{
+            self,
+            fragment::{MORE, OFFSET_MASK},
+            next,
+        },
+    },
+};
 
 /// IP's two versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,35 +73,35 @@ impl<'f> Packet<'f> {
 
     /// RFC 791 section 3.1.
     fn read_ipv4(bytes: &'f [u8]) -> Option<Packet<'f>> {
-        let header = bytes.first_chunk::<20>()?;
+        let header = bytes.first_chunk::<{ ipv4::HEADER }>()?;
         let header_length = usize::from(header[0] & 0x0f) * 4;
         let fragment = u16::from_be_bytes([header[6], header[7]]);
         Some(Packet {
             family: Family::V4,
             source: mapped([header[12], header[13], header[14], header[15]]),
             destination: mapped([header[16], header[17], header[18], header[19]]),
-            protocol: header[9],
-            is_fragment: fragment & 0x3fff != 0,
-            is_later_fragment: fragment & 0x1fff != 0,
+            protocol: header[ipv4::PROTOCOL],
+            is_fragment: fragment & ipv4::FRAGMENT_MASK != 0,
+            is_later_fragment: fragment & ipv4::OFFSET_MASK != 0,
             is_link_scope: header[16] >= 224,
-            payload: bytes.get(header_length..).filter(|_| header_length >= 20).unwrap_or_default(),
+            payload: bytes.get(header_length..).filter(|_| header_length >= ipv4::HEADER).unwrap_or_default(),
         })
     }
 
     /// RFC 8200 sections 3 and 4. A fragment header that makes no fragment is a header like others (RFC 6946).
     fn read_ipv6(bytes: &'f [u8]) -> Option<Packet<'f>> {
-        let (header, mut rest) = bytes.split_first_chunk::<40>()?;
-        let mut protocol = header[6];
+        let (header, mut rest) = bytes.split_first_chunk::<{ ipv6::HEADER }>()?;
+        let mut protocol = header[ipv6::NEXT_HEADER];
         let mut fragment = 0;
-        for _ in 0..EXTENSION_HEADERS {
+        for _ in 0..limits::EXTENSION_HEADERS {
             let Some(extension) = rest.first_chunk::<8>() else { break };
-            if !is_extension(protocol) || fragment & V6_OFFSET_MASK != 0 {
+            if !is_extension(protocol) || fragment & OFFSET_MASK != 0 {
                 break;
             }
             let mut length = (usize::from(extension[1]) + 1) * 8;
-            if protocol == FRAGMENT {
-                length = 8;
-                fragment |= u16::from_be_bytes([extension[2], extension[3]]) & V6_FRAGMENT_MASK;
+            if protocol == next::FRAGMENT {
+                length = ipv6::fragment::HEADER;
+                fragment |= u16::from_be_bytes([extension[2], extension[3]]) & (OFFSET_MASK | MORE);
             }
             protocol = extension[0];
             rest = rest.get(length..).unwrap_or_default();
@@ -106,7 +116,7 @@ impl<'f> Packet<'f> {
             destination,
             protocol,
             is_fragment: fragment != 0,
-            is_later_fragment: fragment & V6_OFFSET_MASK != 0,
+            is_later_fragment: fragment & OFFSET_MASK != 0,
             payload: rest,
         })
     }
@@ -115,8 +125,8 @@ impl<'f> Packet<'f> {
     pub(super) fn is_icmp(&self) -> bool {
         self.protocol
             == match self.family {
-                Family::V4 => ICMP,
-                Family::V6 => ICMPV6,
+                Family::V4 => icmp::PROTOCOL,
+                Family::V6 => icmpv6::PROTOCOL,
             }
     }
 
@@ -131,10 +141,10 @@ impl<'f> Packet<'f> {
     pub(super) fn icmp_quote(&self) -> Option<Packet<'f>> {
         let kind = *self.payload.first()?;
         let is_error = match self.family {
-            Family::V4 => is_error(kind),
-            Family::V6 => (1..=4).contains(&kind),
+            Family::V4 => icmp::is_error(kind),
+            Family::V6 => icmpv6::is_error(kind),
         };
-        let quote = self.payload.get(8..)?;
+        let quote = self.payload.get(icmp::HEADER..)?;
         if self.is_fragment || !is_error || quote.first()? >> 4 != self.family.version() {
             return None;
         }
@@ -154,18 +164,5 @@ fn is_link_local(v6: &AddressKey) -> bool {
 
 /// Whether a protocol number names an extension header that is walked. The authentication header (51) is not: it ends the walk.
 fn is_extension(protocol: u8) -> bool {
-    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS)
+    matches!(protocol, next::HOP_BY_HOP | next::ROUTING | next::FRAGMENT | next::DESTINATION)
 }
-
-/// Extension headers that are walked at most; what comes behind more is an unknown protocol.
-const EXTENSION_HEADERS: usize = 8;
-/// Fragment offset and more-fragments flag of an IPv6 fragment header (RFC 8200 section 4.5).
-const V6_FRAGMENT_MASK: u16 = 0xfff9;
-/// Fragment offset alone.
-const V6_OFFSET_MASK: u16 = 0xfff8;
-const HOP_BY_HOP: u8 = 0;
-const ICMP: u8 = 1;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const ICMPV6: u8 = 58;
-const DESTINATION_OPTIONS: u8 = 60;

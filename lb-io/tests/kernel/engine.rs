@@ -112,6 +112,31 @@ fn more_workers_than_cores_take_them_in_turn() {
 }
 
 #[test]
+fn a_piece_that_came_too_early_follows_the_first() {
+    namespace::run("a_piece_that_came_too_early_follows_the_first", || {
+        let network = Network::new(1);
+        let engine = network.start(settings(Polling::Interrupt));
+        let whole = network.request(Protocol::Udp, 49_000);
+        let [first, later] =
+            [(0..16, 0x2000), (16..32, 0x0002)].map(|(range, field)| piece(&whole, range, field));
+        network.client.send(&later);
+        namespace::wait_until(PATIENCE, "the piece is held", || counted(&engine, Reason::FragmentHeld) == 1);
+        network.client.send(&first);
+        for (sent, what) in [(first, "first"), (later, "later")] {
+            let is_it = |frame: &[u8]| frame.len() == sent.len() && frame[20..22] == sent[20..22];
+            let arrived = network.target.receive(PATIENCE, is_it).unwrap_or_else(|| panic!("{what} piece"));
+            assert_eq!(
+                (&arrived[26..34], &arrived[..6]),
+                (&[CLIENT, TARGET].concat()[..], &TARGET_MAC.0[..])
+            );
+            assert_eq!(fold(sum(&arrived[14..34])), 0xffff);
+        }
+        assert_eq!(settled(&engine), 2);
+        engine.stop().unwrap();
+    });
+}
+
+#[test]
 fn a_flood_is_counted_to_the_last_frame() {
     namespace::run("a_flood_is_counted_to_the_last_frame", || {
         let network = Network::new(2);
@@ -466,6 +491,18 @@ fn frame(
     let at = checksum_at(protocol) - 34;
     segment[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
     [&macs.0.0[..], &macs.1.0, &[0x08, 0x00], &packet, &segment].concat()
+}
+
+/// The piece of a frame's packet that has `range` of its segment; `field` is its fragment offset and flags.
+fn piece(whole: &[u8], range: std::ops::Range<usize>, field: u16) -> Vec<u8> {
+    let mut piece = whole[..34].to_vec();
+    piece[16..18].copy_from_slice(&(20 + range.len() as u16).to_be_bytes());
+    piece[20..22].copy_from_slice(&field.to_be_bytes());
+    piece[24..26].fill(0);
+    let checksum = !fold(sum(&piece[14..34]));
+    piece[24..26].copy_from_slice(&checksum.to_be_bytes());
+    piece.extend(&whole[34..][range]);
+    piece
 }
 
 fn is_packet(frame: &[u8], protocol: Protocol, from: ([u8; 4], u16), to: ([u8; 4], u16)) -> bool {

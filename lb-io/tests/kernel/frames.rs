@@ -189,7 +189,7 @@ fn ipv6_address(random: &mut Random) -> [u8; 16] {
             octets[..2].copy_from_slice(&random.pick(&edges));
         }
         1 => octets[random.below(16)] ^= 1 << random.below(8),
-        // The key of an IPv4 address must not be taken for one of IPv6 that looks like it by accident.
+        // Has the key of the IPv4 address.
         2 => octets = Ipv4Addr::from(ipv4_address(random)).to_ipv6_mapped().octets(),
         _ => {}
     }
