@@ -2,28 +2,23 @@
 //! discovery.
 
 use std::{
+    cell::RefCell,
     io::{self, Read},
     mem,
     net::{IpAddr, SocketAddr},
-    os::fd::FromRawFd,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    thread::{self, JoinHandle},
-    time::Duration,
+    os::fd::{AsRawFd, FromRawFd},
 };
 
 use socket2::{SockFilter, Socket};
 
 use super::{Doing, TestbedError, checked, namespace::Namespace};
 
-/// Watches the packets of a namespace in both directions, until dropped.
+/// Watches the packets of a namespace in both directions. The kernel keeps those that matter until they are asked for, so
+/// whatever a network stack has acted on has been seen.
 #[derive(Debug)]
 pub struct Sniffer {
-    seen: Arc<Mutex<Seen>>,
-    stopping: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    socket: Socket,
+    seen: RefCell<Seen>,
 }
 
 /// A TCP reset that was seen.
@@ -59,33 +54,33 @@ impl Sniffer {
     /// When the packet socket cannot be made.
     pub fn start(namespace: &Namespace) -> Result<Sniffer, TestbedError> {
         let socket = namespace.within(open).doing(|| format!("watch packets in {}", namespace.name()))?;
-        let seen = Arc::new(Mutex::default());
-        let stopping = Arc::new(AtomicBool::new(false));
-        let (to, until) = (seen.clone(), stopping.clone());
-        let thread = thread::spawn(move || watch(&socket, &to, &until));
-        Ok(Sniffer { seen, stopping, thread: Some(thread) })
+        Ok(Sniffer { socket, seen: RefCell::default() })
     }
 
     /// The resets seen so far.
     pub fn resets(&self) -> Vec<Reset> {
-        lock(&self.seen).resets.clone()
+        self.look();
+        self.seen.borrow().resets.clone()
     }
 
     /// The ICMP errors seen so far.
     pub fn too_big(&self) -> Vec<TooBig> {
-        lock(&self.seen).too_big.clone()
+        self.look();
+        self.seen.borrow().too_big.clone()
     }
-}
 
-impl Drop for Sniffer {
-    fn drop(&mut self) {
-        self.stopping.store(true, Relaxed);
-        drop(self.thread.take().map(JoinHandle::join));
+    /// Takes all packets that the kernel keeps.
+    fn look(&self) {
+        let mut frame = [0; DELIVERED_BYTES as usize];
+        let mut seen = self.seen.borrow_mut();
+        while let Ok(length) = (&self.socket).read(&mut frame) {
+            let Some(packet) = Packet::parse(&frame[..length]) else { continue };
+            match packet.protocol {
+                TCP => seen.resets.extend(packet.reset()),
+                _ => seen.too_big.extend(packet.too_big()),
+            }
+        }
     }
-}
-
-fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A packet socket that delivers only what is watched for.
@@ -95,7 +90,8 @@ fn open() -> io::Result<Socket> {
     // SAFETY: the descriptor is new and nobody else's.
     let socket = unsafe { Socket::from_raw_fd(fd) };
     socket.attach_filter(&FILTER)?;
-    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+    socket.set_nonblocking(true)?;
+    keep_many(&socket)?;
     // SAFETY: all-zero bytes are a valid sockaddr_ll: every link.
     let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
     address.sll_family = AF_PACKET;
@@ -105,19 +101,15 @@ fn open() -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn watch(socket: &Socket, seen: &Mutex<Seen>, stopping: &AtomicBool) {
-    let mut frame = [0; DELIVERED_BYTES as usize];
-    let mut socket = socket;
-    while !stopping.load(Relaxed) {
-        // A time-out is for looking whether to stop.
-        let Ok(length) = socket.read(&mut frame) else { continue };
-        let Some(packet) = Packet::parse(&frame[..length]) else { continue };
-        let mut seen = lock(seen);
-        match packet.protocol {
-            TCP => seen.resets.extend(packet.reset()),
-            _ => seen.too_big.extend(packet.too_big()),
-        }
-    }
+/// Sets the socket's buffer, also beyond what programs without privileges may have (socket(7)).
+fn keep_many(socket: &Socket) -> io::Result<()> {
+    let (bytes, length) = (KEPT_BYTES, mem::size_of::<libc::c_int>() as libc::socklen_t);
+    let option = (&raw const bytes).cast();
+    // SAFETY: the option takes an int, which lives through the call and is given with its size.
+    checked(unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, option, length)
+    })
+    .map(drop)
 }
 
 /// An IP packet that the filter let through.
@@ -190,6 +182,8 @@ const fn statement(code: u16, jt: u8, jf: u8, k: u32) -> SockFilter {
 const TCP: u8 = 6;
 const RST: u32 = 0x04;
 const DELIVERED_BYTES: u32 = 128;
+/// Room for ten thousand packets with what the kernel needs for each.
+const KEPT_BYTES: libc::c_int = 32 << 20;
 const AF_PACKET: u16 = libc::AF_PACKET as u16;
 const ETH_P_ALL: u16 = libc::ETH_P_ALL as u16;
 const SOCKADDR_LL_LENGTH: libc::socklen_t = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;

@@ -59,7 +59,7 @@ fn both_ends_are_reset(family: Family, service: Service) -> Result<(), Failed> {
     assert_eq!(failures.len(), concerned, "{failures:?}");
     assert!(failures.iter().all(|failure| failure.target == rig.targets[0].name()), "{failures:?}");
 
-    std::thread::sleep(SNIFFING);
+    std::thread::sleep(LATER);
     let clients: BTreeSet<_> = failures.iter().map(|failure| failure.client).collect();
     assert_eq!(ends(&at_client, |reset| (reset.from == vip).then_some(reset.to)), clients);
     let target = SocketAddr::from((family.target(1), service.target_port));
@@ -85,5 +85,5 @@ fn ends(sniffer: &Sniffer, other_end: impl Fn(&Reset) -> Option<SocketAddr>) -> 
 const PLAN: Plan = Plan { layout: Layout::Direct, targets: 2, queues: 2, offload: Offload::Off };
 /// Where the health checks go.
 const CHECKED: Ports = Ports { tcp: 9_000, udp: 9_007 };
-/// How long sniffers may take to tell of what they saw.
-const SNIFFING: Duration = Duration::from_millis(200);
+/// How much later than the client's reset the target's may come.
+const LATER: Duration = Duration::from_millis(200);
