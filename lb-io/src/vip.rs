@@ -140,6 +140,8 @@ fn address_message(kind: u16, flags: libc::c_int, device: &Device, address: IpAd
     if address.is_ipv6() {
         // Detecting duplicates would leave the address unusable for a second, and it is ours by configuration.
         message = message.attribute(libc::IFA_FLAGS, &libc::IFA_F_NODAD.to_ne_bytes());
+        // Deprecated (RFC 4862 5.5.4): the kernel must not choose it for the host's own connections, whose answers would be ours.
+        message = message.attribute(libc::IFA_CACHEINFO, &NEVER_PREFERRED_ALWAYS_VALID);
     }
     message
 }
@@ -214,6 +216,8 @@ fn failed(action: &'static str, address: IpAddr, device: &Device, source: Netlin
     VipError { action, address, device: device.name.clone(), source }
 }
 
+/// `struct ifa_cacheinfo`: seconds preferred, seconds valid (all ones: for ever), two time stamps that the kernel sets.
+const NEVER_PREFERRED_ALWAYS_VALID: [u8; 16] = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Bytes of `struct ifaddrmsg`.
 const ADDRESS_HEADER_BYTES: usize = 8;
 /// An ARP packet in the smallest Ethernet frame.
