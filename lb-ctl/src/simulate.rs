@@ -103,6 +103,9 @@ struct Answer {
     reason: &'static str,
     listener: Option<String>,
     target: Option<SocketAddr>,
+    /// What the target sees instead of the client; left out where it sees the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<SocketAddr>,
     #[serde(serialize_with = "as_hex")]
     out: Vec<Vec<u8>>,
 }
@@ -169,13 +172,17 @@ impl<'a> Simulator<'a> {
             processed = self.process(&frame.bytes, ingress);
         }
         let Processed { verdict, out } = processed;
-        let (listener, target) = self.explain(&frame.bytes, verdict.reason);
+        let Explanation { listener, target, source } = self.datapath.explain(&frame.bytes);
+        let listener = listener.and_then(|id| self.datapath.tables().listener(id));
+        let of_flow =
+            |end: Option<(IpAddr, u16)>| end.filter(|_| tells_target(verdict.reason)).map(SocketAddr::from);
         Ok(Answer {
             frame: self.frames,
             verdict: verdict.reason.action().name(),
             reason: verdict.reason.name(),
-            listener,
-            target,
+            listener: listener.map(|listener| listener.name.to_string()),
+            target: of_flow(target),
+            source: of_flow(source),
             out,
         })
     }
@@ -183,7 +190,15 @@ impl<'a> Simulator<'a> {
     /// A frame that never reaches a worker.
     fn untouched(&self, reason: &'static str) -> Answer {
         let verdict = Action::Pass.name();
-        Answer { frame: self.frames, verdict, reason, listener: None, target: None, out: vec![] }
+        Answer {
+            frame: self.frames,
+            verdict,
+            reason,
+            listener: None,
+            target: None,
+            source: None,
+            out: vec![],
+        }
     }
 
     /// The verdict on a copy of the frame, and what leaves because of it.
@@ -222,24 +237,22 @@ impl<'a> Simulator<'a> {
         }
         Ok(!wanted.is_empty())
     }
+}
 
-    /// The listener of a frame, and its target if it was on its way to or from one.
-    fn explain(&self, frame: &[u8], reason: Reason) -> (Option<String>, Option<SocketAddr>) {
-        let Explanation { listener, target, .. } = self.datapath.explain(frame);
-        let listener = listener.and_then(|id| self.datapath.tables().listener(id));
-        let has_target = reason.action() == Action::Transmit
-            || matches!(
-                reason,
-                Reason::ResetTerminated
-                    | Reason::Terminated
-                    | Reason::NextHopUnresolved
-                    | Reason::MtuExceeded
-            );
-        (
-            listener.map(|listener| listener.name.to_string()),
-            target.filter(|_| has_target).map(SocketAddr::from),
+/// Whether a frame with this fate was on its way to or from a target.
+fn tells_target(reason: Reason) -> bool {
+    reason.action() == Action::Transmit
+        || matches!(
+            reason,
+            Reason::ResetTerminated
+                | Reason::Terminated
+                | Reason::AckToTarget
+                | Reason::RefusedByTarget
+                | Reason::Connecting
+                | Reason::NextHopUnresolved
+                | Reason::TooBig
+                | Reason::MtuExceeded
         )
-    }
 }
 
 impl FromStr for Neighbor {
