@@ -15,6 +15,7 @@
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
 //! refused without a reason. Called by the worker's loop, by `lbctl simulate`, by tests and benches.
 
+mod audit;
 mod cookie;
 mod extra;
 mod fragment;

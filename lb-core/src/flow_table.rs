@@ -14,6 +14,8 @@
 //! full, in its second; a bucket counts the entries that it displaced, so that most misses look at one bucket only. Free
 //! records form a list through themselves; so do half-open ones, oldest first. Called by `datapath` alone.
 
+mod audit;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
