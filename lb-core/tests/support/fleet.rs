@@ -1,14 +1,16 @@
 //! Several workers of one load balancer, and the hand-overs between them.
 
-use std::net::SocketAddr;
+use std::collections::VecDeque;
 
 use lb_core::{
     datapath::{Arrival, Datapath, Settings},
-    tables::InterfaceId,
+    tables::{InterfaceId, Protocol},
     verdict::{Action, Reason, Verdict},
 };
 
-use super::{Scene, books, leaked_datapath, process_arrived, settings, take_extras_with_ingress};
+use super::{
+    Scene, Seen, books, leaked_datapath, process_arrived, read, read_ip, settings, take_extras_with_ingress,
+};
 
 /// The workers of one load balancer.
 pub struct Fleet {
@@ -58,8 +60,8 @@ impl Fleet {
     /// Puts a frame through that comes in by a queue of worker `at`, and carries out all hand-overs.
     pub fn send(&mut self, at: u8, ingress: InterfaceId, frame: &[u8], now_ms: u64) -> Delivery {
         let mut delivery = Delivery::default();
-        let mut open = vec![(at, ingress, frame.to_vec(), Arrival::Ring)];
-        while let Some((at, ingress, frame, arrival)) = open.pop() {
+        let mut open = VecDeque::from([(at, ingress, frame.to_vec(), Arrival::Ring)]);
+        while let Some((at, ingress, frame, arrival)) = open.pop_front() {
             assert!(delivery.hand_overs < 16, "frames are handed round in circles");
             let worker = &mut self.workers[usize::from(at)];
             let (verdict, out) = process_arrived(worker, ingress, &frame, arrival, now_ms);
@@ -69,7 +71,7 @@ impl Fleet {
                 match verdict.reason.action() {
                     Action::HandOver => {
                         delivery.hand_overs += 1;
-                        open.push((verdict.port, ingress, bytes, Arrival::HandedOver));
+                        open.push_back((verdict.port, ingress, bytes, Arrival::HandedOver));
                     }
                     action => {
                         let leaves = matches!(action, Action::Transmit | Action::Reply);
@@ -82,15 +84,20 @@ impl Fleet {
         delivery
     }
 
-    /// Worker whose queue a TCP packet comes in by, where the scene has a receive hash.
-    pub fn queue(&self, scene: &Scene, source: SocketAddr, destination: SocketAddr) -> u8 {
+    /// The same for a frame that comes in by the queue that the scene's receive hash says.
+    pub fn send_by_hash(
+        &mut self,
+        scene: &Scene,
+        ingress: InterfaceId,
+        frame: &[u8],
+        now_ms: u64,
+    ) -> Delivery {
         let hash = scene.receive_hash.as_ref().expect("a receive hash");
-        let queue = hash.queue(
-            (source.ip(), source.port()),
-            (destination.ip(), destination.port()),
-            lb_core::tables::Protocol::Tcp,
-        );
-        (usize::from(queue) % self.workers.len()) as u8
+        let Seen { source, destination, .. } = read(frame);
+        let protocol = Protocol::from_number(read_ip(frame).protocol).unwrap();
+        let queue =
+            hash.queue((source.ip(), source.port()), (destination.ip(), destination.port()), protocol);
+        self.send((usize::from(queue) % self.workers.len()) as u8, ingress, frame, now_ms)
     }
 
     /// Flows of all workers.

@@ -3,6 +3,7 @@
 #![allow(unused_imports)]
 
 mod fleet;
+mod flow;
 mod fragment;
 mod icmp;
 mod packet;
@@ -24,6 +25,7 @@ use lb_core::{
 };
 
 pub use fleet::{Delivery, Fleet};
+pub use flow::*;
 pub use fragment::{cut, join, piece};
 pub use icmp::{SeenError, fix_icmp_checksum, icmp_error, read_error, with_word};
 pub use packet::*;
