@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::net::{IpAddr, SocketAddr};
+
 use lb_core::{
     datapath::Datapath,
     tables::*,
@@ -9,18 +11,18 @@ use lb_core::{
 };
 use support::*;
 
-const CLIENT_AT: (std::net::Ipv4Addr, u16) = (CLIENT, 40_000);
-const WEB: (std::net::Ipv4Addr, u16) = (VIP, 80);
-const DNS: (std::net::Ipv4Addr, u16) = (VIP, 53);
+const CLIENT_AT: SocketAddr = SocketAddr::new(IpAddr::V4(CLIENT), 40_000);
+const WEB: SocketAddr = SocketAddr::new(IpAddr::V4(VIP), 80);
+const DNS: SocketAddr = SocketAddr::new(IpAddr::V4(VIP), 53);
 
 /// Sends a client's packet and expects it at a target: the target's number.
 fn to_target(path: &mut Datapath<'_>, packet: &Crafted, reason: Reason, now_ms: u64) -> u8 {
     let (verdict, out) = send(path, OUTSIDE, &packet.bytes(), now_ms);
     assert_eq!((verdict.reason, verdict.port), (reason, INSIDE.0));
     let seen = read(&out.unwrap());
-    let n = seen.destination.0.octets()[2];
+    let n = number_of(seen.destination);
     assert_eq!(seen.source, packet.source, "the target sees the client");
-    assert_eq!(seen.destination, (target(n), 8080));
+    assert_eq!(seen.destination, (target(n), 8080).into());
     assert_eq!(seen.macs, (INSIDE_MAC, target_mac(n)));
     assert_eq!((seen.ttl, seen.sequence, &seen.payload), (packet.ttl - 1, sequence(packet), &packet.payload));
     n
@@ -166,7 +168,7 @@ fn a_segment_of_no_flow_gets_the_reset_of_rfc_9293() {
     let stray = tcp((target(1), 8080), CLIENT_AT, ACK).macs(target_mac(1), INSIDE_MAC);
     let (verdict, out) = send(&mut path, INSIDE, &stray.bytes(), 0);
     assert_eq!((verdict.reason, verdict.port), (Reason::ResetNoFlow, INSIDE.0));
-    assert_eq!(read(&out.unwrap()).destination, (target(1), 8080));
+    assert_eq!(read(&out.unwrap()).destination, (target(1), 8080).into());
     assert_eq!(reason_of(&mut path, OUTSIDE, &tcp(CLIENT_AT, WEB, RST).bytes(), 0), Reason::NoFlow);
     assert_eq!(path.counters().flows.value(), 0);
     assert_books_balance(path.counters());
@@ -190,7 +192,7 @@ fn after_an_unclean_start_strays_find_their_target_again_from_either_side() {
     let reply = tcp((target(n), 8080), CLIENT_AT, ACK).macs(target_mac(n), INSIDE_MAC).bytes();
     let mut after = leaked_datapath(64, adopting.clone(), &Scene::default());
     assert_eq!(reason_of(&mut after, INSIDE, &reply, 5_000), Reason::NextHopUnresolved);
-    assert_eq!(after.take_wanted_hops().collect::<Vec<_>>(), [std::net::IpAddr::V4(CLIENT)]);
+    assert_eq!(after.take_wanted_hops().collect::<Vec<_>>(), [IpAddr::V4(CLIENT)]);
     after.install(Scene { generation: 2, hops, ..Scene::default() }.tables());
     let (verdict, out) = send(&mut after, INSIDE, &reply, 5_200);
     assert_eq!((verdict.reason, verdict.port), (Reason::FlowAdopted, OUTSIDE.0));
@@ -272,7 +274,7 @@ fn a_changed_next_hop_reaches_existing_flows() {
     connect(&mut path, 0);
     let moved = tcp(CLIENT_AT, WEB, ACK).macs(Mac([2, 9, 9, 9, 9, 9]), OUTSIDE_MAC);
     let (_, out) = send(&mut path, OUTSIDE, &moved.bytes(), 1);
-    let n = read(&out.unwrap()).destination.0.octets()[2];
+    let n = number_of(read(&out.unwrap()).destination);
     let reply = tcp((target(n), 8080), CLIENT_AT, ACK).macs(target_mac(n), INSIDE_MAC);
     let (_, out) = send(&mut path, INSIDE, &reply.bytes(), 2);
     assert_eq!(read(&out.unwrap()).macs.1, Mac([2, 9, 9, 9, 9, 9]), "auto last hop");
@@ -340,7 +342,7 @@ fn a_targets_packet_without_a_flow_finds_the_listener_of_several_that_share_the_
         let reply = tcp((target(n), 8080), (CLIENT, port), ACK).macs(target_mac(n), INSIDE_MAC).bytes();
         for (path, reason) in [(&mut after, Reason::FlowAdopted), (&mut full, Reason::Stateless)] {
             let (verdict, out) = send(path, INSIDE, &reply, 1);
-            assert_eq!((verdict.reason, read(&out.unwrap()).source), (reason, vip));
+            assert_eq!((verdict.reason, read(&out.unwrap()).source), (reason, vip.into()));
         }
     }
 }

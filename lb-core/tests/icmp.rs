@@ -2,28 +2,23 @@
 
 mod support;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 
-use lb_core::{
-    datapath::Datapath,
-    verdict::Reason,
-    wire::checksum::{fold, sum},
-};
+use lb_core::{datapath::Datapath, verdict::Reason};
 use support::*;
 
-const CLIENT_AT: (Ipv4Addr, u16) = (CLIENT, 40_000);
-const WEB: (Ipv4Addr, u16) = (VIP, 80);
-const DNS: (Ipv4Addr, u16) = (VIP, 53);
-const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 18, 50, 1);
+const CLIENT_AT: SocketAddr = SocketAddr::new(IpAddr::V4(CLIENT), 40_000);
+const WEB: SocketAddr = SocketAddr::new(IpAddr::V4(VIP), 80);
+const DNS: SocketAddr = SocketAddr::new(IpAddr::V4(VIP), 53);
 const UNREACHABLE_FRAGMENT: (u8, u8) = (3, 4);
 
 /// Opens a flow by this packet; the target's number, the packet that the target got, and its answer as the client got it.
 fn open(path: &mut Datapath<'_>, packet: &Crafted) -> (u8, Vec<u8>, Vec<u8>) {
     let (_, to_target) = send(path, OUTSIDE, &packet.bytes(), 0);
     let to_target = to_target.unwrap();
-    let n = read(&to_target).destination.0.octets()[2];
+    let n = number_of(read(&to_target).destination);
     let reply = Crafted {
-        source: (target(n), 8080),
+        source: (target(n), 8080).into(),
         destination: packet.source,
         macs: (target_mac(n), INSIDE_MAC),
         flags: SYN | ACK,
@@ -32,18 +27,6 @@ fn open(path: &mut Datapath<'_>, packet: &Crafted) -> (u8, Vec<u8>, Vec<u8>) {
     };
     let (_, to_client) = send(path, INSIDE, &reply.bytes(), 0);
     (n, to_target, to_client.unwrap())
-}
-
-/// An ICMP error taken apart: outer addresses, and the quote as a frame of its own. All checksums inside the message are
-/// verified, the quoted TCP or UDP checksum only if the quote is whole.
-fn read_error(frame: &[u8]) -> (Ipv4Addr, Ipv4Addr, Vec<u8>) {
-    let ip = &frame[14..14 + usize::from(u16::from_be_bytes([frame[16], frame[17]]))];
-    assert_eq!(fold(sum(&ip[..20], 0)), 0xffff, "outer IP checksum");
-    assert_eq!(fold(sum(&ip[20..], 0)), 0xffff, "ICMP checksum");
-    let quote = &ip[28..];
-    assert_eq!(fold(sum(&quote[..20], 0)), 0xffff, "quoted IP checksum");
-    let address = |at: usize| Ipv4Addr::from(<[u8; 4]>::try_from(&ip[at..at + 4]).unwrap());
-    (address(12), address(16), [&[0; 14], quote].concat())
 }
 
 #[test]
@@ -64,8 +47,8 @@ fn an_error_about_a_packet_to_the_client_reaches_the_target_as_its_own() {
             assert_eq!((verdict.reason, verdict.port), (Reason::IcmpError, INSIDE.0));
             let out = out.unwrap();
             assert_eq!((&out[..6], &out[6..12], out[22]), (&target_mac(n).0[..], &INSIDE_MAC.0[..], 63));
-            let (from, to, quote) = read_error(&out);
-            assert_eq!((from, to), (ROUTER, target(n)));
+            let SeenError { source, destination, quote, .. } = read_error(&out);
+            assert_eq!((source, destination), (ROUTER.into(), target(n).into()));
             assert_eq!(quote[26..34], [target(n).octets(), CLIENT.octets()].concat());
             assert_eq!(quote[34..38], [8080u16.to_be_bytes(), 40_000u16.to_be_bytes()].concat());
             assert_eq!(out[38..42], error[38..42], "the MTU stays");
@@ -87,10 +70,10 @@ fn an_error_about_a_packet_to_the_target_reaches_the_client_as_its_own() {
             let error = icmp_error((3, 3), (source, CLIENT), (target_mac(n), INSIDE_MAC), &to_target, 28);
             let (verdict, out) = send(&mut path, INSIDE, &error, 1);
             assert_eq!((verdict.reason, verdict.port), (Reason::IcmpError, OUTSIDE.0));
-            let (from, to, quote) = read_error(&out.unwrap());
-            assert_eq!((from, to), (seen, CLIENT));
+            let SeenError { source, destination, quote, .. } = read_error(&out.unwrap());
+            assert_eq!((source, destination), (seen.into(), CLIENT.into()));
             assert_eq!(quote[26..34], [CLIENT.octets(), VIP.octets()].concat());
-            assert_eq!(quote[36..38], packet.destination.1.to_be_bytes());
+            assert_eq!(quote[36..38], packet.destination.port().to_be_bytes());
         }
     }
 }
@@ -146,9 +129,9 @@ fn a_packet_too_long_for_the_way_out_is_answered_with_the_mtu() {
     let (verdict, out) = send(&mut path, OUTSIDE, &long, 0);
     assert_eq!((verdict.reason, verdict.port), (Reason::TooBig, OUTSIDE.0));
     let out = out.unwrap();
-    let (from, to, quote) = read_error(&out);
-    assert_eq!((from, to), (VIP, CLIENT));
-    assert_eq!((&out[34..36], &out[40..42]), (&[3, 4][..], &1_500u16.to_be_bytes()[..]));
+    let SeenError { source, destination, kind, word, quote, .. } = read_error(&out);
+    assert_eq!((source, destination), (VIP.into(), CLIENT.into()));
+    assert_eq!((kind, word), ((3, 4), 1_500));
     assert_eq!((&out[..6], &out[6..12], out.len()), (&CLIENT_MAC.0[..], &OUTSIDE_MAC.0[..], 14 + 576));
     assert_eq!(quote[14..], long[14..14 + 548]);
     assert_eq!(path.counters().flows.value(), 0);
@@ -166,8 +149,8 @@ fn a_packet_on_its_last_hop_is_answered_by_time_exceeded() {
     let (verdict, out) = send(&mut path, OUTSIDE, &last, 0);
     assert_eq!((verdict.reason, verdict.port), (Reason::TimeExceeded, OUTSIDE.0));
     let out = out.unwrap();
-    let (from, to, quote) = read_error(&out);
-    assert_eq!((from, to, &out[34..36]), (VIP, CLIENT, &[11, 0][..]));
+    let SeenError { source, destination, kind, quote, .. } = read_error(&out);
+    assert_eq!((source, destination, kind), (VIP.into(), CLIENT.into(), (11, 0)));
     assert_eq!(quote[14..], last[14..]);
     assert_eq!(path.counters().flows.value(), 0);
     let elsewhere = Crafted { ttl: 1, ..tcp(CLIENT_AT, (VIP, 81), SYN) }.bytes();

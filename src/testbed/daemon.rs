@@ -39,19 +39,18 @@ impl Books {
         }
     }
 
-    /// Whether every frame received has exactly one fate.
+    /// Whether every frame has exactly one fate.
     pub fn balance(&self) -> bool {
-        let Stats { received, transmitted, replied, dropped, .. } = self.0;
-        received == transmitted + replied + dropped
+        self.0.balance()
     }
 }
 
 impl fmt::Display for Books {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stats { received, transmitted, replied, dropped, .. } = self.0;
+        let Stats { received, made, transmitted, replied, dropped, .. } = self.0;
         write!(
             formatter,
-            "{received} received = {transmitted} transmitted + {replied} replied + {dropped} dropped"
+            "{received} received + {made} made = {transmitted} transmitted + {replied} replied + {dropped} dropped"
         )?;
         for row in self.0.reasons.iter().filter(|row| row.frames > 0) {
             write!(formatter, "\n{:>10} {:<9} {:<20} {}", row.frames, row.verdict, row.reason, row.help)?;
