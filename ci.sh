@@ -7,6 +7,8 @@
 #   ./ci.sh bpf      the committed XDP program is what its source compiles to (clang-14)
 #   ./ci.sh model    the rings between workers and their sleep, in every order of events (loom)
 #   ./ci.sh bench    all benchmarks (slow: 10 M flows)
+#   ./ci.sh fuzz     each fuzz target for 60 seconds, or as many as are given (cargo-fuzz, nightly)
+#   ./ci.sh miri     lb-core's unit tests, but for the longest, interpreted (miri, nightly; about 2 minutes)
 #   ./ci.sh flood    what a flood of SYNs does to others, in figures, beside nftables with connection tracking (as root)
 #   ./ci.sh all      fmt, lint, bpf, model and test
 #
@@ -16,7 +18,8 @@ cd "$(dirname "$0")"
 
 main() {
     case "${1:-}" in
-    fmt | lint | test | bpf | model | bench | flood) "$1" ;;
+    fmt | lint | test | bpf | model | bench | miri | flood) "$1" ;;
+    fuzz) fuzz "${2:-60}" ;;
     all)
         fmt
         lint
@@ -35,6 +38,7 @@ usage() {
 
 fmt() {
     cargo fmt --all --check
+    cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 }
 
 lint() {
@@ -124,6 +128,31 @@ flood() {
     need ip iproute2 "for the networks"
     need nft nftables "to compare with"
     cargo test --locked --test end_to_end -- --ignored flood::
+}
+
+# fuzz SECONDS: what is found goes to target/fuzz; what is worth keeping is copied to tests/fuzz/corpus by hand.
+fuzz() {
+    if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
+        echo "NOT CHECKED: fuzz targets, because there is no nightly compiler or no cargo-fuzz (cargo install cargo-fuzz)"
+        return
+    fi
+    local found=$PWD/target/fuzz target
+    for target in parse datapath configuration; do
+        mkdir -p "$found/$target"
+        cargo +nightly fuzz run --fuzz-dir tests/fuzz "$target" "$found/$target" "tests/fuzz/corpus/$target" -- \
+            -max_total_time="$1" -timeout=10 -max_len=4096
+    done
+}
+
+# Left out are tests that count to many thousands: interpreted, they would take hours.
+miri() {
+    if ! cargo +nightly miri --version >/dev/null 2>&1; then
+        echo "NOT CHECKED: undefined behaviour, because there is no miri (rustup component add miri rust-src --toolchain nightly)"
+        return
+    fi
+    PROPTEST_CASES=1 MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked --package lb-core --lib -- \
+        --skip every_place_comes_once --skip a_full_table_refuses --skip homes_are_spread_evenly \
+        --skip maglev:: --skip receive_hash::
 }
 
 # need PROGRAM PACKAGE WHY: installs PACKAGE where PROGRAM is missing. What really needs it reports its absence.
