@@ -89,6 +89,10 @@ fn parse_ipv6_fragment(ethernet: &[u8; ethernet::HEADER], rest: &[u8]) -> Result
     let header =
         it.fragment.and_then(|at| it.packet.get(at..at + fragment::HEADER)).ok_or(Reason::Fragment)?;
     check_protocol(it.protocol)?;
+    // Headers behind it are among what is in pieces: dropped from one, they would be missing to the offsets of the others.
+    if it.fragment.is_some_and(|at| at + fragment::HEADER != it.upper) {
+        return Err(Reason::Ipv6Extension);
+    }
     let offset = u16::from_be_bytes([header[2], header[3]]);
     let segment = &it.packet[it.upper..];
     if offset & fragment::MORE != 0 && (segment.is_empty() || segment.len() % 8 != 0) {
