@@ -185,8 +185,10 @@ fn ipv4_to_ipv6(frame: &mut Frame<'_>, packet: &Packet, out: &Outward) -> Result
     Ok(())
 }
 
-/// Computes the checksum that IPv6 wants and IPv4 does not.
+/// Computes the checksum that IPv6 wants and IPv4 does not. The datagram may be shorter than its packet.
 fn complete_udp(segment: &mut [u8], out: &Outward) {
+    let length = usize::from(u16::from_be_bytes([segment[4], segment[5]]));
+    let Some(segment) = segment.get_mut(..length) else { return };
     let protocol = crate::tables::Protocol::Udp as u8;
     let pseudo = checksum::pseudo_header_of(out.source, out.destination, protocol, segment.len());
     let sum = match checksum::checksum(segment, pseudo) {
