@@ -8,6 +8,7 @@ use crate::{
     frame::Frame,
     limits,
     listener::ListenerId,
+    parse::Piece,
     rewrite::{
         complaint::{self, Complaint},
         reset, translate,
@@ -126,6 +127,9 @@ impl Pipeline<'_> {
         source: IpAddr,
         (answered, dropped): (Reason, Reason),
     ) -> Verdict {
+        if it.packet.piece == Piece::Later && source.is_ipv4() {
+            return Verdict::drop(dropped); // RFC 1812 section 4.3.2.7
+        }
         if !self.replies.take(it.now) {
             return Verdict::drop(Reason::ReplyRateLimited);
         }
