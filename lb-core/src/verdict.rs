@@ -70,7 +70,7 @@ reasons! {
     Ipv4Checksum, "ipv4_checksum", Drop, "IPv4 header checksum is wrong (RFC 1812 5.2.2).";
     Ipv6Truncated, "ipv6_truncated", Drop, "Shorter than an IPv6 header.";
     Ipv6Version, "ipv6_version", Drop, "IP version is not 6.";
-    Ipv6PayloadLength, "ipv6_payload_length", Drop, "IPv6 payload length past the frame.";
+    Ipv6PayloadLength, "ipv6_payload_length", Drop, "IPv6 payload length past the frame, or a packet of more than 65,535 bytes.";
     Ipv6Extension, "ipv6_extension", Drop, "IPv6 extension header that is cut short or out of place, or too many of them (RFC 7112, RFC 8200 4.1).";
     Ipv6NoNextHeader, "ipv6_no_next_header", Drop, "IPv6 packet that says that nothing follows (RFC 8200 4.7).";
     SourceRoute, "source_route", Drop, "IPv4 source-route option (RFC 7126 4.3, 4.4), or IPv6 routing header of type 0 or with segments left (RFC 5095).";

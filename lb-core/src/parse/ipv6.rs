@@ -49,7 +49,8 @@ pub(super) fn parse_headers<'f>(
         return Err(Reason::Ipv6Version);
     }
     let length = ipv6::HEADER + usize::from(u16::from_be_bytes([header[4], header[5]]));
-    let packet = packet.get(..length).ok_or(Reason::Ipv6PayloadLength)?;
+    let is_short = length <= usize::from(u16::MAX);
+    let packet = packet.get(..length).filter(|_| is_short).ok_or(Reason::Ipv6PayloadLength)?;
     if header[ipv6::SOURCE].try_into().is_ok_and(ipv6::is_martian_source) {
         return Err(Reason::MartianSource);
     }
