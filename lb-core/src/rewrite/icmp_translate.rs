@@ -93,10 +93,10 @@ fn quote_l4(
     }
     let is_udp = key.protocol() == Protocol::Udp as u8;
     let at = if is_udp { l4::udp::CHECKSUM } else { l4::tcp::CHECKSUM };
-    if let Some(field) = quote.get_mut(at..at + 2)
-        && !(is_udp && field == [0, 0])
-    {
-        super::nat::update(field, delta);
+    match quote.get_mut(at..at + 2) {
+        Some(field) if is_udp => super::nat::update_udp(field, delta),
+        Some(field) => super::nat::update(field, delta),
+        None => {}
     }
     length
 }
