@@ -34,6 +34,7 @@ pub fn apply(
         source: out.destination,
         destination: out.source,
         protocol: error.quoted.protocol(),
+        tos: traffic_class(&frame.bytes()[error.icmp + icmp::HEADER..]),
         ttl: 1,
         payload: quoted_payload(frame.bytes(), error),
     };
@@ -41,6 +42,7 @@ pub fn apply(
         source: out.source,
         destination: out.destination,
         protocol: if to_ipv4 { icmp::PROTOCOL } else { icmpv6::PROTOCOL },
+        tos: traffic_class(&frame.bytes()[ethernet::HEADER..]),
         ttl,
         payload: icmp::HEADER + inner.len() + quote.len(),
     };
@@ -99,6 +101,15 @@ fn quote_l4(
         None => {}
     }
     length
+}
+
+/// Type of service or traffic class in the IP header that `packet` begins with: copied (RFC 7915 sections 4.1, 5.1).
+fn traffic_class(packet: &[u8]) -> u8 {
+    match packet {
+        [first, second, ..] if first >> 4 == 6 => first << 4 | second >> 4,
+        [_, second, ..] => *second,
+        _ => 0,
+    }
 }
 
 /// Length of the quoted packet's transport header and data, as its IP header says.
