@@ -8,8 +8,8 @@ mod generate;
 use std::collections::BTreeSet;
 
 use generate::{
-    fleet::{Event, Fleet},
-    inspect::{assert_complains, assert_made_well, assert_sent_on},
+    fleet::Fleet,
+    inspect::assert_well_formed,
     random::Random,
     traffic::{Manners, Traffic},
     world::World,
@@ -60,20 +60,6 @@ fn run(seed: u64, workers: usize, frames: usize) -> BTreeSet<Reason> {
         fleet.audit();
     }
     fleet.reasons().collect()
-}
-
-/// What leaves is as right as what came in, and what is made here is right.
-fn assert_well_formed(event: &Event) {
-    let reason = event.verdict.reason;
-    match (&event.before, reason.action()) {
-        (Some(before), Action::Reply) if matches!(reason, Reason::TimeExceeded | Reason::TooBig) => {
-            assert_complains(before, &event.after);
-        }
-        (_, Action::Reply) => drop(assert_made_well(&event.after)),
-        (_, Action::Transmit) if reason == Reason::SynToTarget => drop(assert_made_well(&event.after)),
-        (Some(before), Action::Transmit) => drop(assert_sent_on(before, &event.after)),
-        _ => {}
-    }
 }
 
 const MANNERS: Manners = Manners { damaged: 8, spoiled: 24, odd: 8, disorderly: 2, noise: 64 };

@@ -7,6 +7,9 @@ use etherparse::{
     checksum::Sum16BitWords,
     ip_number::{ICMP, IPV6_ICMP, TCP, UDP},
 };
+use lb_core::verdict::{Action, Reason};
+
+use super::fleet::Event;
 
 /// A packet, as far as it can be seen from outside. The frame's padding is none of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,6 +208,20 @@ fn piece(ip: &IpSlice<'_>) -> Option<Piece> {
             }
             _ => None,
         }),
+    }
+}
+
+/// Asserts of what leaves that it is as right as what came in, or, made by the load balancer, right.
+pub fn assert_well_formed(event: &Event) {
+    let reason = event.verdict.reason;
+    match (&event.before, reason.action()) {
+        (Some(before), Action::Reply) if matches!(reason, Reason::TimeExceeded | Reason::TooBig) => {
+            assert_complains(before, &event.after);
+        }
+        (_, Action::Reply) => drop(assert_made_well(&event.after)),
+        (_, Action::Transmit) if reason == Reason::SynToTarget => drop(assert_made_well(&event.after)),
+        (Some(before), Action::Transmit) => drop(assert_sent_on(before, &event.after)),
+        _ => {}
     }
 }
 

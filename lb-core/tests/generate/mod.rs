@@ -2,7 +2,7 @@
 //! comes out: for the tests `hostile` and `verified`, and for the fuzz targets.
 //!
 //! ```text
-//!   random --> traffic (packet, pieces, damage) --> fleet (workers, tables of world) --> events --> inspect
+//!   random --> traffic (packet, odd, damage) --> fleet (workers, tables of world) --> events --> inspect
 //!                 ^                                                                        |
 //!                 +------------------ whoever gets a frame answers it --------------------+
 //! ```
@@ -11,6 +11,7 @@
 pub mod damage;
 pub mod fleet;
 pub mod inspect;
+pub mod odd;
 pub mod packet;
 pub mod random;
 pub mod traffic;
