@@ -260,10 +260,11 @@ impl Pipeline<'_> {
         let flow = *self.flows.flow(record);
         let (cookie, initial) = flow.connecting();
         let offer = Offer::from_bits(cookie as u8);
-        let windows = match (offer.has_scale(), scale) {
-            (false, _) => 0,
-            (true, NO_SCALE) => -(WINDOW_SCALE as i8),
-            (true, scale) => scale as i8 - WINDOW_SCALE as i8,
+        // The client scales its windows if it has offered to, but to the target only if that does, too.
+        let (windows, client_scale) = match (offer.has_scale(), scale) {
+            (false, _) => ([0, 0], 0),
+            (true, NO_SCALE) => ([offer.window_scale as i8, -(WINDOW_SCALE as i8)], 0),
+            (true, scale) => ([0, scale as i8 - WINDOW_SCALE as i8], offer.window_scale),
         };
         self.flows.flow_mut(record).set_shift(cookie.wrapping_sub(sequence), windows);
         self.advance(record, State::Established, it.now.wrapping_millis());
@@ -280,7 +281,6 @@ impl Pipeline<'_> {
             return Verdict::drop(Reason::NextHopUnresolved);
         };
         let out = flow.outward(self.flows.addresses(record), Direction::Forward);
-        let client_scale = if offer.has_scale() { offer.window_scale } else { 0 };
         let acknowledgement = Segment {
             source: (out.source, out.source_port),
             destination: (out.destination, out.destination_port),
