@@ -5,8 +5,10 @@
 #   ./ci.sh lint     clippy, documentation, dependencies; warnings are errors
 #   ./ci.sh test     all tests; as root also the end-to-end tests, which need nginx, ab, curl and ip
 #   ./ci.sh bpf      the committed XDP program is what its source compiles to (clang-14)
+#   ./ci.sh model    the rings between workers and their sleep, in every order of events (loom)
 #   ./ci.sh bench    all benchmarks (slow: 10 M flows)
-#   ./ci.sh all      fmt, lint, bpf and test
+#   ./ci.sh flood    what a flood of SYNs does to others, in figures, beside nftables with connection tracking (as root)
+#   ./ci.sh all      fmt, lint, bpf, model and test
 #
 # What is missing is installed by apt, and said before.
 set -euo pipefail
@@ -14,11 +16,12 @@ cd "$(dirname "$0")"
 
 main() {
     case "${1:-}" in
-    fmt | lint | test | bpf | bench) "$1" ;;
+    fmt | lint | test | bpf | model | bench | flood) "$1" ;;
     all)
         fmt
         lint
         bpf
+        model
         test
         ;;
     *) usage ;;
@@ -104,9 +107,23 @@ bpf() {
     echo "$object is what its source compiles to"
 }
 
+# Built apart, in a directory of its own: the flag changes every crate.
+model() {
+    need cc gcc "for linking"
+    RUSTFLAGS="${RUSTFLAGS:-} --cfg loom" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/model" \
+        cargo test -p lb-io --lib --locked loom_
+}
+
 bench() {
     need cc gcc "for linking"
     cargo bench --workspace --locked
+}
+
+flood() {
+    need cc gcc "for linking"
+    need ip iproute2 "for the networks"
+    need nft nftables "to compare with"
+    cargo test --locked --test end_to_end -- --ignored flood::
 }
 
 # need PROGRAM PACKAGE WHY: installs PACKAGE where PROGRAM is missing. What really needs it reports its absence.

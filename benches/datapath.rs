@@ -21,13 +21,15 @@ use lb_core::{
 };
 use support::{ACK, INSIDE, INSIDE_MAC, OUTSIDE, SYN, Scene, VIP};
 
+/// Flows in the table.
+const SIZES: [(u32, &str); 3] = [(1_000, "1k"), (1_000_000, "1M"), (10_000_000, "10M")];
 const BURST: usize = 32;
 const FRAMES: usize = 32 * BURST;
 const CHUNK: usize = 2_048;
 const HEADROOM: usize = 256;
 
 fn datapath(criterion: &mut Criterion) {
-    for (flows, name) in [(1_000, "1k"), (1_000_000, "1M"), (10_000_000, "10M")] {
+    for (flows, name) in SIZES.into_iter().filter(|(_, name)| is_wanted(name)) {
         let mut arena = FlowArena::new(flows + flows / 4 + 8_192);
         let settings = Settings { adopt_until: Some(Instant::from_millis(1 << 40)), ..support::settings() };
         let mut bench = Bench {
@@ -67,6 +69,12 @@ fn datapath(criterion: &mut Criterion) {
         });
         group.finish();
     }
+}
+
+/// Whether benches of a table size can be among those asked for on the command line: filling a table takes a while.
+fn is_wanted(name: &str) -> bool {
+    let named = |size: &str| std::env::args().any(|argument| argument.ends_with(&format!("/{size}")));
+    named(name) || !SIZES.iter().any(|(_, size)| named(size))
 }
 
 struct Bench<'m> {

@@ -1,10 +1,11 @@
 //! The flow table alone: nanoseconds per operation, keys in random order.
 
-use std::{hint::black_box, time::Duration};
+use std::{hint::black_box, net::IpAddr, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lb_core::{
-    flow::{Flow, FlowKey, State},
+    flow::{Direction, NewFlow, State},
+    flow_key::FlowKey,
     flow_table::{FlowArena, FlowTable},
     hash::FlowHash,
 };
@@ -30,14 +31,15 @@ fn flow_table(criterion: &mut Criterion) {
         };
         group.bench_function(BenchmarkId::new("hit", name), |bencher| {
             bencher.iter(|| {
-                let keys: [FlowKey; BATCH] = std::array::from_fn(|_| flow(next() % flows).forward_key());
+                let keys: [FlowKey; BATCH] =
+                    std::array::from_fn(|_| flow(next() % flows).key(Direction::Forward));
                 assert_eq!(lookup(&table, &keys), BATCH);
             });
         });
         group.bench_function(BenchmarkId::new("miss", name), |bencher| {
             bencher.iter(|| {
                 let keys: [FlowKey; BATCH] =
-                    std::array::from_fn(|_| flow(next() | 0x8000_0000).forward_key());
+                    std::array::from_fn(|_| flow(next() | 0x8000_0000).key(Direction::Forward));
                 assert_eq!(lookup(&table, &keys), 0);
             });
         });
@@ -64,16 +66,12 @@ fn lookup(table: &FlowTable<'_>, keys: &[FlowKey; BATCH]) -> usize {
     keys.iter().zip(hashes).filter(|(key, hash)| black_box(table.lookup(*hash, key)).is_some()).count()
 }
 
-fn flow(n: u32) -> Flow {
-    let key = FlowKey {
-        source: n.to_be_bytes(),
-        destination: [198, 18, 100, 1],
-        source_port: [0x9c, 0x40],
-        destination_port: [0, 80],
-        protocol: 6,
-        zero: [0; 3],
-    };
-    Flow::new(&key, ([198, 19, 1, 2], [0x1f, 0x90]), State::Established)
+fn flow(n: u32) -> NewFlow {
+    let client = (IpAddr::from(n.to_be_bytes()), [0x9c, 0x40]);
+    let vip = (IpAddr::from([198, 18, 100, 1]), [0, 80]);
+    let target = (IpAddr::from([198, 19, 1, 2]), [0x1f, 0x90]);
+    let key = FlowKey::new(client, vip, 6).expect("both are IPv4");
+    NewFlow::new(&key, client, target, State::Established)
 }
 
 fn hash() -> FlowHash {

@@ -4,7 +4,7 @@ use std::{hint::black_box, net::Ipv4Addr, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use lb_core::{
-    flow::FlowKey,
+    flow_key::{FlowKey, Ipv4Key},
     hash,
     maglev::{Candidate, Maglev},
 };
@@ -24,13 +24,13 @@ fn maglev(criterion: &mut Criterion) {
             bencher.iter(|| Maglev::with_default_slots(black_box(&candidates)));
         });
         let table = Maglev::with_default_slots(&candidates);
-        let mut key = FlowKey { protocol: 6, ..FlowKey::default() };
+        let mut key = Ipv4Key { protocol: 6, ..Ipv4Key::default() };
         let mut n = 0u32;
         group.bench_function(BenchmarkId::new("hash_and_lookup", count), |bencher| {
             bencher.iter(|| {
                 n = n.wrapping_add(1);
-                key.source = n.to_be_bytes();
-                let slot = table.slot(hash::selection(&[7; 16], black_box(&key)))?;
+                key.end.remote = n.to_be_bytes();
+                let slot = table.slot(hash::selection(&[7; 16], black_box(&FlowKey::V4(key))))?;
                 table.candidate(slot)
             });
         });

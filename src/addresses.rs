@@ -1,11 +1,11 @@
-//! The VIPs that this process has put on interfaces: noted in the state directory before the kernel has them, so that a
+//! The VIPs and source addresses that this process has put on interfaces: noted in the state directory before the kernel has them, so that a
 //! later start after a crash knows them for ours. Owned by the control thread.
 
 use std::{collections::BTreeSet, error::Error, net::IpAddr};
 
 use lb_core::tables::Ownership;
 use lb_ctl::{
-    config::{Assignment, Config},
+    config::{Assignment, Config, SourceNat},
     state::{AssignedAddress, RunMarker, StateDirectory},
 };
 use lb_io::{
@@ -44,7 +44,7 @@ impl Addresses {
         let before = self.ours.clone();
         for row in wanted(config) {
             if !self.ours.contains(&row) && host.contains(&row.1) {
-                println!("lbd: {} is the host's already: ports without a listener stay the host's", row.1);
+                println!("lbd: {} is the host's already: ports that are not ours stay the host's", row.1);
                 continue;
             }
             // Noted first: after a crash right behind this, it is known for ours.
@@ -121,11 +121,15 @@ fn remove(interface: &str, address: IpAddr) -> Result<(), Box<dyn Error>> {
 }
 
 fn wanted(config: &Config) -> BTreeSet<(String, IpAddr)> {
-    let by_daemon = config.load_balancers.iter().filter(|lb| lb.assignment == Assignment::Daemon);
-    by_daemon
-        .flat_map(|lb| {
-            let interface = &config.interfaces[usize::from(lb.interface.0)];
-            lb.addresses.iter().map(move |&address| (interface.clone(), address))
+    let SourceNat { addresses, interface, assignment, .. } = &config.source_nat;
+    let is_vip = |address: &IpAddr| config.addresses().any(|vip| vip == *address);
+    let sources: Vec<IpAddr> = addresses.iter().filter(|address| !is_vip(address)).copied().collect();
+    let lbs = config.load_balancers.iter().map(|lb| (&lb.addresses, lb.interface, lb.assignment));
+    lbs.chain([(&sources, *interface, *assignment)])
+        .filter(|(.., assignment)| *assignment == Assignment::Daemon)
+        .flat_map(|(addresses, interface, _)| {
+            let interface = &config.interfaces[usize::from(interface.0)];
+            addresses.iter().map(|&address| (interface.clone(), address))
         })
         .collect()
 }

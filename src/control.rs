@@ -15,16 +15,15 @@ use std::{
 use crossbeam_channel::{Receiver, Select};
 use lb_core::{limits, steer::Steering, tables::Tables, time};
 use lb_ctl::{
-    api::Reloaded,
-    compile::{Compiler, Inputs},
-    config::{self, Config},
+    compile::{self, Compiler, Inputs},
+    config::Config,
     health::{self, Health, Transition},
     server::{Call, Server},
     state::{RunMarker, StateDirectory},
 };
 use lb_io::{clock, engine::Engine, nexthop::NextHops};
 
-use crate::{addresses::Addresses, run::any_flow};
+use crate::{addresses::Addresses, reserved_ports::ReservedPorts, run::any_flow};
 
 /// What the control thread waits for.
 #[derive(Debug)]
@@ -61,8 +60,10 @@ pub struct Control {
     pub tables: Arc<Tables>,
     /// Steering in force.
     pub steering: Steering,
-    /// VIPs on interfaces.
+    /// VIPs and source addresses on interfaces.
     pub addresses: Addresses,
+    /// Ports kept from the host's own connections.
+    pub reserved_ports: ReservedPorts,
     /// Clients whose next hop a worker asked for, oldest first.
     pub wanted_hops: VecDeque<IpAddr>,
     /// When health states were last saved; `None` while they are as saved.
@@ -98,6 +99,11 @@ impl Control {
     pub fn begin(&mut self) -> Result<(), Box<dyn Error>> {
         self.next_hops.watch(&self.watched(&self.config));
         let config = self.config.clone();
+        let host = self.host_addresses();
+        let sources = compile::sources(&config, &|address| self.addresses.ownership(address, &host));
+        // Before the first check, which must not have one of these ports.
+        self.reserve_ports(&Vec::from_iter(sources), &config)?;
+        self.health.set(health::checks(&config));
         self.tables = Arc::new(self.compile(&config)?);
         self.steering = self.steering_of(&self.tables);
         self.engine.start(self.tables.clone(), &self.steering)?;
@@ -117,6 +123,9 @@ impl Control {
     pub fn stop(mut self) -> Result<(), Box<dyn Error>> {
         self.addresses.release_all();
         let stopped = self.engine.stop();
+        if let Err(error) = self.reserved_ports.release(&self.state) {
+            eprintln!("lbd: {error}");
+        }
         if let Err(error) = self.state.save_health(&self.health.snapshot()) {
             eprintln!("lbd: {error}");
         }
@@ -127,11 +136,13 @@ impl Control {
     }
 
     /// Takes down what [`Control::begin`] has set up before it failed. What an unclean run had left stays for the next start.
-    pub fn abandon(self, earlier: Option<&RunMarker>) {
+    pub fn abandon(mut self, earlier: Option<&RunMarker>) {
         self.engine.abandon();
-        if earlier.is_none()
-            && let Err(error) = self.state.mark_stopped()
-        {
+        if earlier.is_some() {
+            return;
+        }
+        let released = self.reserved_ports.release(&self.state);
+        if let Err(error) = released.and_then(|()| Ok(self.state.mark_stopped()?)) {
             eprintln!("lbd: {error}");
         }
     }
@@ -212,56 +223,6 @@ impl Control {
         }
     }
 
-    /// Reads the file again and applies it, or changes nothing.
-    fn reload(&mut self) -> Result<Reloaded, Box<dyn Error>> {
-        let config = Arc::new(config::load(&self.path)?);
-        self.check_unchangeable(&config)?;
-        let compiler = self.compiler.clone();
-        let compiled = self.compile(&config).map_err(Into::into).and_then(|tables| {
-            self.addresses.assign(&config, &self.host_addresses(), &self.state)?;
-            Ok::<Tables, Box<dyn Error>>(tables)
-        });
-        if let Err(error) = compiled {
-            self.compiler = compiler;
-            return Err(error);
-        }
-        self.health.set(health::checks(&config));
-        self.config = config;
-        self.next_hops.watch(&self.watched(&self.config));
-        self.refresh();
-        if let Err(error) = self.addresses.release(&self.config, &self.state) {
-            eprintln!("lbd: {error}");
-        }
-        self.refresh();
-        self.addresses.announce();
-        Ok(Reloaded { generation: self.tables.generation() })
-    }
-
-    /// Refuses what only a new process can change.
-    fn check_unchangeable(&self, new: &Config) -> Result<(), String> {
-        let old = &self.config;
-        let changed: Vec<&str> = [
-            ("interfaces", old.interfaces != new.interfaces),
-            ("state_directory", old.state_directory != new.state_directory),
-            ("control_socket", old.control_socket != new.control_socket),
-            ("workers", old.workers != new.workers),
-            ("flow_table", old.flow_capacity != new.flow_capacity),
-            // `adopt_seconds` matters at a start only, so any change is fine.
-            ("selection.secret", old.selection.secret != new.selection.secret),
-        ]
-        .into_iter()
-        .filter_map(|(key, is_changed)| is_changed.then_some(key))
-        .collect();
-        match changed.as_slice() {
-            [] => Ok(()),
-            keys => Err(format!(
-                "{}: {} changed, which takes a restart: stop lbd and start it again, or undo the change",
-                self.path.display(),
-                keys.join(", ")
-            )),
-        }
-    }
-
     /// Compiles, publishes and steers what is known now. On a failure the tables in force stay.
     pub(crate) fn refresh(&mut self) {
         let config = self.config.clone();
@@ -272,6 +233,7 @@ impl Control {
         let steering = self.steering_of(&tables);
         self.engine.publish(tables.clone());
         self.tables = tables;
+        self.reserve_ports_of_tables();
         if steering != self.steering {
             match self.engine.steer(&steering) {
                 Ok(()) => self.steering = steering,
@@ -280,7 +242,7 @@ impl Control {
         }
     }
 
-    fn compile(&mut self, config: &Config) -> Result<Tables, String> {
+    pub(crate) fn compile(&mut self, config: &Config) -> Result<Tables, String> {
         let host = self.host_addresses();
         let hop = |address: &IpAddr| self.next_hops.resolve(*address).map(|hop| (*address, hop));
         let inputs = Inputs {
@@ -295,7 +257,7 @@ impl Control {
         self.compiler.compile(&inputs).map_err(|error| format!("the configuration does not fit: {error:?}"))
     }
 
-    fn host_addresses(&self) -> BTreeSet<IpAddr> {
+    pub(crate) fn host_addresses(&self) -> BTreeSet<IpAddr> {
         self.next_hops.host_addresses().into_iter().collect()
     }
 
@@ -304,7 +266,7 @@ impl Control {
     }
 
     /// Addresses whose next hop must be known: every target's, deregistered ones included, and those that workers want.
-    fn watched(&self, config: &Config) -> Vec<IpAddr> {
+    pub(crate) fn watched(&self, config: &Config) -> Vec<IpAddr> {
         let registered =
             config.target_groups.iter().flat_map(|group| group.targets.iter().map(|target| target.address));
         let known = self.compiler.targets().into_iter().map(|entry| entry.key.address);
@@ -339,6 +301,12 @@ impl Control {
         let changes = self.engine.look_at_devices();
         for name in &changes.lost {
             eprintln!("lbd: interface {name} is gone: its traffic rests until it is there again");
+        }
+        for name in &changes.rehashed {
+            eprintln!(
+                "lbd: WARNING: {name} spreads packets over its queues in another way than at the start: workers hand more to \
+                 each other until lbd is restarted"
+            );
         }
         if changes.is_replaced {
             start_anew();

@@ -261,7 +261,7 @@ impl Demo<'_> {
         self.screen.heading("9. Counters, and whether the books balance");
         let books = Books::settled(&self.control, SETTLING_PATIENCE)?;
         self.screen.quote(&books.to_string());
-        self.screen.check(books.balance(), "received = transmitted + replied + drops");
+        self.screen.check(books.balance(), "received + made = transmitted + replied + drops");
         Ok(())
     }
 

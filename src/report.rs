@@ -93,6 +93,9 @@ impl Control {
         ListenerRow {
             name: listener.name.to_string(),
             target_group: name.into(),
+            mode: group.map_or("", |group| group.client_address(listener.endpoint.address).name()).into(),
+            has_syn_cookies: listener.has_syn_cookies,
+            adopts_strays: listener.adopts_strays,
             healthy_targets: healths.iter().filter(|health| **health == TargetHealth::Healthy).count() as u32,
             registered_targets: healths.len() as u32,
             traffic: Traffic::sum(

@@ -12,7 +12,7 @@ use lb_core::{datapath::FlowView, time};
 use lb_ctl::{
     compile::Compiler,
     config::{self, Config},
-    health::{self, Health},
+    health::Health,
     server::Server,
     state::StateDirectory,
 };
@@ -29,6 +29,7 @@ use signal_hook::{
 use crate::{
     addresses::Addresses,
     control::{Control, Event},
+    reserved_ports::ReservedPorts,
 };
 
 /// Runs until SIGTERM or SIGINT. An error means that the daemon could not start, and that nothing is left behind.
@@ -121,12 +122,12 @@ fn start(
             Err(error) => eprintln!("lbd: {error}; health checks begin anew"),
         }
     }
-    health.set(health::checks(&config));
 
     let mut control = Control {
         path: path.to_owned(),
         compiler: Compiler::new(),
         addresses: Addresses::left_behind_by(unclean.as_ref()),
+        reserved_ports: ReservedPorts::left_behind(&state)?,
         tables: lb_core::tables::Tables::empty(),
         steering: Default::default(),
         wanted_hops: Default::default(),
@@ -206,6 +207,11 @@ fn print_start(control: &Control) {
                 worker.worker, worker.cpu, socket.interface, socket.queue, socket.mode
             );
         }
+    }
+    if control.engine.shares_cores() {
+        eprintln!(
+            "lbd: WARNING: workers share CPUs, which costs latency: set workers.count to no more than there are CPUs"
+        );
     }
     let longest = control.engine.longest_frame() - ETHERNET_HEADER_BYTES;
     for interface in control.engine.interfaces().iter().filter(|interface| interface.mtu > longest) {

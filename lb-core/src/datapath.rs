@@ -15,6 +15,7 @@
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
 //! refused without a reason. Called by the worker's loop, by `lbctl simulate`, by tests and benches.
 
+mod audit;
 mod cookie;
 mod extra;
 mod fragment;
@@ -36,7 +37,7 @@ use crate::{
     hash::FlowHash,
     limits,
     listener::ListenerId,
-    parse::{Packet, Piece, parse, parse_fragment, parse_icmp_error},
+    parse::{Packet, Piece, parse, parse_fragment, parse_icmp_error, parse_into},
     rewrite::{nat, shift, translate},
     select,
     tables::{Interface, InterfaceId, Mac, NextHop, Tables},
@@ -110,7 +111,8 @@ pub struct Explanation {
 pub struct Datapath<'m> {
     tables: Arc<Tables>,
     pipeline: Pipeline<'m>,
-    parsed: [Result<Packet, Reason>; limits::BURST_FRAMES],
+    packets: [Packet; limits::BURST_FRAMES],
+    parsed: [Result<(), Reason>; limits::BURST_FRAMES],
     hashes: [u64; limits::BURST_FRAMES],
 }
 
@@ -181,7 +183,8 @@ impl<'m> Datapath<'m> {
         Datapath {
             tables,
             pipeline,
-            parsed: [Err(Reason::EthernetTruncated); limits::BURST_FRAMES],
+            packets: [Packet::default(); limits::BURST_FRAMES],
+            parsed: [Ok(()); limits::BURST_FRAMES],
             hashes: [0; limits::BURST_FRAMES],
         }
     }
@@ -200,25 +203,28 @@ impl<'m> Datapath<'m> {
         if arrival == Arrival::Ring {
             self.pipeline.counters.received.add(frames.len() as u64);
         }
+        let packets = &mut self.packets[..frames.len()];
         let parsed = &mut self.parsed[..frames.len()];
         let hashes = &mut self.hashes[..frames.len()];
-        for ((frame, packet), hash) in frames.iter().zip(&mut *parsed).zip(&mut *hashes) {
-            *packet = self.pipeline.parse(frame);
-            if let Ok(packet) = packet {
+        for (((frame, packet), parsed), hash) in
+            frames.iter().zip(&mut *packets).zip(&mut *parsed).zip(&mut *hashes)
+        {
+            *parsed = self.pipeline.parse(frame, packet);
+            if parsed.is_ok() {
                 *hash = self.pipeline.flows.hash(&packet.key);
                 self.pipeline.flows.prefetch_bucket(*hash);
             }
         }
-        for (packet, &hash) in parsed.iter().zip(&*hashes) {
-            if packet.is_ok() {
+        for (parsed, &hash) in parsed.iter().zip(&*hashes) {
+            if parsed.is_ok() {
                 self.pipeline.flows.prefetch_record(hash);
             }
         }
-        for (((frame, packet), &hash), verdict) in frames.iter_mut().zip(parsed).zip(&*hashes).zip(verdicts) {
-            *verdict = match packet {
-                Ok(packet) => {
-                    self.pipeline.process(&self.tables, hash, InFlight { frame, packet, arrival, now })
-                }
+        for ((((frame, packet), parsed), &hash), verdict) in
+            frames.iter_mut().zip(packets).zip(parsed).zip(&*hashes).zip(verdicts)
+        {
+            *verdict = match parsed {
+                Ok(()) => self.pipeline.process(&self.tables, hash, InFlight { frame, packet, arrival, now }),
                 Err(Reason::IcmpNoFlow) => {
                     let packet = &Packet::default();
                     self.pipeline.icmp(&self.tables, &mut InFlight { frame, packet, arrival, now })
@@ -307,10 +313,10 @@ impl<'m> Datapath<'m> {
 }
 
 impl Pipeline<'_> {
-    #[inline]
-    fn parse(&self, frame: &Frame<'_>) -> Result<Packet, Reason> {
-        let packet = parse(frame.bytes())?;
-        if self.is_for_us(frame) { Ok(packet) } else { Err(Reason::OtherMac) }
+    #[inline(always)]
+    fn parse(&self, frame: &Frame<'_>, packet: &mut Packet) -> Result<(), Reason> {
+        parse_into(frame.bytes(), packet)?;
+        if self.is_for_us(frame) { Ok(()) } else { Err(Reason::OtherMac) }
     }
 
     #[inline]

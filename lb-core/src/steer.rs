@@ -3,15 +3,17 @@
 //! Both must decide alike for every frame; a test runs them side by side. Keys and values are kept as the program reads
 //! them: addresses as 16 bytes (IPv4 as ::ffff:a.b.c.d), ports in network order.
 
+mod packet;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::{
-    tables::{Endpoint, Ownership, Protocol, Tables},
+    steer::packet::{Family, Packet, Ports},
+    tables::{Endpoint, Ownership, Protocol, Source, Tables},
     verdict::Reason,
-    wire::icmp::is_error,
 };
 
-/// Bits of an address's roles, the value of the map `addresses`.
+/// Bits of an address's roles, in the map `addresses`.
 pub mod role {
     /// A load balancer's address.
     pub const VIP: u32 = 1;
@@ -21,6 +23,8 @@ pub mod role {
     pub const TARGET_TCP: u32 = 4;
     /// A target of a UDP listener.
     pub const TARGET_UDP: u32 = 8;
+    /// Where flows that do not keep the client's address come from, for a range of its ports.
+    pub const SOURCE: u32 = 16;
 }
 
 /// Bits of an endpoint's roles, the value of the map `endpoints`.
@@ -68,11 +72,47 @@ impl EndpointKey {
     }
 }
 
+/// Value of the map `addresses`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressEntry {
+    /// Bits of [`role`].
+    pub roles: u32,
+    /// First port, in host order, that is the load balancer's where the address is a source; otherwise 0.
+    pub first_port: u16,
+    /// Last such port.
+    pub last_port: u16,
+}
+
+impl AddressEntry {
+    /// As the XDP program reads it, in this machine's byte order: roles (4 bytes), first port (2), last port (2).
+    pub fn to_bytes(self) -> [u8; 8] {
+        let [a, b, c, d] = self.roles.to_ne_bytes();
+        let [first, last] = [self.first_port, self.last_port].map(u16::to_ne_bytes);
+        [a, b, c, d, first[0], first[1], last[0], last[1]]
+    }
+
+    /// Makes it a source. One range stands for all that the address is given.
+    fn add_source(&mut self, source: &Source) {
+        let is_first = !self.has(role::SOURCE);
+        self.roles |= role::SOURCE;
+        self.first_port = if is_first { source.first_port } else { self.first_port.min(source.first_port) };
+        self.last_port = self.last_port.max(source.last_port);
+    }
+
+    fn has(&self, roles: u32) -> bool {
+        self.roles & roles != 0
+    }
+
+    fn is_source_port(&self, port: [u8; 2]) -> bool {
+        self.has(role::SOURCE) && (self.first_port..=self.last_port).contains(&u16::from_be_bytes(port))
+    }
+}
+
 /// The contents of the two maps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Steering {
-    /// Roles by address.
-    pub addresses: BTreeMap<AddressKey, u32>,
+    /// What each address is.
+    pub addresses: BTreeMap<AddressKey, AddressEntry>,
     /// Roles by endpoint.
     pub endpoints: BTreeMap<EndpointKey, u32>,
 }
@@ -91,14 +131,17 @@ impl Steering {
     pub fn new(tables: &Tables, host_addresses: &[IpAddr]) -> Steering {
         let mut steering = Steering::default();
         for &address in host_addresses {
-            *steering.addresses.entry(address.into()).or_default() |= role::HOST;
+            steering.entry(address).roles |= role::HOST;
         }
         for vip in tables.vips() {
-            let roles = match vip.ownership {
+            // The host has an exclusive VIP only so that the kernel answers ARP, neighbour discovery and ping.
+            steering.entry(vip.address).roles = match vip.ownership {
                 Ownership::Exclusive => role::VIP,
                 Ownership::SharedWithHost => role::VIP | role::HOST,
             };
-            steering.addresses.insert(vip.address.into(), roles);
+        }
+        for source in tables.sources() {
+            steering.entry(source.address).add_source(source);
         }
         for listener in tables.listeners().iter().flatten() {
             *steering.endpoints.entry((&listener.endpoint).into()).or_default() |= endpoint_role::LISTENER;
@@ -106,11 +149,10 @@ impl Steering {
         for target in tables.targets().iter().flatten() {
             for &protocol in target.protocols {
                 let endpoint = Endpoint { address: target.address, port: target.port, protocol };
-                let role = match protocol {
+                steering.entry(target.address).roles |= match protocol {
                     Protocol::Tcp => role::TARGET_TCP,
                     Protocol::Udp => role::TARGET_UDP,
                 };
-                *steering.addresses.entry(target.address.into()).or_default() |= role;
                 *steering.endpoints.entry((&endpoint).into()).or_default() |= endpoint_role::TARGET;
             }
         }
@@ -119,81 +161,90 @@ impl Steering {
 
     /// Decides as the XDP program does.
     pub fn steer(&self, frame: &[u8]) -> Steer {
-        let Some(ethertype) = frame.get(12..14) else {
+        let family =
+            frame.get(12..14).and_then(|ethertype| Family::of_ethertype([ethertype[0], ethertype[1]]));
+        let Some(family) = family else {
             return Steer::Pass(Reason::PassNotIp);
         };
-        if ethertype != [0x08, 0x00] {
-            return Steer::Pass(Reason::PassNotIp);
-        }
-        let packet = &frame[14..];
-        let Some(header) = packet.first_chunk::<20>() else {
+        let Some(packet) = Packet::read(family, &frame[14..]) else {
             return Steer::Redirect; // Nobody can use it; the worker counts it.
         };
-        let protocol = header[9];
-        let is_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
-        let destination = mapped(&header[16..20]);
-        let source = mapped(&header[12..16]);
-        let ports = ports(packet, header[0]);
-
-        let destination_roles = self.roles(destination);
-        if protocol == ICMP {
-            return self.steer_icmp(packet, destination_roles);
-        }
-        if destination_roles & role::VIP != 0 {
-            let is_exclusive = destination_roles & role::HOST == 0;
-            if is_exclusive || (is_fragment && matches!(protocol, TCP | UDP)) {
-                return Steer::Redirect;
-            }
-            if let Some((_, port)) = ports
-                && self.has_role(destination, port, protocol, endpoint_role::LISTENER)
-            {
-                return Steer::Redirect;
-            }
-        }
-        if destination_roles & role::HOST != 0 || header[16] >= 224 {
+        let destination = self.address(packet.destination);
+        if packet.is_link_scope {
             return Steer::Pass(Reason::PassHost);
         }
-        let source_roles = self.roles(source);
-        let is_target = match protocol {
-            TCP => source_roles & role::TARGET_TCP != 0,
-            UDP => source_roles & role::TARGET_UDP != 0,
-            _ => false,
-        };
-        if !is_target {
-            return Steer::Pass(Reason::PassNotOurs);
+        if packet.is_icmp() {
+            return self.steer_icmp(&packet, &destination);
         }
-        match ports {
-            _ if is_fragment => Steer::Redirect,
-            Some((port, _)) if self.has_role(source, port, protocol, endpoint_role::TARGET) => {
-                Steer::Redirect
-            }
-            _ => Steer::Pass(Reason::PassNotOurs),
+        let ports = packet.ports();
+        if self.is_to_listener(&packet, ports, &destination) {
+            return Steer::Redirect;
         }
+        let is_to_source = destination.has(role::SOURCE)
+            && (packet.is_fragment
+                || ports.is_some_and(|ports| destination.is_source_port(ports.destination)));
+        if destination.has(role::HOST | role::SOURCE) && !is_to_source {
+            return Steer::Pass(Reason::PassHost);
+        }
+        if self.is_from_target(&packet, ports) { Steer::Redirect } else { Steer::Pass(Reason::PassNotOurs) }
     }
 
-    /// An ICMP error is ours when it quotes a packet that went out from a listener, or in to a target.
-    fn steer_icmp(&self, packet: &[u8], destination_roles: u32) -> Steer {
-        let reason = match destination_roles {
-            roles if roles & role::VIP != 0 => Reason::PassIcmp,
-            roles if roles & role::HOST != 0 => Reason::PassHost,
+    /// Everything to an address that is the load balancer's alone; otherwise what a listener can want.
+    fn is_to_listener(&self, packet: &Packet<'_>, ports: Option<Ports>, destination: &AddressEntry) -> bool {
+        destination.has(role::VIP)
+            && (!destination.has(role::HOST)
+                || (packet.is_fragment && matches!(packet.protocol, TCP | UDP))
+                || ports.is_some_and(|ports| {
+                    self.has_role(
+                        packet.destination,
+                        ports.destination,
+                        packet.protocol,
+                        endpoint_role::LISTENER,
+                    )
+                }))
+    }
+
+    fn is_from_target(&self, packet: &Packet<'_>, ports: Option<Ports>) -> bool {
+        let is_target = self.address(packet.source).has(match packet.protocol {
+            TCP => role::TARGET_TCP,
+            UDP => role::TARGET_UDP,
+            _ => 0,
+        });
+        let is_endpoint =
+            |ports: Ports| self.has_role(packet.source, ports.source, packet.protocol, endpoint_role::TARGET);
+        is_target && (packet.is_fragment || ports.is_some_and(is_endpoint))
+    }
+
+    /// An ICMP error is ours when it quotes a packet that went out from a listener or a source, or in to a target.
+    fn steer_icmp(&self, packet: &Packet<'_>, destination: &AddressEntry) -> Steer {
+        if self.is_our_error(packet, destination) {
+            return Steer::Redirect;
+        }
+        Steer::Pass(match destination {
+            entry if entry.has(role::VIP) => Reason::PassIcmp,
+            entry if entry.has(role::HOST | role::SOURCE) => Reason::PassHost,
             _ => Reason::PassNotOurs,
-        };
-        let Some(quote) = icmp_quote(packet) else { return Steer::Pass(reason) };
-        let Some((source_port, destination_port)) = ports(quote, quote[0]) else {
-            return Steer::Pass(reason);
-        };
-        let is_ours = match destination_roles {
-            roles if roles & role::VIP != 0 => {
-                self.has_role(mapped(&quote[12..16]), source_port, quote[9], endpoint_role::LISTENER)
-            }
-            roles if roles & role::HOST != 0 => false,
-            _ => self.has_role(mapped(&quote[16..20]), destination_port, quote[9], endpoint_role::TARGET),
-        };
-        if is_ours { Steer::Redirect } else { Steer::Pass(reason) }
+        })
     }
 
-    fn roles(&self, address: AddressKey) -> u32 {
-        self.addresses.get(&address).copied().unwrap_or(0)
+    fn is_our_error(&self, packet: &Packet<'_>, destination: &AddressEntry) -> bool {
+        let Some(quote) = packet.icmp_quote() else { return false };
+        let Some(ports) = quote.ports() else { return false };
+        let is_to_target =
+            self.has_role(quote.destination, ports.destination, quote.protocol, endpoint_role::TARGET);
+        let is_from_listener =
+            || self.has_role(quote.source, ports.source, quote.protocol, endpoint_role::LISTENER);
+        let is_from_source = || self.address(quote.source).is_source_port(ports.source);
+        (is_to_target && (!destination.has(role::VIP | role::HOST | role::SOURCE) || is_from_source()))
+            || (destination.has(role::VIP) && is_from_listener())
+    }
+
+    fn entry(&mut self, address: IpAddr) -> &mut AddressEntry {
+        self.addresses.entry(address.into()).or_default()
+    }
+
+    fn address(&self, address: AddressKey) -> AddressEntry {
+        self.addresses.get(&address).copied().unwrap_or_default()
     }
 
     fn has_role(&self, address: AddressKey, port: [u8; 2], protocol: u8, role: u32) -> bool {
@@ -205,38 +256,5 @@ impl Steering {
     }
 }
 
-fn mapped(v4: &[u8]) -> AddressKey {
-    let mut key = [0; 16];
-    key[10..12].fill(0xff);
-    key[12..].copy_from_slice(v4);
-    AddressKey(key)
-}
-
-/// The packet that an ICMP error in an IPv4 packet quotes: `None` unless the header of each is possible and whole, the error is
-/// of a kind that is about somebody's packet, and neither is a later fragment.
-fn icmp_quote(packet: &[u8]) -> Option<&[u8]> {
-    let header_length = usize::from(packet.first()? & 0x0f) * 4;
-    let is_fragment = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x3fff != 0;
-    if header_length < 20 || is_fragment || !is_error(*packet.get(header_length)?) {
-        return None;
-    }
-    let quote = packet.get(header_length + 8..)?;
-    let header = quote.first_chunk::<20>()?;
-    let is_later_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
-    (header[0] >> 4 == 4 && !is_later_fragment).then_some(quote)
-}
-
-/// Source and destination port, as they stand after an IPv4 header of the length that its first byte says. `None` when
-/// that length is not possible or the packet is too short.
-fn ports(packet: &[u8], first: u8) -> Option<([u8; 2], [u8; 2])> {
-    let header_length = usize::from(first & 0x0f) * 4;
-    if header_length < 20 {
-        return None;
-    }
-    let l4 = packet.get(header_length..header_length + 4)?;
-    Some(([l4[0], l4[1]], [l4[2], l4[3]]))
-}
-
-const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;

@@ -113,7 +113,7 @@ pub struct Vip {
 }
 
 /// An address that the load balancer sends from, with the ports that are its own there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Source {
     /// The address.
     pub address: IpAddr,
@@ -219,6 +219,7 @@ impl Tables {
             return Err(TablesError::DuplicateListener(pair[0].0));
         }
         let siblings = siblings(&parts, &listener_index);
+        parts.vips.sort_unstable();
         parts.sources.sort_unstable();
         let mut hops = std::mem::take(&mut parts.hops);
         hops.sort_unstable_by_key(|row| row.0);
@@ -297,14 +298,14 @@ impl Tables {
         self.parts.interfaces.get(usize::from(id.0))
     }
 
-    /// Addresses of load balancers.
+    /// Addresses of load balancers, ascending.
     pub fn vips(&self) -> &[Vip] {
         &self.parts.vips
     }
 
     /// Whether `address` is a load balancer's.
     pub fn is_vip(&self, address: IpAddr) -> bool {
-        self.parts.vips.iter().any(|vip| vip.address == address)
+        self.parts.vips.binary_search_by_key(&address, |vip| vip.address).is_ok()
     }
 
     /// Every address and port range that flows which do not keep the client's have as their source, by address.

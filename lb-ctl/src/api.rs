@@ -80,6 +80,13 @@ pub struct ListenerRow {
     pub name: String,
     /// Where new flows go.
     pub target_group: String,
+    /// What targets see of clients: `preserve` (their address and port), `full NAT` (a source of the load balancer) or
+    /// `translated` (the same, because they are of another family).
+    pub mode: String,
+    /// Whether targets meet only TCP clients that have confirmed their address.
+    pub has_syn_cookies: bool,
+    /// Whether TCP packets of no flow start one, always.
+    pub adopts_strays: bool,
     /// Healthy targets of that group. With none the group fails open: every target gets flows.
     pub healthy_targets: u32,
     /// Registered targets of that group.
@@ -172,6 +179,8 @@ pub struct FlowRow {
     pub client: SocketAddr,
     /// Listener's address and port.
     pub listener: SocketAddr,
+    /// What the target sees as the client: another than `client` when that is hidden or translated.
+    pub source: SocketAddr,
     /// Target.
     pub target: SocketAddr,
     /// State, such as `established`.
@@ -185,8 +194,10 @@ pub struct FlowRow {
 /// Counters over all workers since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// Frames taken from receive rings. Equal to transmitted + replied + dropped, but for frames still on their way.
+    /// Frames taken from receive rings. With `made` equal to transmitted + replied + dropped, but for frames still on their way.
     pub received: u64,
+    /// Frames that the load balancer made beside those that it received.
+    pub made: u64,
     /// Frames sent on.
     pub transmitted: u64,
     /// Frames answered by the load balancer itself.
@@ -195,6 +206,8 @@ pub struct Stats {
     pub dropped: u64,
     /// Frames that changed worker on the way; each is also in one of the other sums.
     pub handed_over: u64,
+    /// Fragments that were kept until the first of their datagram came; each is also in one of the other sums, once it is over.
+    pub held: u64,
     /// Frames that never got to a worker, because it had no buffer or no place for them: not in `received`.
     pub missed: u64,
     /// Every reason that was counted, or all of them.
@@ -209,6 +222,8 @@ pub struct Stats {
     pub expired: u64,
     /// Flows that were cut because their target was.
     pub cut: u64,
+    /// Flows of a target to itself.
+    pub hairpins: u64,
 }
 
 /// How many frames met their fate for one reason.
@@ -216,7 +231,7 @@ pub struct Stats {
 pub struct ReasonRow {
     /// Name of the reason.
     pub reason: String,
-    /// What was done: `transmit`, `reply`, `hand_over` or `drop`.
+    /// What was done: `transmit`, `reply`, `hand_over`, `hold` or `drop`.
     pub verdict: String,
     /// The reason in a sentence.
     pub help: String,
@@ -241,6 +256,8 @@ pub struct Traffic {
     pub bytes_out: u64,
     /// Resets that the load balancer made.
     pub resets: u64,
+    /// Flows refused because no source port was free (NLB `PortAllocationErrorCount`).
+    pub port_allocation_errors: u64,
 }
 
 /// A configuration was applied.
@@ -269,12 +286,18 @@ impl Traffic {
             sum.packets_out += counters.packets_out.value();
             sum.bytes_out += counters.bytes_out.value();
             sum.resets += counters.resets.value();
+            sum.port_allocation_errors += counters.port_allocation_errors.value();
         }
         sum
     }
 }
 
 impl Stats {
+    /// Whether every frame has exactly one fate. True of a daemon through which nothing moves.
+    pub fn balance(&self) -> bool {
+        self.received + self.made == self.transmitted + self.replied + self.dropped
+    }
+
     /// The sums over workers.
     pub fn sum(workers: &[impl AsRef<WorkerCounters>]) -> Stats {
         let total = |counter: fn(&WorkerCounters) -> &Counter| -> u64 {
@@ -282,11 +305,13 @@ impl Stats {
         };
         let mut stats = Stats {
             received: total(|worker| &worker.received),
+            made: total(|worker| &worker.made),
             flows: total(|worker| &worker.flows),
             half_open: total(|worker| &worker.half_open),
             half_open_evicted: total(|worker| &worker.half_open_evicted),
             expired: total(|worker| &worker.expired),
             cut: total(|worker| &worker.cut),
+            hairpins: total(|worker| &worker.hairpins),
             ..Stats::default()
         };
         for &reason in Reason::ALL.iter().filter(|reason| reason.action() != Action::Pass) {
@@ -295,8 +320,9 @@ impl Stats {
                 Action::Transmit => stats.transmitted += frames,
                 Action::Reply => stats.replied += frames,
                 Action::HandOver => stats.handed_over += frames,
+                Action::Hold => stats.held += frames,
                 Action::Drop => stats.dropped += frames,
-                Action::Hold | Action::Pass => {}
+                Action::Pass => {}
             }
             let (name, verdict) = (reason.name().into(), reason.action().name().into());
             stats.reasons.push(ReasonRow { reason: name, verdict, help: reason.help().into(), frames });
@@ -337,6 +363,7 @@ impl From<FlowView> for FlowRow {
             protocol: view.protocol.name().into(),
             client: view.client.into(),
             listener: view.vip.into(),
+            source: view.source.into(),
             target: view.target.into(),
             state: view.state.into(),
             idle_ms: view.idle_ms,
@@ -363,13 +390,16 @@ mod tests {
         let settled = Reason::ALL.iter().filter(|reason| reason.action() != Action::Pass);
         for (index, &reason) in settled.enumerate() {
             workers[index % 2].settle(reason);
-            if !matches!(reason.action(), Action::HandOver | Action::Hold) {
-                workers[0].received.add(1);
+            match reason.action() {
+                Action::HandOver | Action::Hold => {}
+                Action::Drop => workers[1].made.add(1),
+                _ => workers[0].received.add(1),
             }
         }
         let stats = Stats::sum(&workers);
-        assert_eq!(stats.received, stats.transmitted + stats.replied + stats.dropped);
-        assert_eq!((stats.transmitted > 0, stats.replied > 0, stats.handed_over), (true, true, 1));
+        assert!(stats.balance());
+        assert_eq!((stats.transmitted > 0, stats.replied > 0), (true, true));
+        assert_eq!((stats.handed_over, stats.held), (1, 1));
         assert!(stats.reasons.iter().all(|row| row.frames == 1));
     }
 }

@@ -5,6 +5,8 @@
 //! still have flows, and the Maglev table of every group whose eligible targets did not change.
 
 mod ids;
+mod listeners;
+mod sources;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,8 +18,8 @@ use lb_core::{
     limits,
     maglev::{Candidate, Maglev},
     tables::{
-        Endpoint, FlowPolicy, Interface, Listener, NextHop, Ownership, Protocol, Sources, Tables,
-        TablesError, TablesParts, Target, TargetGroup, TargetGroupId, TargetId, Vip,
+        Endpoint, FlowPolicy, Interface, NextHop, Ownership, Protocol, Source, Tables, TablesError,
+        TablesParts, Target, TargetGroup, TargetGroupId, TargetId, Vip,
     },
     time::Instant,
 };
@@ -27,6 +29,8 @@ use crate::{
     health::{TargetHealth, TargetKey},
 };
 use ids::Ids;
+use listeners::endpoints;
+pub use sources::sources;
 
 /// What tables are compiled from.
 pub struct Inputs<'a> {
@@ -58,6 +62,8 @@ pub struct Compiler {
     maglevs: HashMap<Arc<str>, CachedMaglev>,
     /// Protocols of the listeners that send flows to a group, or have sent, by group name.
     served: HashMap<Arc<str>, Protocols>,
+    /// Sources that flows have, or may still have. Their ids mean nothing.
+    sources: Ids<Source>,
     next_deadline: Option<Instant>,
 }
 
@@ -140,12 +146,12 @@ impl Compiler {
         self.next_deadline = self.deadline_after(inputs.now);
         Tables::new(TablesParts {
             generation: self.generation,
-            listeners: self.listeners(inputs.config),
+            listeners: self.listeners(inputs),
             groups,
             targets: by_id(targets),
             interfaces: inputs.interfaces.clone(),
             vips: inputs.config.addresses().map(|address| vip(inputs, address)).collect(),
-            sources: Vec::new(),
+            sources: self.sources(),
             hops: inputs.hops.clone(),
         })
     }
@@ -163,6 +169,7 @@ impl Compiler {
         let kept_for = |key: &TargetKey| delay_seconds(deregistrations, &key.group) + FLOW_SECONDS;
         self.targets.assign(config.target_groups.iter().flat_map(keys), now, kept_for);
         self.listeners.assign(endpoints(config).map(|row| row.0), now, |_| FLOW_SECONDS);
+        self.sources.assign(sources(config, inputs.ownership).into_iter(), now, |_| FLOW_SECONDS);
         let longest = u64::from(u16::MAX) + FLOW_SECONDS; // At least as long as any target that names the group.
         self.groups
             .assign(config.target_groups.iter().map(|group| group.name.as_str().into()), now, |_| longest);
@@ -180,29 +187,10 @@ impl Compiler {
         self.served.get(group).map_or(&[], |protocols| protocols.each())
     }
 
-    fn listeners(&self, config: &Config) -> Vec<Option<Listener>> {
-        let mut listeners = BTreeMap::new();
-        for (endpoint, lb, listener) in endpoints(config) {
-            let group: Arc<str> = config.target_groups[listener.target_group].name.as_str().into();
-            let (Some(id), Some(group)) = (self.listeners.id(&endpoint), self.groups.id(&group)) else {
-                continue; // Both were assigned just now.
-            };
-            let listener = Listener {
-                name: listener_name(lb, &endpoint),
-                endpoint,
-                group: TargetGroupId(group as u16),
-                idle_timeout_s: match endpoint.protocol {
-                    Protocol::Tcp => listener.tcp_idle_timeout_seconds,
-                    Protocol::Udp => limits::UDP_IDLE_S,
-                },
-                interface: lb.interface,
-                sources: Sources::none(),
-                adopts_strays: false,
-                has_syn_cookies: false,
-            };
-            listeners.insert(id, listener);
-        }
-        by_id(listeners)
+    fn sources(&self) -> Vec<Source> {
+        let mut sources: Vec<Source> = self.sources.iter().map(|(source, ..)| *source).collect();
+        sources.sort_unstable();
+        sources
     }
 
     /// The groups, and their registered targets by id.
@@ -233,11 +221,13 @@ impl Compiler {
                 };
                 targets.insert(member.id, target);
             }
-            let eligible = eligible.iter().map(|member| TargetId(member.id)).collect();
-            groups.insert(
-                group_id,
-                TargetGroup { name: group.name.as_str().into(), preserves_client_ip: true, eligible, maglev },
-            );
+            let row = TargetGroup {
+                name: group.name.as_str().into(),
+                preserves_client_ip: group.preserves_client_ip,
+                eligible: eligible.iter().map(|member| TargetId(member.id)).collect(),
+                maglev,
+            };
+            groups.insert(group_id, row);
         }
         for (name, id, gone) in self.groups.iter() {
             if gone.is_some() {
@@ -346,23 +336,6 @@ impl Member<'_> {
     fn candidate(&self) -> Candidate {
         Candidate { address: self.target.address, port: self.target.port, weight: self.target.weight }
     }
-}
-
-/// Every endpoint that is listened on.
-fn endpoints(config: &Config) -> impl Iterator<Item = (Endpoint, &config::LoadBalancer, &config::Listener)> {
-    config.load_balancers.iter().flat_map(|lb| {
-        lb.addresses.iter().flat_map(move |&address| {
-            lb.listeners.iter().flat_map(move |listener| {
-                let endpoint = move |&protocol| Endpoint { address, port: listener.port, protocol };
-                listener.protocol.each().iter().map(move |protocol| (endpoint(protocol), lb, listener))
-            })
-        })
-    })
-}
-
-fn listener_name(lb: &config::LoadBalancer, endpoint: &Endpoint) -> Box<str> {
-    let address = if lb.addresses.len() > 1 { format!("@{}", endpoint.address) } else { String::new() };
-    format!("{}{address}/{}:{}", lb.name, endpoint.protocol.name(), endpoint.port).into()
 }
 
 fn vip(inputs: &Inputs<'_>, address: IpAddr) -> Vip {

@@ -3,15 +3,18 @@
 //! Called by `lbd` at start and at a reload, and by `lbctl check` and `lbctl simulate`. A [`Config`] exists only if every
 //! rule holds; otherwise [`ConfigErrors`] names every place that breaks one.
 
+mod address;
 mod attributes;
 mod errors;
 mod load_balancer;
 mod read;
+mod source_nat;
 mod target_group;
 mod walk;
 
 use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf, time::Duration};
 
+pub use address::{ClientAddress, Family};
 pub use errors::{ConfigError, ConfigErrors};
 use lb_core::{
     limits,
@@ -50,6 +53,8 @@ pub struct Config {
     pub flow_capacity: u32,
     /// How targets are selected.
     pub selection: Selection,
+    /// What targets see in place of a client's address and port.
+    pub source_nat: SourceNat,
     /// Load balancers, at least one, no name twice.
     pub load_balancers: Vec<LoadBalancer>,
     /// Target groups, no name twice.
@@ -110,12 +115,25 @@ pub struct Selection {
     pub adopt_seconds: u16,
 }
 
+/// Section `source_nat`: where the source of a flow comes from that cannot or shall not keep the client's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceNat {
+    /// Addresses, none twice, none a target's; a family without any: each load balancer's own.
+    pub addresses: Vec<IpAddr>,
+    /// Ports of each address; never empty, never 0.
+    pub ports: RangeInclusive<u16>,
+    /// Interface that the addresses are assigned to and announced on, unless they are a load balancer's.
+    pub interface: InterfaceId,
+    /// Who puts the addresses on that interface.
+    pub assignment: Assignment,
+}
+
 /// A load balancer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadBalancer {
     /// Name.
     pub name: String,
-    /// Its addresses (VIPs), at least one. No other load balancer has any of them.
+    /// Its addresses (VIPs), of either family, at least one. No other load balancer has any of them.
     pub addresses: Vec<IpAddr>,
     /// Interface that the addresses are assigned to and announced on.
     pub interface: InterfaceId,
@@ -125,7 +143,7 @@ pub struct LoadBalancer {
     pub listeners: Vec<Listener>,
 }
 
-/// Who puts a load balancer's addresses on its interface.
+/// Who puts addresses on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Assignment {
     /// The daemon, which takes them off again at a clean stop.
@@ -145,6 +163,10 @@ pub struct Listener {
     pub target_group: usize,
     /// Attribute `tcp.idle_timeout.seconds`; no meaning for UDP.
     pub tcp_idle_timeout_seconds: u16,
+    /// Attribute `tcp.adopt_strays.enabled`: whether TCP packets of no flow start one, always.
+    pub adopts_strays: bool,
+    /// Attribute `tcp.syn_cookies.enabled`: whether targets meet only TCP clients that have confirmed their address.
+    pub has_syn_cookies: bool,
 }
 
 /// Protocols of a listener or a target group.
@@ -201,8 +223,10 @@ pub struct TargetGroup {
     pub protocol: Protocols,
     /// Port of targets that name none.
     pub port: u16,
-    /// Registered targets, at least one; no address and port twice.
+    /// Registered targets, at least one, all of one family; no address and port twice.
     pub targets: Vec<Target>,
+    /// Attribute `preserve_client_ip.enabled`: whether targets see clients of their own family by address and port.
+    pub preserves_client_ip: bool,
     /// How targets are checked.
     pub health_check: HealthCheck,
     /// Attribute `deregistration_delay.timeout_seconds`.
@@ -211,6 +235,24 @@ pub struct TargetGroup {
     pub after_deregistration: Leftover,
     /// Attribute `target_health_state.unhealthy.connection_termination.enabled`: what becomes of an unhealthy target's flows.
     pub when_unhealthy: Leftover,
+}
+
+impl TargetGroup {
+    /// The family of its targets' addresses.
+    pub fn family(&self) -> Option<Family> {
+        self.targets.first().map(|target| Family::of(target.address))
+    }
+
+    /// What its targets see of a client that came to an address of a load balancer.
+    pub fn client_address(&self, vip: IpAddr) -> ClientAddress {
+        if self.family().is_some_and(|family| family != Family::of(vip)) {
+            ClientAddress::Translated
+        } else if self.preserves_client_ip {
+            ClientAddress::Preserved
+        } else {
+            ClientAddress::Hidden
+        }
+    }
 }
 
 /// What becomes of the flows of a target that gets no new ones.
@@ -271,6 +313,8 @@ const SOCKET_PATH_BYTES: usize = 107;
 const FRAMES_DEFAULT: u32 = 8_192;
 const FRAMES: RangeInclusive<i64> = 512..=1 << 20;
 const ADDRESSES: usize = 8;
+const SOURCE_ADDRESSES: usize = 64;
+const SOURCE_PORTS_DEFAULT: RangeInclusive<u16> = 1_024..=65_535;
 const NAME_CHARACTERS: usize = 32;
 const INTERFACE_NAME_BYTES: usize = 15;
 const FLOWS: RangeInclusive<i64> = limits::FLOWS_MINIMUM as i64..=limits::FLOWS_MAXIMUM as i64;

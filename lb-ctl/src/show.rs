@@ -3,7 +3,7 @@
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
 use crate::{
-    api::{FlowRow, Reloaded, Stats, Status, TargetRow, Traffic},
+    api::{FlowRow, ListenerRow, Reloaded, Stats, Status, TargetRow, Traffic},
     config::Config,
 };
 
@@ -31,7 +31,13 @@ pub fn status(status: &Status) -> String {
         bytes(flows.bytes)
     );
     text += &listeners(status);
-    text += "\n\n";
+    text += "\n";
+    for row in status.load_balancers.iter().flat_map(|lb| &lb.listeners) {
+        if let Some(refused) = refused_flows(&row.traffic) {
+            text += &format!("{}: {refused}\n", row.name);
+        }
+    }
+    text += "\n";
     text += &workers(status);
     text
 }
@@ -60,19 +66,19 @@ pub fn targets(rows: &[TargetRow]) -> String {
     table.trim_fmt()
 }
 
-/// Some flows.
+/// Some flows; with sources when a target sees another than its client.
 pub fn flows(rows: &[FlowRow]) -> String {
-    let mut table = table(&["PROTOCOL", "CLIENT", "LISTENER", "TARGET", "STATE", "IDLE", "TIMEOUT"]);
+    let has_sources = rows.iter().any(|row| row.source != row.client);
+    let source: &[&str] = if has_sources { &["SOURCE"] } else { &[] };
+    let header =
+        [&["PROTOCOL", "CLIENT", "LISTENER"], source, &["TARGET", "STATE", "IDLE", "TIMEOUT"]].concat();
+    let mut table = table(&header);
     for row in rows {
-        table.add_row([
-            Cell::new(&row.protocol),
-            Cell::new(row.client),
-            Cell::new(row.listener),
-            Cell::new(row.target),
-            Cell::new(&row.state),
-            right(seconds(row.idle_ms)),
-            right(seconds(row.timeout_ms)),
-        ]);
+        let mut cells = vec![Cell::new(&row.protocol), Cell::new(row.client), Cell::new(row.listener)];
+        cells.extend(has_sources.then(|| Cell::new(row.source)));
+        cells.extend([Cell::new(row.target), Cell::new(&row.state)]);
+        cells.extend([row.idle_ms, row.timeout_ms].map(|ms| right(seconds(ms))));
+        table.add_row(cells);
     }
     table.trim_fmt()
 }
@@ -80,22 +86,26 @@ pub fn flows(rows: &[FlowRow]) -> String {
 /// What became of every frame; reasons that never occurred are left out.
 pub fn stats(stats: &Stats) -> String {
     let mut text = format!(
-        "Frames: {} received = {} transmitted + {} replied + {} dropped; {} handed over between workers\n\
+        "Frames: {} received + {} made = {} transmitted + {} replied + {} dropped\n\
+         Beside these: {} handed over between workers, {} fragments held for the first of their datagram\n\
          Missed before a worker could take them: {}\n",
         count(stats.received),
+        count(stats.made),
         count(stats.transmitted),
         count(stats.replied),
         count(stats.dropped),
         count(stats.handed_over),
+        count(stats.held),
         count(stats.missed)
     );
     text += &format!(
-        "Flows: {} now ({} half-open), {} expired, {} cut with their target, {} half-open evicted\n",
+        "Flows: {} now ({} half-open), {} expired, {} cut with their target, {} half-open evicted, {} of targets to themselves\n",
         count(stats.flows),
         count(stats.half_open),
         count(stats.expired),
         count(stats.cut),
-        count(stats.half_open_evicted)
+        count(stats.half_open_evicted),
+        count(stats.hairpins)
     );
     let mut table = table(&["REASON", "VERDICT", "FRAMES", "MEANING"]);
     for row in stats.reasons.iter().filter(|row| row.frames > 0) {
@@ -137,6 +147,7 @@ fn listeners(status: &Status) -> String {
         "ADDRESS",
         "INTERFACE",
         "TARGET GROUP",
+        "MODE",
         "HEALTHY",
         "FLOWS",
         "BYTES IN",
@@ -153,6 +164,7 @@ fn listeners(status: &Status) -> String {
                 Cell::new(addresses.join(" ")),
                 Cell::new(&lb.interface),
                 Cell::new(&row.target_group),
+                Cell::new(mode(row)),
                 right(healthy).fg(color),
                 number(active_flows),
                 right(bytes(bytes_in)),
@@ -185,6 +197,19 @@ fn workers(status: &Status) -> String {
     table.trim_fmt()
 }
 
+/// What targets see of clients, and what else the listener does of its own.
+fn mode(row: &ListenerRow) -> String {
+    let own = [(row.has_syn_cookies, ", SYN cookies"), (row.adopts_strays, ", adopts strays")];
+    let own = own.iter().filter(|(is_on, _)| *is_on).map(|(_, text)| *text);
+    std::iter::once(row.mode.as_str()).chain(own).collect()
+}
+
+fn refused_flows(traffic: &Traffic) -> Option<String> {
+    let errors = traffic.port_allocation_errors;
+    (errors > 0)
+        .then(|| format!("{} refused because no source port was free", plural(errors as usize, "flow")))
+}
+
 fn state(row: &TargetRow) -> Cell {
     let color = match row.state.as_str() {
         "healthy" => Color::Green,
@@ -197,14 +222,15 @@ fn state(row: &TargetRow) -> Cell {
 
 /// Why a target is in its state, and what else is to be known.
 fn remark(row: &TargetRow) -> String {
-    let mut remarks: Vec<&str> = Vec::new();
-    remarks.extend(row.reason.as_deref());
+    let mut remarks: Vec<String> = Vec::new();
+    remarks.extend(row.reason.clone());
     if row.is_eligible && row.state != "healthy" {
-        remarks.push("gets new flows because its group fails open");
+        remarks.push("gets new flows because its group fails open".into());
     }
     if !row.is_reachable {
-        remarks.push("no next hop yet");
+        remarks.push("no next hop yet".into());
     }
+    remarks.extend(refused_flows(&row.traffic));
     remarks.join("; ")
 }
 
@@ -267,6 +293,7 @@ fn plural(number: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::LoadBalancerRow;
 
     #[test]
     fn numbers_read_well() {
@@ -282,12 +309,13 @@ mod tests {
             protocol: "TCP".into(),
             client: "198.18.0.9:40000".parse().unwrap(),
             listener: "198.18.100.1:80".parse().unwrap(),
+            source: "198.18.0.9:40000".parse().unwrap(),
             target: "198.19.1.2:8080".parse().unwrap(),
             state: "established".into(),
             idle_ms: 1_500,
             timeout_ms: 350_000,
         };
-        let text = flows(&[row]);
+        let text = flows(std::slice::from_ref(&row));
         let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(words[0], ["PROTOCOL", "CLIENT", "LISTENER", "TARGET", "STATE", "IDLE", "TIMEOUT"]);
         assert_eq!(
@@ -295,5 +323,34 @@ mod tests {
             ["TCP", "198.18.0.9:40000", "198.18.100.1:80", "198.19.1.2:8080", "established"]
         );
         assert!(!text.contains('\u{1b}'));
+        let hidden = FlowRow { source: "[2001:db8::1]:1024".parse().unwrap(), ..row.clone() };
+        let text = flows(&[row, hidden]);
+        let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words[0][1..5], ["CLIENT", "LISTENER", "SOURCE", "TARGET"]);
+        assert_eq!((words[1][3], words[2][3]), ("198.18.0.9:40000", "[2001:db8::1]:1024"));
+    }
+
+    #[test]
+    fn what_a_listener_does_of_its_own_is_told() {
+        let row = ListenerRow {
+            name: "edge/TCP:80".into(),
+            target_group: "web".into(),
+            mode: "full NAT".into(),
+            has_syn_cookies: true,
+            adopts_strays: true,
+            healthy_targets: 1,
+            registered_targets: 1,
+            traffic: Traffic { port_allocation_errors: 1, ..Traffic::default() },
+        };
+        assert_eq!(mode(&row), "full NAT, SYN cookies, adopts strays");
+        assert_eq!(mode(&ListenerRow { has_syn_cookies: false, ..row.clone() }), "full NAT, adopts strays");
+        let lb = LoadBalancerRow {
+            name: "edge".into(),
+            addresses: vec![],
+            interface: "eth0".into(),
+            listeners: vec![row],
+        };
+        let text = status(&Status { load_balancers: vec![lb], ..Status::default() });
+        assert!(text.contains("edge/TCP:80: 1 flow refused because no source port was free\n"), "{text}");
     }
 }

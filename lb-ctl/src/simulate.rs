@@ -103,7 +103,17 @@ struct Answer {
     reason: &'static str,
     listener: Option<String>,
     target: Option<SocketAddr>,
+    /// What the target sees instead of the client; left out where it sees the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<SocketAddr>,
     #[serde(serialize_with = "as_hex")]
+    out: Vec<Vec<u8>>,
+}
+
+/// What became of one frame.
+struct Processed {
+    verdict: Verdict,
+    /// The frame, if it leaves, and those that leave because of it.
     out: Vec<Vec<u8>>,
 }
 
@@ -148,6 +158,7 @@ impl<'a> Simulator<'a> {
         self.frames += 1;
         self.now = self.now.max(Instant::from_nanos(frame.time_ns)); // A capture's clock may step back; ours does not.
         self.datapath.expire(self.now);
+        self.collect_extras(&mut Vec::new()); // Held for too long: they are dropped, never sent.
         let name = frame.interface.as_deref().unwrap_or(&self.assumptions.interface);
         let Some(ingress) = self.config.interfaces.iter().position(|known| known == name) else {
             return Ok(self.untouched(INTERFACE_NOT_CONFIGURED));
@@ -156,36 +167,62 @@ impl<'a> Simulator<'a> {
         if let Steer::Pass(reason) = self.steering.steer(&frame.bytes) {
             return Ok(self.untouched(reason.name()));
         }
-        let (mut verdict, mut bytes) = self.process(&frame.bytes, ingress);
-        if verdict.reason == Reason::NextHopUnresolved && self.resolve_wanted()? {
-            (verdict, bytes) = self.process(&frame.bytes, ingress);
+        let mut processed = self.process(&frame.bytes, ingress);
+        if processed.verdict.reason == Reason::NextHopUnresolved && self.resolve_wanted()? {
+            processed = self.process(&frame.bytes, ingress);
         }
-        let leaves = matches!(verdict.reason.action(), Action::Transmit | Action::Reply);
-        let (listener, target) = self.explain(&frame.bytes, verdict.reason);
+        let Processed { verdict, out } = processed;
+        let Explanation { listener, target, source } = self.datapath.explain(&frame.bytes);
+        let listener = listener.and_then(|id| self.datapath.tables().listener(id));
+        let of_flow =
+            |end: Option<(IpAddr, u16)>| end.filter(|_| tells_target(verdict.reason)).map(SocketAddr::from);
         Ok(Answer {
             frame: self.frames,
             verdict: verdict.reason.action().name(),
             reason: verdict.reason.name(),
-            listener,
-            target,
-            out: if leaves { vec![bytes] } else { vec![] },
+            listener: listener.map(|listener| listener.name.to_string()),
+            target: of_flow(target),
+            source: of_flow(source),
+            out,
         })
     }
 
     /// A frame that never reaches a worker.
     fn untouched(&self, reason: &'static str) -> Answer {
         let verdict = Action::Pass.name();
-        Answer { frame: self.frames, verdict, reason, listener: None, target: None, out: vec![] }
+        Answer {
+            frame: self.frames,
+            verdict,
+            reason,
+            listener: None,
+            target: None,
+            source: None,
+            out: vec![],
+        }
     }
 
-    /// The verdict on a copy of the frame, and what became of the copy.
-    fn process(&mut self, bytes: &[u8], ingress: InterfaceId) -> (Verdict, Vec<u8>) {
+    /// The verdict on a copy of the frame, and what leaves because of it.
+    fn process(&mut self, bytes: &[u8], ingress: InterfaceId) -> Processed {
         let mut buffer = vec![0; HEADROOM + bytes.len() + TAILROOM];
         buffer[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
         let mut burst = [Frame::new(&mut buffer, HEADROOM, HEADROOM + bytes.len(), ingress)];
         let mut verdicts = [Verdict::drop(Reason::NoListener)];
         self.datapath.process_burst(&mut burst, Arrival::Ring, self.now, &mut verdicts);
-        (verdicts[0], burst[0].bytes().to_vec())
+        let mut out = Vec::new();
+        if leaves(verdicts[0]) {
+            out.push(burst[0].bytes().to_vec());
+        }
+        self.collect_extras(&mut out);
+        Processed { verdict: verdicts[0], out }
+    }
+
+    /// Frames that the packet path had held, or has made beside the last one.
+    fn collect_extras(&mut self, out: &mut Vec<Vec<u8>>) {
+        while let Some(extra) = self.datapath.next_extra() {
+            if leaves(extra.verdict) {
+                out.push(extra.bytes.to_vec());
+            }
+        }
     }
 
     /// Makes up next hops for what the packet path found none for. False when it asked for none.
@@ -200,24 +237,22 @@ impl<'a> Simulator<'a> {
         }
         Ok(!wanted.is_empty())
     }
+}
 
-    /// The listener of a frame, and its target if it was on its way to or from one.
-    fn explain(&self, frame: &[u8], reason: Reason) -> (Option<String>, Option<SocketAddr>) {
-        let Explanation { listener, target } = self.datapath.explain(frame);
-        let listener = listener.and_then(|id| self.datapath.tables().listener(id));
-        let has_target = reason.action() == Action::Transmit
-            || matches!(
-                reason,
-                Reason::ResetTerminated
-                    | Reason::Terminated
-                    | Reason::NextHopUnresolved
-                    | Reason::MtuExceeded
-            );
-        (
-            listener.map(|listener| listener.name.to_string()),
-            target.filter(|_| has_target).map(SocketAddr::from),
+/// Whether a frame with this fate was on its way to or from a target.
+fn tells_target(reason: Reason) -> bool {
+    reason.action() == Action::Transmit
+        || matches!(
+            reason,
+            Reason::ResetTerminated
+                | Reason::Terminated
+                | Reason::AckToTarget
+                | Reason::RefusedByTarget
+                | Reason::Connecting
+                | Reason::NextHopUnresolved
+                | Reason::TooBig
+                | Reason::MtuExceeded
         )
-    }
 }
 
 impl FromStr for Neighbor {
@@ -247,6 +282,10 @@ impl fmt::Display for SimulateError {
 }
 
 impl std::error::Error for SimulateError {}
+
+fn leaves(verdict: Verdict) -> bool {
+    matches!(verdict.reason.action(), Action::Transmit | Action::Reply)
+}
 
 fn check_unhealthy(config: &Config, assumptions: &Assumptions) -> Result<(), SimulateError> {
     let keys = config.target_groups.iter().flat_map(keys);
@@ -364,6 +403,9 @@ mod tests {
             interface: "eth0".into(),
         };
         assert_eq!(neighbor, expected);
+        let neighbor: Neighbor = "2001:db8:1::2=02:00:00:00:00:08@eth1".parse().unwrap();
+        assert_eq!(neighbor.address, "2001:db8:1::2".parse::<IpAddr>().unwrap());
+        assert_eq!((neighbor.mac, neighbor.interface.as_str()), (Mac([0x02, 0, 0, 0, 0, 8]), "eth1"));
         for bad in [
             "",
             "198.19.1.2",
@@ -382,5 +424,7 @@ mod tests {
     fn a_made_up_hop_tells_its_address() {
         let hop = made_up_hop("198.19.1.2".parse().unwrap());
         assert_eq!(hop, NextHop { interface: InterfaceId(0), mac: Mac([0x02, 0, 198, 19, 1, 2]) });
+        let hop = made_up_hop("2001:db8:1::1234:2".parse().unwrap());
+        assert_eq!(hop.mac, Mac([0x02, 0, 0x12, 0x34, 0, 2]));
     }
 }

@@ -1,4 +1,5 @@
-//! What must outlive the daemon: the selection secret, the run marker and the last known health of targets.
+//! What must outlive the daemon: the selection secret, the run marker, ports taken from the host, and the last known health of
+//! targets.
 //!
 //! One directory, used by one process at a time. Every write is whole or absent (a new file, synced, renamed over the old
 //! one). What cannot be read is an error with the file's name; the daemon goes on without it where it can.
@@ -43,6 +44,15 @@ pub struct AssignedAddress {
     pub interface: String,
     /// Address.
     pub address: IpAddr,
+}
+
+/// Ports that the daemon has reserved in the kernel's settings, to be taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortNote {
+    /// Which settings: those of this boot and network namespace.
+    pub place: String,
+    /// The ports, as in `net.ipv4.ip_local_reserved_ports`.
+    pub ports: String,
 }
 
 /// Why state could not be read or written.
@@ -105,13 +115,17 @@ impl StateDirectory {
 
     /// Notes a clean stop.
     pub fn mark_stopped(&self) -> Result<(), StateError> {
-        let path = self.path.join(RUN);
-        match fs::remove_file(&path).and_then(|()| sync_directory(&self.path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(fault(&path, format!("cannot be removed: {error}")))
-            }
-            _ => Ok(()),
-        }
+        self.remove(RUN)
+    }
+
+    /// The ports that were noted last.
+    pub fn reserved_ports(&self) -> Result<Option<PortNote>, StateError> {
+        self.read_json(PORTS)
+    }
+
+    /// Notes reserved ports, or that there are none.
+    pub fn note_reserved_ports(&self, note: Option<&PortNote>) -> Result<(), StateError> {
+        note.map_or_else(|| self.remove(PORTS), |note| self.write_json(PORTS, note))
     }
 
     /// The states saved last; none when there are none.
@@ -135,6 +149,16 @@ impl StateDirectory {
         let bytes =
             bytes.map_err(|error| fault(&self.path.join(name), format!("cannot be written: {error}")))?;
         self.write(name, &bytes)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), StateError> {
+        let path = self.path.join(name);
+        match fs::remove_file(&path).and_then(|()| sync_directory(&self.path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(fault(&path, format!("cannot be removed: {error}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
@@ -185,6 +209,7 @@ fn fault(path: &Path, what: String) -> StateError {
 const LOCK: &str = "lock";
 const SECRET: &str = "selection.secret";
 const RUN: &str = "run.json";
+const PORTS: &str = "reserved_ports.json";
 const HEALTH: &str = "health.json";
 
 /// No state file is longer, in bytes.

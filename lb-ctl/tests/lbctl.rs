@@ -32,6 +32,7 @@ name = "web"
 protocol = "TCP"
 port = 8080
 targets = [{ address = "198.19.1.2" }, { address = "198.19.1.3" }]
+attributes = { "preserve_client_ip.enabled" = true }
 [[target_groups]]
 name = "dns"
 protocol = "UDP"
@@ -56,7 +57,7 @@ fn check_says_valid_or_why_not() {
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(output.stdout.is_empty());
     assert!(text.contains("lbd.toml:8: load_balancers[0].listeners[0].port: found 0, expected"), "{text}");
-    assert!(text.contains("lbd.toml:20: target_groups[1].nam: found an unknown key"), "{text}");
+    assert!(text.contains("lbd.toml:21: target_groups[1].nam: found an unknown key"), "{text}");
 }
 
 #[test]
@@ -107,6 +108,9 @@ fn status_and_reload_answer_by_text_json_and_exit_code() {
     let listener = ListenerRow {
         name: "edge/TCP:80".into(),
         target_group: "web".into(),
+        mode: "preserve".into(),
+        has_syn_cookies: true,
+        adopts_strays: false,
         healthy_targets: 0,
         registered_targets: 2,
         traffic: Traffic::default(),
@@ -130,6 +134,7 @@ fn status_and_reload_answer_by_text_json_and_exit_code() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("edge/TCP:80") && text.contains("0/2"), "{text}");
+    assert!(text.contains("SYN cookies"), "{text}");
     let output = lbctl(&["--socket", socket, "status", "-o", "json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["load_balancers"][0]["listeners"][0]["name"], "edge/TCP:80");

@@ -1,11 +1,12 @@
 //! A network interface, as the kernel describes it by netlink and ethtool.
 
-use std::{io, mem, os::fd::AsRawFd, ptr};
+use std::sync::Arc;
 
-use lb_core::tables::Mac;
+use lb_core::{receive_hash::ReceiveHash, tables::Mac};
 
 pub use crate::netlink::NetlinkError;
 use crate::{
+    ethtool::Ethtool,
     netlink::{Attributes, Message, Reply, Socket, u32_at},
     sys,
 };
@@ -29,6 +30,8 @@ pub struct Device {
     pub driver: String,
     /// Whether it is one end of a veth pair: frames of local senders then come with partial checksums.
     pub is_veth: bool,
+    /// How it spreads packets over its receive queues, where that is known.
+    pub receive_hash: Option<Arc<ReceiveHash>>,
 }
 
 /// Why an interface cannot be used.
@@ -86,6 +89,7 @@ impl Device {
                 .max(1),
             driver: ethtool.driver().unwrap_or_default(),
             is_veth: link.kind == "veth",
+            receive_hash: ethtool.receive_hash().map(Arc::new),
         })
     }
 }
@@ -129,79 +133,9 @@ impl Link {
     }
 }
 
-/// The ethtool interface of one device.
-struct Ethtool {
-    socket: std::os::fd::OwnedFd,
-    name: [libc::c_char; libc::IFNAMSIZ],
-}
-
-impl Ethtool {
-    fn open(device: &str) -> io::Result<Ethtool> {
-        let socket = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
-        let mut name = [0; libc::IFNAMSIZ];
-        for (to, from) in name.iter_mut().zip(device.bytes()) {
-            *to = from as libc::c_char;
-        }
-        Ok(Ethtool { socket, name })
-    }
-
-    fn driver(&self) -> Option<String> {
-        let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
-        self.ask(&mut info).ok()?;
-        Some(sys::text(&info.driver))
-    }
-
-    /// `None` when the driver does not say.
-    fn channels(&self) -> Option<Channels> {
-        let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
-        self.ask(&mut channels).ok()?;
-        Some(channels)
-    }
-
-    fn ask<T>(&self, value: &mut T) -> io::Result<()> {
-        // SAFETY: all zero is a valid `ifreq`.
-        let mut request: libc::ifreq = unsafe { mem::zeroed() };
-        request.ifr_name = self.name;
-        request.ifr_ifru.ifru_data = ptr::from_mut(value).cast();
-        // SAFETY: `request` and the structure it points to are valid for the call; the structure begins with its command
-        // and has the size that ethtool.h gives for it.
-        sys::checked(unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) })?;
-        Ok(())
-    }
-}
-
-/// `struct ethtool_drvinfo`.
-#[repr(C)]
-struct DriverInfo {
-    command: u32,
-    driver: [u8; 32],
-    rest: [u8; 160],
-}
-
-/// `struct ethtool_channels`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Channels {
-    command: u32,
-    maximum: [u32; 4],
-    receive: u32,
-    transmit: u32,
-    other: u32,
-    combined: u32,
-}
-
-const ETHTOOL_GDRVINFO: u32 = 0x03;
-const ETHTOOL_GCHANNELS: u32 = 0x3c;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_structures_have_the_kernels_sizes() {
-        assert_eq!(mem::size_of::<DriverInfo>(), 196);
-        assert_eq!(mem::size_of::<Channels>(), 36);
-    }
 
     #[test]
     fn loopback_is_refused_as_not_ethernet() {

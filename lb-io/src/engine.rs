@@ -6,6 +6,7 @@
 //! as a crash does: what is ours is dropped until the next start.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::IpAddr,
     os::fd::{AsRawFd, OwnedFd},
@@ -20,6 +21,7 @@ use lb_core::{
     counters::WorkerCounters,
     datapath::{FlowView, MacFilter, Settings},
     flow_table::FlowMemory,
+    receive_hash::ReceiveHash,
     steer::Steering,
     tables::{Interface, InterfaceId, Tables},
     time::Instant,
@@ -57,7 +59,7 @@ pub struct EngineSettings {
     pub interfaces: Vec<String>,
     /// Number of workers; `None` for one per queue that every interface has, at most one per core.
     pub workers: Option<u8>,
-    /// Core of each worker; empty for the first ones that this process may use.
+    /// Cores that workers take in turn; empty for those that this process may use, from the first on.
     pub cpus: Vec<usize>,
     /// What a worker does while there is no traffic.
     pub polling: Polling,
@@ -166,6 +168,8 @@ struct Link {
     attached: Option<Attached>,
     /// The device is gone, and somebody has been told.
     is_lost: bool,
+    /// How the device spread packets when it was last looked at; `device` says how it did at the start.
+    receive_hash_seen: Option<Arc<ReceiveHash>>,
 }
 
 /// One worker, from outside.
@@ -236,7 +240,7 @@ impl Engine {
             name: link.device.name.as_str().into(),
             mac: link.device.mac,
             mtu: link.device.mtu,
-            receive_hash: None,
+            receive_hash: link.device.receive_hash.clone(),
         };
         self.links.iter().map(interface).collect()
     }
@@ -246,7 +250,8 @@ impl Engine {
         self.links.iter().map(|link| &link.device)
     }
 
-    /// Looks at the interfaces again: notes changed link addresses and MTUs, and which interfaces are gone or were replaced.
+    /// Looks at the interfaces again: notes changed link addresses and MTUs, which interfaces are gone or were replaced, and
+    /// which spread packets in another way.
     pub fn look_at_devices(&mut self) -> DeviceChanges {
         let mut changes = DeviceChanges::default();
         let mut are_usable = true;
@@ -257,6 +262,9 @@ impl Engine {
                     link.is_lost = false;
                     changes.is_altered |= (device.mac, device.mtu) != (link.device.mac, link.device.mtu);
                     (link.device.mac, link.device.mtu) = (device.mac, device.mtu);
+                    if link.is_rehashed(device.receive_hash) {
+                        changes.rehashed.push(link.device.name.clone());
+                    }
                 }
                 Err(error) => {
                     are_usable = false;
@@ -330,6 +338,12 @@ impl Engine {
     /// Counters by worker.
     pub fn counters(&self) -> Vec<Arc<WorkerCounters>> {
         self.crew.iter().map(|member| member.counters.clone()).collect()
+    }
+
+    /// Whether workers share cores, because more were asked for than there are cores.
+    pub fn shares_cores(&self) -> bool {
+        let cores: BTreeSet<usize> = self.crew.iter().map(|member| member.cpu).collect();
+        cores.len() < self.crew.len()
     }
 
     /// Up to `most` flows that pass `filter`. Waits for the workers, which look at a few records in each turn; one that does
@@ -477,7 +491,15 @@ impl Link {
     fn new(device: Device, maps: &SteeringMaps) -> Result<Link, EngineError> {
         let leftover = attach::inspect(&device)?;
         let program = Program::load(maps)?;
-        Ok(Link { device, program, leftover, attached: None, is_lost: false })
+        let receive_hash_seen = device.receive_hash.clone();
+        Ok(Link { device, program, leftover, attached: None, is_lost: false, receive_hash_seen })
+    }
+
+    /// Notes how the device spreads packets now: whether that has just come to differ from how it did at the start.
+    fn is_rehashed(&mut self, receive_hash: Option<Arc<ReceiveHash>>) -> bool {
+        let has_changed = receive_hash != self.receive_hash_seen;
+        self.receive_hash_seen = receive_hash;
+        has_changed && self.receive_hash_seen != self.device.receive_hash
     }
 
     fn attachment(&self) -> Option<Attachment> {

@@ -6,14 +6,16 @@
 //!                  <-- returned ---
 //! ```
 //!
-//! Both rings have the same size, and the sender never has more than that many parcels out: the ring of returns cannot be
-//! full. Single producer, single consumer, no lock; neither side ever waits.
+//! Both rings have room for as many parcels as the sender may have out: the ring of returns cannot be full. Single producer, single consumer, no lock; neither side ever waits.
 
 use std::sync::Arc;
 
 use lb_core::tables::InterfaceId;
 
-use crate::umem::Umem;
+use crate::{
+    spsc::{self, Consumer, Producer},
+    umem::Umem,
+};
 
 /// A frame in the sender's UMEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +31,8 @@ pub(crate) struct Parcel {
 /// The sender's end.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    parcels: rtrb::Producer<Parcel>,
-    returned: rtrb::Consumer<u64>,
+    parcels: Producer<Parcel>,
+    returned: Consumer<u64>,
     out: usize,
     capacity: usize,
 }
@@ -40,15 +42,15 @@ impl Outbox {
     #[inline]
     #[must_use]
     pub(crate) fn send(&mut self, parcel: Parcel) -> bool {
-        let sent = self.out < self.capacity && self.parcels.push(parcel).is_ok();
-        self.out += usize::from(sent);
-        sent
+        let is_sent = self.out < self.capacity && self.parcels.push(parcel);
+        self.out += usize::from(is_sent);
+        is_sent
     }
 
     /// Takes back the frames that the receiver has copied, by the address they were sent with.
     #[inline]
     pub(crate) fn reclaim(&mut self, mut give_back: impl FnMut(u64)) {
-        while let Ok(start) = self.returned.pop() {
+        while let Some(start) = self.returned.pop() {
             self.out -= 1;
             give_back(start);
         }
@@ -58,8 +60,7 @@ impl Outbox {
 /// The receiver's end.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    parcels: rtrb::Consumer<Parcel>,
-    returned: rtrb::Producer<u64>,
+    rings: InboxRings,
     umem: Arc<Umem>,
 }
 
@@ -67,35 +68,57 @@ impl Inbox {
     /// Whether there is a frame to take.
     #[inline]
     pub(crate) fn has_parcels(&self) -> bool {
-        !self.parcels.is_empty()
+        !self.rings.parcels.is_empty()
     }
 
     /// Shows `copy` the next frame, then gives it back to the sender; false when there is none.
     #[inline]
     pub(crate) fn take(&mut self, copy: impl FnOnce(&Parcel, &[u8])) -> bool {
-        let Ok(parcel) = self.parcels.pop() else { return false };
-        // SAFETY: with the parcel, the sender gave the frame's chunk to us; it uses it again only after it is returned below,
-        // when this frame is gone.
-        if let Some(frame) = unsafe { self.umem.frame(parcel.start, parcel.len, parcel.ingress) } {
-            copy(&parcel, frame.bytes());
-        }
-        let returned = self.returned.push(parcel.start);
-        debug_assert!(returned.is_ok(), "more parcels out than the ring of returns holds");
+        self.rings.take(|parcel| {
+            // SAFETY: with the parcel, the sender gave the frame's chunk to us; it uses it again only after it is returned,
+            // when this frame is gone.
+            if let Some(frame) = unsafe { self.umem.frame(parcel.start, parcel.len, parcel.ingress) } {
+                copy(parcel, frame.bytes());
+            }
+        })
+    }
+}
+
+/// The receiver's end, without the memory that the parcels are in.
+#[derive(Debug)]
+struct InboxRings {
+    parcels: Consumer<Parcel>,
+    returned: Producer<u64>,
+}
+
+impl InboxRings {
+    /// Lets `read` use the next parcel's frame, then returns it; false when there is none.
+    #[inline]
+    fn take(&mut self, read: impl FnOnce(&Parcel)) -> bool {
+        let Some(parcel) = self.parcels.pop() else { return false };
+        read(&parcel);
+        let is_returned = self.returned.push(parcel.start);
+        debug_assert!(is_returned, "more parcels out than the ring of returns holds");
         true
     }
 }
 
 /// Both ends of a way for at most `capacity` frames of `umem`, the sender's.
 pub(crate) fn way(umem: Arc<Umem>, capacity: usize) -> (Outbox, Inbox) {
-    let (send_parcels, take_parcels) = rtrb::RingBuffer::new(capacity);
-    let (send_returned, take_returned) = rtrb::RingBuffer::new(capacity);
+    let (outbox, rings) = rings(capacity);
+    (outbox, Inbox { rings, umem })
+}
+
+fn rings(capacity: usize) -> (Outbox, InboxRings) {
+    let (send_parcels, take_parcels) = spsc::ring(capacity);
+    let (send_returned, take_returned) = spsc::ring(capacity);
     (
         Outbox { parcels: send_parcels, returned: take_returned, out: 0, capacity },
-        Inbox { parcels: take_parcels, returned: send_returned, umem },
+        InboxRings { parcels: take_parcels, returned: send_returned },
     )
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -171,5 +194,55 @@ mod tests {
         receiver.join().unwrap();
         outbox.reclaim(|start| free.give(umem.chunk_of(start)));
         assert_eq!(free.count(), FRAMES as usize);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use loom::{cell::UnsafeCell, sync::Arc, thread};
+
+    use super::*;
+
+    /// Two chunks and a way for one parcel: the sender writes a chunk's number of use before it sends, and writes it again
+    /// only when it has come back. loom fails the model when a chunk is read while it is written.
+    #[test]
+    fn loom_a_frame_has_one_owner() {
+        loom::model(|| {
+            let chunks = Arc::new([UnsafeCell::new(0_u32), UnsafeCell::new(0)]);
+            let (mut outbox, mut inbox) = rings(1);
+            let of_receiver = chunks.clone();
+            let receiver = thread::spawn(move || {
+                let mut seen = Vec::new();
+                for _ in 0..2 {
+                    inbox.take(|parcel| {
+                        // SAFETY: the parcel's chunk is the receiver's until it is returned; loom checks that.
+                        seen.push(of_receiver[parcel.start as usize].with(|chunk| unsafe { *chunk }));
+                    });
+                }
+                (inbox, seen)
+            });
+            let mut free = vec![1, 0];
+            let mut sent = Vec::new();
+            for use_number in 1..=3 {
+                let chunk = *free.last().expect("one of two is out at most");
+                // SAFETY: a free chunk is the sender's; loom checks that.
+                chunks[chunk as usize].with_mut(|chunk| unsafe { *chunk = use_number });
+                if outbox.send(Parcel { start: chunk, len: 60, ingress: InterfaceId(0) }) {
+                    free.pop();
+                    sent.push(use_number);
+                }
+                outbox.reclaim(|chunk| free.push(chunk));
+            }
+            let (mut inbox, mut seen) = receiver.join().unwrap();
+            // SAFETY: the receiver's thread has ended, and what it had not taken is taken here.
+            while inbox
+                .take(|parcel| seen.push(chunks[parcel.start as usize].with(|chunk| unsafe { *chunk })))
+            {
+            }
+            outbox.reclaim(|chunk| free.push(chunk));
+            assert_eq!(seen, sent, "every frame arrives once, in order");
+            free.sort_unstable();
+            assert_eq!(free, [0, 1], "every chunk comes back once");
+        });
     }
 }

@@ -6,10 +6,12 @@
 //! [`vip`] puts addresses on interfaces. Nothing here decides about a packet: that is `lb-core`.
 
 mod attach;
+mod bell;
 mod bpf;
 pub mod clock;
 pub mod device;
 pub mod engine;
+mod ethtool;
 mod handoff;
 mod lock;
 mod netlink;
@@ -18,7 +20,9 @@ mod partial_checksum;
 mod plan;
 pub mod program;
 pub mod ring;
+mod spsc;
 mod status;
+mod sync;
 mod sys;
 pub mod umem;
 pub mod vip;

@@ -100,6 +100,7 @@ mod tests {
             transmit_queues: 1,
             driver: String::new(),
             is_veth: true,
+            receive_hash: None,
         }
     }
 

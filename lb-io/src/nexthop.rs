@@ -419,7 +419,9 @@ const EVENT_GROUPS: u32 = (libc::RTMGRP_LINK
     | libc::RTMGRP_IPV4_ROUTE
     | libc::RTMGRP_IPV4_RULE
     | libc::RTMGRP_IPV6_IFADDR
-    | libc::RTMGRP_IPV6_ROUTE) as u32;
+    | libc::RTMGRP_IPV6_ROUTE
+    | RTMGRP_IPV6_RULE) as u32;
+const RTMGRP_IPV6_RULE: libc::c_int = 1 << (libc::RTNLGRP_IPV6_RULE - 1);
 const EVERYTHING: Stale = Stale { answers: true, routes: true, addresses: true, neighbours: true };
 /// Bytes of `struct rtmsg`.
 const ROUTE_HEADER_BYTES: usize = 12;

@@ -21,7 +21,7 @@ pub(crate) struct Plan {
 /// One worker's part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WorkerPlan {
-    /// Its core.
+    /// Its core. When there are more workers than cores, they take the cores in turn.
     pub(crate) cpu: usize,
     /// Its sockets: index of the device, and queue. The first of each device is the one to send by.
     pub(crate) sockets: Vec<(usize, u32)>,
@@ -75,14 +75,6 @@ pub enum PlanError {
         /// Those that this process may use.
         allowed: Vec<usize>,
     },
-    /// Fewer cores than workers.
-    #[error("{workers} workers are configured, but only {cores} cores to run them on")]
-    Cores {
-        /// Workers.
-        workers: usize,
-        /// Cores given, or that this process may use.
-        cores: usize,
-    },
     /// Too little memory for the sockets.
     #[error(
         "{frames} frames per worker are too few for {sockets} sockets; expected at least {least}",
@@ -117,7 +109,7 @@ impl Plan {
         let longest = devices.iter().map(|device| device.mtu).max().unwrap_or(0) + LINK_HEADER_BYTES;
         Ok(Plan {
             workers: (0..workers)
-                .map(|worker| WorkerPlan::new(worker, workers, cpus[worker], settings, devices))
+                .map(|worker| WorkerPlan::new(worker, workers, cpus[worker % cpus.len()], settings, devices))
                 .collect::<Result<_, _>>()?,
             chunk_bytes: if longest + HEADROOM_BYTES <= 2_048 { 2_048 } else { 4_096 },
             flow_capacity: (settings.flow_capacity / workers as u32).max(limits::FLOWS_MINIMUM),
@@ -174,8 +166,7 @@ fn worker_count(settings: &EngineSettings, devices: &[Device], cores: usize) -> 
     let queues = devices.iter().map(pairs).min().unwrap_or(1);
     let workers = match settings.workers {
         Some(workers) => usize::from(workers),
-        None if settings.cpus.is_empty() => (queues as usize).min(cores).min(limits::WORKERS),
-        None => (queues as usize).min(limits::WORKERS),
+        None => (queues as usize).min(cores).min(limits::WORKERS),
     };
     if !(1..=limits::WORKERS).contains(&workers) {
         return Err(PlanError::Workers(workers));
@@ -183,9 +174,6 @@ fn worker_count(settings: &EngineSettings, devices: &[Device], cores: usize) -> 
     if let Some(device) = devices.iter().find(|device| (pairs(device) as usize) < workers) {
         let (interface, queues) = (device.name.clone(), pairs(device));
         return Err(PlanError::Queues { workers, interface, queues });
-    }
-    if cores < workers {
-        return Err(PlanError::Cores { workers, cores });
     }
     Ok(workers)
 }
@@ -229,6 +217,7 @@ mod tests {
             transmit_queues: queues,
             driver: String::new(),
             is_veth: false,
+            receive_hash: None,
         }
     }
 
@@ -251,6 +240,21 @@ mod tests {
                 assert!([0, 1].iter().all(|index| worker.sockets.iter().any(|socket| socket.0 == *index)));
             }
         }
+    }
+
+    #[test]
+    fn only_a_configured_count_makes_workers_share_cores() {
+        let cpus_of = |count, cpus: &[usize], cores: &[usize]| {
+            let mut settings = settings();
+            (settings.workers, settings.cpus) = (count, cpus.to_vec());
+            let plan = Plan::new(&settings, &[device("a", 8), device("b", 8)], cores).unwrap();
+            plan.workers.iter().map(|worker| worker.cpu).collect::<Vec<_>>()
+        };
+        assert_eq!(cpus_of(None, &[], &[0, 1]), [0, 1]);
+        assert_eq!(cpus_of(None, &[3], &[0, 3]), [3]);
+        assert_eq!(cpus_of(Some(4), &[], &[0, 1]), [0, 1, 0, 1]);
+        assert_eq!(cpus_of(Some(8), &[5, 2, 3], &[1, 2, 3, 5]), [5, 2, 3, 5, 2, 3, 5, 2]);
+        assert_eq!(cpus_of(Some(1), &[5, 2], &[2, 5]), [5]);
     }
 
     #[test]
@@ -289,7 +293,6 @@ mod tests {
         let queues = PlanError::Queues { workers: 3, interface: "b".to_owned(), queues: 2 };
         assert_eq!(refusal(&|settings| settings.workers = Some(3)), queues);
         assert_eq!(refusal(&|settings| settings.workers = Some(0)), PlanError::Workers(0));
-        assert_eq!(refusal(&|settings| settings.cpus = vec![1]), PlanError::Cores { workers: 2, cores: 1 });
         let frames = PlanError::Frames { frames: 256, sockets: 3 };
         assert_eq!(refusal(&|settings| settings.frames_per_worker = 256), frames);
         let many = Plan::new(&settings(), &[device("a", 65)], &[0]).unwrap_err();

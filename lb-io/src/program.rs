@@ -63,10 +63,14 @@ impl SteeringMaps {
     /// After an error the maps hold a part of the change; applying again goes on from there.
     pub fn apply(&mut self, steering: &Steering) -> Result<(), ProgramError> {
         let SteeringMaps { addresses, endpoints, applied } = self;
-        insert_missing(endpoints, &mut applied.endpoints, &steering.endpoints, |key| &key.0)?;
-        insert_missing(addresses, &mut applied.addresses, &steering.addresses, |key| &key.0)?;
-        remove_extra(addresses, &mut applied.addresses, &steering.addresses, |key| &key.0)?;
-        remove_extra(endpoints, &mut applied.endpoints, &steering.endpoints, |key| &key.0)
+        insert_missing(&mut applied.endpoints, &steering.endpoints, |key, roles| {
+            endpoints.insert(&key.0, &roles.to_ne_bytes())
+        })?;
+        insert_missing(&mut applied.addresses, &steering.addresses, |key, entry| {
+            addresses.insert(&key.0, &entry.to_bytes())
+        })?;
+        remove_extra(&mut applied.addresses, &steering.addresses, |key| addresses.remove(&key.0))?;
+        remove_extra(&mut applied.endpoints, &steering.endpoints, |key| endpoints.remove(&key.0))
     }
 }
 
@@ -141,32 +145,30 @@ pub enum XdpAction {
 pub(crate) const NAME: &str = "lbd_steer";
 
 /// Sets the keys that are not in the map yet, or with another value.
-fn insert_missing<K: Copy + Ord>(
-    map: &Map,
-    applied: &mut BTreeMap<K, u32>,
-    wanted: &BTreeMap<K, u32>,
-    bytes: impl Fn(&K) -> &[u8],
+fn insert_missing<K: Copy + Ord, V: Copy + PartialEq>(
+    applied: &mut BTreeMap<K, V>,
+    wanted: &BTreeMap<K, V>,
+    insert: impl Fn(&K, V) -> io::Result<()>,
 ) -> Result<(), ProgramError> {
-    for (key, &roles) in wanted {
-        if applied.get(key) != Some(&roles) {
-            map.insert(bytes(key), &roles.to_ne_bytes())
+    for (key, &value) in wanted {
+        if applied.get(key) != Some(&value) {
+            insert(key, value)
                 .map_err(|source| refused("add to the XDP program's maps", source, String::new()))?;
-            applied.insert(*key, roles);
+            applied.insert(*key, value);
         }
     }
     Ok(())
 }
 
 /// Takes out the keys that are no longer wanted.
-fn remove_extra<K: Copy + Ord>(
-    map: &Map,
-    applied: &mut BTreeMap<K, u32>,
-    wanted: &BTreeMap<K, u32>,
-    bytes: impl Fn(&K) -> &[u8],
+fn remove_extra<K: Copy + Ord, V>(
+    applied: &mut BTreeMap<K, V>,
+    wanted: &BTreeMap<K, V>,
+    remove: impl Fn(&K) -> io::Result<()>,
 ) -> Result<(), ProgramError> {
     let extra: Vec<K> = applied.keys().filter(|key| !wanted.contains_key(key)).copied().collect();
     for key in extra {
-        map.remove(bytes(&key))
+        remove(&key)
             .map_err(|source| refused("remove from the XDP program's maps", source, String::new()))?;
         applied.remove(&key);
     }
@@ -266,9 +268,9 @@ mod tests {
         let addresses = object.map_definition("addresses").unwrap();
         let endpoints = object.map_definition("endpoints").unwrap();
         let sockets = object.map_definition("xsks").unwrap();
-        assert_eq!((addresses.key_bytes, addresses.value_bytes), (16, 4));
+        assert_eq!((addresses.key_bytes, addresses.value_bytes), (16, 8));
         assert_eq!((endpoints.key_bytes, endpoints.value_bytes), (20, 4));
-        assert!(addresses.entries as usize > limits::TARGETS + limits::LISTENERS);
+        assert!(addresses.entries as usize > limits::TARGETS + limits::LISTENERS + limits::SOURCES);
         assert!(endpoints.entries as usize > 2 * limits::TARGETS + limits::LISTENERS);
         assert_eq!(sockets.entries as usize, limits::WORKERS);
     }
@@ -277,10 +279,16 @@ mod tests {
     fn every_map_reference_is_replaced() {
         let object = SteeringObject::parse().unwrap();
         let code = object.instructions(|_| Some(77)).unwrap();
-        let references = code.chunks_exact(8).filter(|instruction| instruction[0] == 0x18).count();
+        // A reference loads a 64-bit value that is 0 until it is replaced.
+        let is_load = |instruction: &[u8]| instruction[0] == 0x18;
+        let unreplaced = object.section("xdp").unwrap();
+        let references = unreplaced
+            .chunks_exact(8)
+            .filter(|&instruction| is_load(instruction) && instruction[4..] == [0; 4])
+            .count();
         let replaced = code
             .chunks_exact(8)
-            .filter(|instruction| instruction[0] == 0x18 && instruction[1] >> 4 == 1 && instruction[4] == 77)
+            .filter(|&instruction| is_load(instruction) && instruction[1] >> 4 == 1 && instruction[4] == 77)
             .count();
         assert!(references >= 3);
         assert_eq!(replaced, references);

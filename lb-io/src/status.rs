@@ -96,6 +96,9 @@ impl AttachMode {
 pub struct DeviceChanges {
     /// Those that have gone.
     pub lost: Vec<String>,
+    /// Those that have come to spread packets over their queues in another way than when they were opened. The tables keep what
+    /// was true then.
+    pub rehashed: Vec<String>,
     /// A link address or an MTU is another: the tables must be made anew.
     pub is_altered: bool,
     /// One was taken away and made again, and all are there: only a new engine can serve it.

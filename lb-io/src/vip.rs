@@ -1,12 +1,13 @@
-//! Addresses of load balancers on interfaces: added so that the kernel answers ARP and ping for them, announced, removed.
+//! Addresses of load balancers on interfaces: added so that the kernel answers ARP, neighbour discovery and ping for them,
+//! announced, removed.
 
 use std::{
     fmt, io, mem,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::AsRawFd,
 };
 
-use lb_core::tables::Mac;
+use lb_core::{tables::Mac, wire::checksum};
 
 use crate::{
     device::Device,
@@ -70,16 +71,18 @@ pub fn remove(device: &Device, address: IpAddr) -> Result<(), VipError> {
     remove().map_err(|source| failed("remove", address, device, source))
 }
 
-/// Tells the neighbours on the device's link that `address` is here: a gratuitous ARP request and reply (RFC 5227 3,
-/// RFC 826). IPv6 addresses are announced by the kernel itself when they are added.
+/// Tells the neighbours on the device's link that `address` is here: by a gratuitous ARP request and reply (RFC 5227 section 3,
+/// RFC 826), or by an unsolicited neighbour advertisement (RFC 4861 section 7.2.6).
 pub fn announce(device: &Device, address: IpAddr) -> Result<(), VipError> {
-    let IpAddr::V4(v4) = address else { return Ok(()) };
     let send = || -> io::Result<()> {
         let socket = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
-        for operation in [ArpOperation::Request, ArpOperation::Reply] {
-            send_frame(&socket, device, &gratuitous_arp(operation, device.mac, v4))?;
+        match address {
+            IpAddr::V4(v4) => {
+                send_frame(&socket, device, &gratuitous_arp(ArpOperation::Request, device.mac, v4))?;
+                send_frame(&socket, device, &gratuitous_arp(ArpOperation::Reply, device.mac, v4))
+            }
+            IpAddr::V6(v6) => send_frame(&socket, device, &neighbour_advertisement(device.mac, v6)),
         }
-        Ok(())
     };
     send().map_err(|error| failed("announce", address, device, error.into()))
 }
@@ -137,6 +140,8 @@ fn address_message(kind: u16, flags: libc::c_int, device: &Device, address: IpAd
     if address.is_ipv6() {
         // Detecting duplicates would leave the address unusable for a second, and it is ours by configuration.
         message = message.attribute(libc::IFA_FLAGS, &libc::IFA_F_NODAD.to_ne_bytes());
+        // Deprecated (RFC 4862 5.5.4): the kernel must not choose it for the host's own connections, whose answers would be ours.
+        message = message.attribute(libc::IFA_CACHEINFO, &NEVER_PREFERRED_ALWAYS_VALID);
     }
     message
 }
@@ -165,6 +170,34 @@ fn gratuitous_arp(operation: ArpOperation, mac: Mac, address: Ipv4Addr) -> [u8; 
     frame
 }
 
+/// An Ethernet frame to all nodes of the link with an advertisement that overrides what they know of `address` (RFC 4861
+/// section 4.4).
+fn neighbour_advertisement(mac: Mac, address: Ipv6Addr) -> [u8; ADVERTISEMENT_FRAME_BYTES] {
+    let mut frame = [0; ADVERTISEMENT_FRAME_BYTES];
+    let (ethernet, packet) = frame.split_at_mut(14);
+    ethernet[..6].copy_from_slice(&[0x33, 0x33, 0, 0, 0, 1]);
+    ethernet[6..12].copy_from_slice(&mac.0);
+    ethernet[12..].copy_from_slice(&(libc::ETH_P_IPV6 as u16).to_be_bytes());
+
+    let (header, message) = packet.split_at_mut(40);
+    header[0] = 0x60;
+    header[5] = message.len() as u8;
+    header[6] = libc::IPPROTO_ICMPV6 as u8;
+    header[7] = 255; // Receivers take it for forged otherwise.
+    header[8..24].copy_from_slice(&address.octets());
+    header[24..].copy_from_slice(&ALL_NODES.octets());
+
+    message[0] = NEIGHBOUR_ADVERTISEMENT;
+    message[4] = OVERRIDE;
+    message[8..24].copy_from_slice(&address.octets());
+    message[24..26].copy_from_slice(&[TARGET_LINK_ADDRESS, 1]);
+    message[26..].copy_from_slice(&mac.0);
+    let pseudo_header = checksum::sum(&header[8..], u32::from(header[6]) + message.len() as u32);
+    let checksum = checksum::checksum(message, pseudo_header);
+    message[2..4].copy_from_slice(&checksum.to_be_bytes());
+    frame
+}
+
 fn send_frame(socket: &impl AsRawFd, device: &Device, frame: &[u8]) -> io::Result<()> {
     // SAFETY: all zero is a valid address.
     let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
@@ -183,10 +216,20 @@ fn failed(action: &'static str, address: IpAddr, device: &Device, source: Netlin
     VipError { action, address, device: device.name.clone(), source }
 }
 
+/// `struct ifa_cacheinfo`: seconds preferred, seconds valid (all ones: for ever), two time stamps that the kernel sets.
+const NEVER_PREFERRED_ALWAYS_VALID: [u8; 16] = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Bytes of `struct ifaddrmsg`.
 const ADDRESS_HEADER_BYTES: usize = 8;
 /// An ARP packet in the smallest Ethernet frame.
 const ARP_FRAME_BYTES: usize = 60;
+/// An Ethernet and an IPv6 header, and an advertisement with one option.
+const ADVERTISEMENT_FRAME_BYTES: usize = 14 + 40 + 32;
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+/// Flag of an advertisement: not solicited, not of a router, overrides.
+const OVERRIDE: u8 = 0x20;
+/// Option of an advertisement, whose length is told in units of 8 bytes.
+const TARGET_LINK_ADDRESS: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -206,6 +249,22 @@ mod tests {
         assert_eq!(reply[21], 2);
         assert_eq!(reply[32..42], sender);
         assert!(frame[42..].iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn a_neighbour_advertisement_overrides_for_all_nodes() {
+        let frame = neighbour_advertisement(Mac([2, 0, 0, 0, 0, 1]), "2001:db8::64".parse().unwrap());
+        let address = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x64];
+        assert_eq!(frame[..14], [0x33, 0x33, 0, 0, 0, 1, 2, 0, 0, 0, 0, 1, 0x86, 0xdd]);
+        assert_eq!(frame[14..22], [0x60, 0, 0, 0, 0, 32, 58, 255]);
+        assert_eq!(frame[22..38], address);
+        assert_eq!(frame[38..54], [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!((&frame[54..56], &frame[58..62]), (&[136, 0][..], &[0x20, 0, 0, 0][..]));
+        assert_eq!(frame[62..78], address);
+        assert_eq!(frame[78..], [2, 1, 2, 0, 0, 0, 0, 1]);
+        // Sum of addresses, length and protocol, and of the message: RFC 8200 section 8.1.
+        let pseudo_header = checksum::sum(&frame[22..54], 32 + 58);
+        assert_eq!(checksum::sum(&frame[54..], pseudo_header), 0xffff);
     }
 
     #[test]

@@ -5,25 +5,17 @@
 //! and one wake-up per socket. The worker owns everything it touches: new tables and questions come through a channel, which
 //! it looks at only when `Shared::call` has been called.
 //!
-//! Invariant: every frame received is settled exactly once under a reason other than `HandedOver`, by the last worker that
-//! had it.
+//! Invariant: every frame received or made is settled exactly once under a reason other than `HandedOver` and `FragmentHeld`, by
+//! the last worker that had it.
 
-use std::{
-    net::IpAddr,
-    os::fd::AsRawFd,
-    sync::{
-        Arc,
-        atomic::{
-            AtomicBool, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst,
-            fence,
-        },
-    },
-};
+mod shared;
+
+use std::{net::IpAddr, os::fd::AsRawFd, sync::Arc};
 
 use crossbeam_channel::{Receiver, Sender};
 use lb_core::{
-    counters::{Counter, WorkerCounters},
-    datapath::{Arrival, Datapath, FlowView, Settings},
+    counters::WorkerCounters,
+    datapath::{Arrival, Datapath, Extra, FlowView, Settings},
     flow_table::FlowMemory,
     frame::Frame,
     limits,
@@ -32,12 +24,13 @@ use lb_core::{
     verdict::{Action, Reason, Verdict},
 };
 
+pub(crate) use self::shared::{Command, FlowQuery, Shared};
 use crate::{
     clock,
     engine::Polling,
     handoff::{Inbox, Outbox, Parcel},
     partial_checksum,
-    sys::{self, Mapping, Wakeup},
+    sys::{self, Mapping},
     umem::{FreeFrames, HEADROOM_BYTES, Umem},
     xsk::Socket,
 };
@@ -85,87 +78,6 @@ pub(crate) struct Port {
     pub(crate) is_veth: bool,
     /// Whether the last descriptor began a frame that goes on in the next.
     pub(crate) in_oversize: bool,
-}
-
-/// What a worker shares with the engine and the other workers.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// Commands are waiting.
-    has_commands: AtomicBool,
-    /// The worker sleeps, or is about to.
-    is_asleep: AtomicBool,
-    /// The worker is to end.
-    is_stopped: AtomicBool,
-    wakeup: Wakeup,
-    /// Generation of the tables in use.
-    generation: AtomicU32,
-    /// Turns taken.
-    pub(crate) turns: Counter,
-    /// Time in turns that moved frames, in nanoseconds.
-    pub(crate) busy_ns: Counter,
-    /// Time in turns that moved none, in nanoseconds.
-    pub(crate) idle_ns: Counter,
-}
-
-impl Shared {
-    /// Of a worker that has not begun.
-    pub(crate) fn new() -> std::io::Result<Shared> {
-        Ok(Shared {
-            has_commands: AtomicBool::new(false),
-            is_asleep: AtomicBool::new(false),
-            is_stopped: AtomicBool::new(false),
-            wakeup: Wakeup::new()?,
-            generation: AtomicU32::new(0),
-            turns: Counter::default(),
-            busy_ns: Counter::default(),
-            idle_ns: Counter::default(),
-        })
-    }
-
-    /// Has the worker look at its commands.
-    pub(crate) fn call(&self) {
-        self.has_commands.store(true, Release);
-        self.wake();
-    }
-
-    /// Has the worker end after its turn.
-    pub(crate) fn stop(&self) {
-        self.is_stopped.store(true, Release);
-        self.wake();
-    }
-
-    /// Wakes the worker if it sleeps: whatever was done for it before this call, it sees after.
-    pub(crate) fn wake(&self) {
-        // Pairs with the fence in `sleep`: either we see it asleep, or it sees what we did before it sleeps.
-        fence(SeqCst);
-        if self.is_asleep.load(Relaxed) {
-            self.wakeup.wake();
-        }
-    }
-
-    /// Generation of the tables in use, 0 before the first.
-    pub(crate) fn generation(&self) -> u32 {
-        self.generation.load(Acquire)
-    }
-}
-
-/// What the engine asks of a worker.
-pub(crate) enum Command {
-    /// Use these tables from the next burst on.
-    Install(Arc<Tables>),
-    /// Answer this question.
-    Flows(FlowQuery),
-}
-
-/// A question for flows.
-#[derive(Clone)]
-pub(crate) struct FlowQuery {
-    /// Most flows in the answer.
-    pub(crate) most: usize,
-    /// Which flows.
-    pub(crate) filter: Arc<dyn Fn(&FlowView) -> bool + Send + Sync>,
-    /// Where the answer goes; has room for it.
-    pub(crate) answer: Sender<Vec<FlowView>>,
 }
 
 /// Why a worker cannot run.
@@ -222,7 +134,7 @@ pub(crate) fn run(
     let _ = ready.send(Ok(()));
     // Whoever waits must not wait for this worker any longer.
     drop(ready);
-    while !worker.shared.is_stopped.load(Acquire) {
+    while !worker.shared.bell.is_stopped() {
         worker.turn();
         worker.rest();
     }
@@ -288,7 +200,7 @@ impl<'u, 'm> Worker<'u, 'm> {
             ..
         } = assignment;
         let shared = workers[usize::from(assignment.settings.worker)].clone();
-        shared.generation.store(tables.generation(), Release);
+        shared.apply_generation(tables.generation());
         let sockets = ports.iter().map(|port| port.socket.as_raw_fd());
         let descriptors =
             std::iter::once(shared.wakeup.as_raw_fd()).chain(sockets).map(sys::poll_input).collect();
@@ -323,7 +235,7 @@ impl<'u, 'm> Worker<'u, 'm> {
     /// One iteration of the loop.
     fn turn(&mut self) {
         self.begin();
-        if self.shared.has_commands.load(Relaxed) {
+        if self.shared.bell.take_call() {
             self.obey();
         }
         let mut moved = 0;
@@ -332,6 +244,9 @@ impl<'u, 'm> Worker<'u, 'm> {
         }
         moved += self.receive_handed_over();
         self.datapath.expire(self.now);
+        if self.datapath.has_extras() {
+            self.finish_extras();
+        }
         if self.datapath.wants_hops() {
             self.ask_for_hops();
         }
@@ -354,14 +269,13 @@ impl<'u, 'm> Worker<'u, 'm> {
     }
 
     fn obey(&mut self) {
-        self.shared.has_commands.swap(false, Acquire);
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Install(tables) => {
                     let generation = tables.generation();
                     // The engine drops the old tables: freeing them is not a worker's business.
                     let _ = self.retired.send(self.datapath.install(tables));
-                    self.shared.generation.store(generation, Release);
+                    self.shared.apply_generation(generation);
                 }
                 Command::Flows(query) => {
                     self.questions.push(Question { query, cursor: 0, found: Vec::new() });
@@ -425,23 +339,12 @@ impl<'u, 'm> Worker<'u, 'm> {
     /// Copies one frame from another worker's memory; false when there is none.
     fn take_handed_over(&mut self, inbox: usize) -> bool {
         let Worker { inboxes, frames, places, umem, free, datapath, .. } = self;
-        inboxes[inbox].take(|parcel, bytes| {
-            let Some(chunk) = free.take() else {
-                return datapath.counters().settle(Reason::HandoverFull);
-            };
-            let start = chunk + u64::from(HEADROOM_BYTES);
-            // SAFETY: the chunk was free, so it is ours alone. It is given up in `finish`, after the frames are gone.
-            match unsafe { umem.frame(start, parcel.len, parcel.ingress) } {
-                Some(mut frame) => {
-                    frame.bytes_mut().copy_from_slice(bytes);
-                    frames.push(frame);
-                    places.push(Parcel { start, ..*parcel });
-                }
-                None => {
-                    free.give(chunk);
-                    datapath.counters().settle(Reason::HandoverFull);
-                }
+        inboxes[inbox].take(|parcel, bytes| match copy_in(umem, free, bytes, parcel.ingress) {
+            Some((place, frame)) => {
+                frames.push(frame);
+                places.push(place);
             }
+            None => datapath.counters().settle(Reason::HandoverFull),
         })
     }
 
@@ -458,31 +361,43 @@ impl<'u, 'm> Worker<'u, 'm> {
             self.finish(self.places[at], self.verdicts[at]);
         }
         self.places.clear();
+        if self.datapath.has_extras() {
+            self.finish_extras();
+        }
+    }
+
+    /// Carries out what the datapath decided about the frames that it kept or made.
+    fn finish_extras(&mut self) {
+        while let Some(Extra { bytes, ingress, verdict }) = self.datapath.next_extra() {
+            match copy_in(self.umem, &mut self.free, bytes, ingress) {
+                Some((place, _)) => self.finish(place, verdict),
+                None => self.datapath.counters().settle(reason_of_loss(verdict.reason)),
+            }
+        }
     }
 
     /// Puts one frame where its verdict says, and counts it.
     #[inline]
     fn finish(&mut self, place: Parcel, verdict: Verdict) {
-        let worker = usize::from(verdict.port);
-        let failure = match verdict.reason.action() {
+        let port = usize::from(verdict.port);
+        let is_gone = match verdict.reason.action() {
             Action::Transmit | Action::Reply => {
-                let exit =
-                    self.exits.get(usize::from(verdict.port)).and_then(|&port| self.ports.get_mut(port));
+                let exit = self.exits.get(port).and_then(|&port| self.ports.get_mut(port));
                 let descriptor = libc::xdp_desc { addr: place.start, len: place.len, options: 0 };
-                let is_sent = exit.is_some_and(|port| port.socket.tx.push(descriptor));
-                (!is_sent).then_some(Reason::TxRingFull)
+                exit.is_some_and(|port| port.socket.tx.push(descriptor))
             }
             Action::HandOver => {
-                let outbox = self.outboxes.get_mut(worker).and_then(Option::as_mut);
+                let outbox = self.outboxes.get_mut(port).and_then(Option::as_mut);
                 let is_sent = outbox.is_some_and(|outbox| outbox.send(place));
-                self.handed_to |= u64::from(is_sent) << (worker % limits::WORKERS);
-                (!is_sent).then_some(Reason::HandoverFull)
+                self.handed_to |= u64::from(is_sent) << (port % limits::WORKERS);
+                is_sent
             }
-            // Only the XDP program can leave a frame to the kernel; here it can only be dropped.
-            Action::Drop | Action::Hold | Action::Pass => Some(verdict.reason),
+            // What is held has been copied. Only the XDP program can leave a frame to the kernel; here it can only be dropped.
+            Action::Drop | Action::Hold | Action::Pass => false,
         };
-        self.datapath.counters().settle(failure.unwrap_or(verdict.reason));
-        if failure.is_some() {
+        let reason = if is_gone { verdict.reason } else { reason_of_loss(verdict.reason) };
+        self.datapath.counters().settle(reason);
+        if !is_gone {
             self.free.give(self.umem.chunk_of(place.start));
         }
     }
@@ -556,24 +471,44 @@ impl<'u, 'm> Worker<'u, 'm> {
 
     /// Sleeps until a socket has frames, somebody wakes us, or it is time to look at the flow table again.
     fn sleep(&mut self) {
-        self.shared.is_asleep.store(true, Relaxed);
-        // Pairs with the fence in `Shared::wake`.
-        fence(SeqCst);
-        if !self.has_work() {
-            let is_sending = self.ports.iter().any(|port| port.socket.tx.outstanding() > 0);
-            sys::poll(&mut self.descriptors, if is_sending { SEND_RETRY_MS } else { SLEEP_MS });
-            if self.descriptors[0].revents != 0 {
-                self.shared.wakeup.clear();
-            }
-        }
-        self.shared.is_asleep.store(false, Relaxed);
+        let Worker { shared, inboxes, ports, descriptors, .. } = self;
+        let is_sending = ports.iter().any(|port| port.socket.tx.outstanding() > 0);
+        shared.bell.rest(
+            || inboxes.iter().any(Inbox::has_parcels),
+            || {
+                sys::poll(descriptors, if is_sending { SEND_RETRY_MS } else { SLEEP_MS });
+                if descriptors[0].revents != 0 {
+                    shared.wakeup.clear();
+                }
+            },
+        );
     }
+}
 
-    /// Whether somebody did something for us that `poll` would not tell.
-    fn has_work(&self) -> bool {
-        self.shared.has_commands.load(Relaxed)
-            || self.shared.is_stopped.load(Relaxed)
-            || self.inboxes.iter().any(Inbox::has_parcels)
+/// Copies a frame into a free chunk, behind the headroom. `None` when there is none, or when the frame does not fit.
+fn copy_in<'u>(
+    umem: &'u Umem,
+    free: &mut FreeFrames,
+    bytes: &[u8],
+    ingress: InterfaceId,
+) -> Option<(Parcel, Frame<'u>)> {
+    let chunk = free.take()?;
+    let place = Parcel { start: chunk + u64::from(HEADROOM_BYTES), len: bytes.len() as u32, ingress };
+    // SAFETY: the chunk was free, so it is the worker's alone. It is given up in `Worker::finish`, after the frame is gone.
+    let Some(mut frame) = (unsafe { umem.frame(place.start, place.len, ingress) }) else {
+        free.give(chunk);
+        return None;
+    };
+    frame.bytes_mut().copy_from_slice(bytes);
+    Some((place, frame))
+}
+
+/// What a frame is counted under that cannot go where `reason` says.
+fn reason_of_loss(reason: Reason) -> Reason {
+    match reason.action() {
+        Action::Transmit | Action::Reply => Reason::TxRingFull,
+        Action::HandOver => Reason::HandoverFull,
+        Action::Drop | Action::Hold | Action::Pass => reason,
     }
 }
 
@@ -585,3 +520,29 @@ const SLEEP_MS: i32 = 100;
 const SEND_RETRY_MS: i32 = 1;
 /// Flow records looked at in one turn for a question.
 const RECORDS_PER_TURN: u32 = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_takes_a_chunk_or_leaves_all_as_it_was() {
+        let umem = Umem::allocate(1, 2_048).unwrap();
+        let mut free = umem.free_frames();
+        assert!(copy_in(&umem, &mut free, &[0; 1_793], InterfaceId(3)).is_none(), "longer than a chunk");
+        assert_eq!(free.count(), 1);
+        let (place, frame) = copy_in(&umem, &mut free, &[0x5a; 1_792], InterfaceId(3)).unwrap();
+        assert_eq!(place, Parcel { start: 256, len: 1_792, ingress: InterfaceId(3) });
+        assert_eq!((frame.bytes(), frame.ingress), (&[0x5a; 1_792][..], InterfaceId(3)));
+        assert!(copy_in(&umem, &mut free, &[0; 60], InterfaceId(3)).is_none(), "no chunk is free");
+    }
+
+    #[test]
+    fn what_cannot_go_is_counted_as_a_drop() {
+        for reason in Reason::ALL.iter().copied().filter(|reason| reason.action() != Action::Pass) {
+            let lost = reason_of_loss(reason);
+            assert!(lost == reason || lost.action() == Action::Drop, "{reason:?}");
+            assert!(matches!(lost.action(), Action::Drop | Action::Hold), "{reason:?}");
+        }
+    }
+}

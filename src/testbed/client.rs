@@ -2,13 +2,16 @@
 
 use std::{
     io::{self, BufRead, BufReader, ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     time::{Duration, Instant},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{namespace::Namespace, target::UNANSWERED};
+use super::{
+    namespace::Namespace,
+    target::{LONGEST_DATAGRAM, UNANSWERED},
+};
 
 /// What a target answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,27 @@ impl Answer {
         })();
         answer
             .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, format!("not a target's answer: {line:?}")))
+    }
+}
+
+/// Whom a target must take for its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The client, by its own address and port.
+    Client,
+    /// A source address of the load balancer, whatever the port.
+    Source(IpAddr),
+}
+
+impl Seen {
+    fn check(self, answer: &Answer, local: SocketAddr) -> io::Result<()> {
+        let is_right = match self {
+            Seen::Client => answer.client == local,
+            Seen::Source(address) => answer.client.ip() == address,
+        };
+        let wrong =
+            || io::Error::other(format!("{} sees {}, not {self:?} {local}", answer.target, answer.client));
+        if is_right { Ok(()) } else { Err(wrong()) }
     }
 }
 
@@ -105,12 +129,21 @@ pub struct Member {
 }
 
 impl Crowd {
-    /// Opens `count` connections and exchanges one line on each.
+    /// Opens `count` connections and exchanges one line on each. The targets must see the client's own address.
     ///
     /// # Errors
     /// The first connection that cannot be made or gets no right answer.
     pub fn open(from: &Namespace, to: SocketAddr, count: usize) -> io::Result<Crowd> {
-        let members = from.within(|| (0..count).map(|_| Member::open(to)).collect::<io::Result<_>>())?;
+        Crowd::open_seen(from, to, count, Seen::Client)
+    }
+
+    /// The same, where the targets must see what is given.
+    ///
+    /// # Errors
+    /// The first connection that cannot be made or gets no right answer.
+    pub fn open_seen(from: &Namespace, to: SocketAddr, count: usize, seen: Seen) -> io::Result<Crowd> {
+        let members =
+            from.within(|| (0..count).map(|_| Member::open(to, seen)).collect::<io::Result<_>>())?;
         Ok(Crowd { members })
     }
 
@@ -139,15 +172,10 @@ impl Crowd {
 }
 
 impl Member {
-    fn open(to: SocketAddr) -> io::Result<Member> {
+    fn open(to: SocketAddr, seen: Seen) -> io::Result<Member> {
         let mut conversation = Conversation::open(to)?;
         let answer = conversation.ask("hello")?;
-        if answer.client != conversation.local {
-            return Err(io::Error::other(format!(
-                "the target sees {}, not {}",
-                answer.client, conversation.local
-            )));
-        }
+        seen.check(&answer, conversation.local)?;
         Ok(Member { conversation, target: answer.target })
     }
 
@@ -181,22 +209,33 @@ pub struct Failure {
 #[derive(Debug)]
 pub struct Flows {
     sockets: Vec<UdpSocket>,
+    seen: Seen,
 }
 
 impl Flows {
-    /// Makes `count` sockets in `from` that send to `to`.
+    /// Makes `count` sockets in `from` that send to `to`. The targets must see the client's own address.
     ///
     /// # Errors
     /// When sockets or ports run out.
     pub fn open(from: &Namespace, to: SocketAddr, count: usize) -> io::Result<Flows> {
+        Flows::open_seen(from, to, count, Seen::Client)
+    }
+
+    /// The same, where the targets must see what is given.
+    ///
+    /// # Errors
+    /// When sockets or ports run out.
+    pub fn open_seen(from: &Namespace, to: SocketAddr, count: usize, seen: Seen) -> io::Result<Flows> {
+        let any =
+            if to.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
         let open = |_| {
-            let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+            let socket = UdpSocket::bind((any, 0))?;
             socket.connect(to)?;
             socket.set_read_timeout(Some(PATIENCE))?;
             Ok(socket)
         };
         let sockets = from.within(|| (0..count).map(open).collect::<io::Result<_>>())?;
-        Ok(Flows { sockets })
+        Ok(Flows { sockets, seen })
     }
 
     /// Sends one datagram on each flow and waits for its answer; the answers in the order of the flows. A few flows at a time:
@@ -206,12 +245,13 @@ impl Flows {
     /// The first flow without a right answer within [`PATIENCE`].
     pub fn ask_all(&self, text: &str) -> io::Result<Vec<Answer>> {
         let mut answers = Vec::with_capacity(self.sockets.len());
-        for some in self.sockets.chunks(UDP_WINDOW) {
+        let pieces = text.len().div_ceil(PIECE_BYTES).max(1);
+        for some in self.sockets.chunks((UDP_WINDOW / pieces).max(1)) {
             for socket in some {
                 socket.send(text.as_bytes())?;
             }
             for socket in some {
-                answers.push(hear_datagram(socket, text)?);
+                answers.push(hear_datagram(socket, text, self.seen)?);
             }
         }
         Ok(answers)
@@ -237,12 +277,13 @@ impl Flows {
     }
 }
 
-fn hear_datagram(socket: &UdpSocket, text: &str) -> io::Result<Answer> {
-    let mut bytes = [0; 2048];
+fn hear_datagram(socket: &UdpSocket, text: &str, seen: Seen) -> io::Result<Answer> {
+    let mut bytes = vec![0; LONGEST_DATAGRAM];
     let length = socket.recv(&mut bytes).map_err(no_answer)?;
     let answer = Answer::parse(&String::from_utf8_lossy(&bytes[..length]))?;
     let local = socket.local_addr()?;
-    if answer.text == text && answer.client == local {
+    seen.check(&answer, local)?;
+    if answer.text == text {
         Ok(answer)
     } else {
         Err(io::Error::new(ErrorKind::InvalidData, format!("{local} was told {answer:?}")))
@@ -261,26 +302,35 @@ fn no_answer(error: io::Error) -> io::Error {
 ///
 /// # Errors
 /// When there is no answer within [`PATIENCE`].
-pub fn ping(to: Ipv4Addr) -> io::Result<()> {
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+pub fn ping(to: impl Into<IpAddr>) -> io::Result<()> {
+    let to = SocketAddr::from((to.into(), 0));
+    let (protocol, request, reply, header) = match to {
+        SocketAddr::V4(_) => (Protocol::ICMPV4, &ECHO_REQUEST, ECHO_REPLY, IPV4_HEADER_BYTES),
+        SocketAddr::V6(_) => (Protocol::ICMPV6, &ECHO_REQUEST_V6, ECHO_REPLY_V6, 0),
+    };
+    let socket = Socket::new(Domain::for_address(to), Type::RAW, Some(protocol))?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    socket.connect(&SocketAddr::from((to, 0)).into())?;
-    socket.send(&ECHO_REQUEST)?;
+    socket.connect(&to.into())?;
+    socket.send(request)?;
+    let deadline = Instant::now() + PATIENCE;
     let mut packet = [0; 128];
-    let length = (&socket).read(&mut packet).map_err(no_answer)?;
-    // A raw socket delivers the IP header, too.
-    let message = packet[..length].get(20..).unwrap_or_default();
-    match message.first() {
-        Some(&ECHO_REPLY) => Ok(()),
-        _ => Err(io::Error::new(ErrorKind::InvalidData, format!("{to} answered {message:?}"))),
+    // All ICMP from there comes by this socket, neighbour discovery's messages, too.
+    while Instant::now() < deadline {
+        let length = (&socket).read(&mut packet).map_err(no_answer)?;
+        if packet[..length].get(header) == Some(&reply) {
+            return Ok(());
+        }
     }
+    Err(no_answer(ErrorKind::WouldBlock.into()))
 }
 
 /// How long a client waits for a connection or an answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// UDP flows that wait for an answer at a time.
+/// Frames of datagrams that wait for an answer at a time.
 const UDP_WINDOW: usize = 50;
+/// UDP payload that fits into one frame, or into a fragment, of an MTU of 1,500 bytes in either family.
+const PIECE_BYTES: usize = 1_400;
 /// 18 bytes of UDP payload make the smallest Ethernet frame.
 const SMALL: [u8; 18] = [UNANSWERED; 18];
 
@@ -288,6 +338,12 @@ const SMALL: [u8; 18] = [UNANSWERED; 18];
 const ECHO_REQUEST: [u8; 8] = [8, 0, 0xf7, 0xfd, 0, 1, 0, 1];
 /// RFC 792: type 0.
 const ECHO_REPLY: u8 = 0;
+/// A raw IPv4 socket delivers the IP header, too; an IPv6 one does not.
+const IPV4_HEADER_BYTES: usize = 20;
+/// RFC 4443 section 4.1: type 128, code 0, a checksum that the kernel computes, identifier 1, sequence number 1.
+const ECHO_REQUEST_V6: [u8; 8] = [128, 0, 0, 0, 0, 1, 0, 1];
+/// RFC 4443 section 4.2: type 129.
+const ECHO_REPLY_V6: u8 = 129;
 
 #[cfg(test)]
 mod tests {

@@ -20,38 +20,38 @@ pub fn is_serving(row: &TargetRow) -> bool {
 pub struct Books(pub Stats);
 
 impl Books {
-    /// The counters once nothing moves any more, at the latest after `patience`.
+    /// The counters once nothing moves any more and they balance: a frame on its way to another worker has no fate yet. At the
+    /// latest after `patience`.
     ///
     /// # Errors
     /// When the daemon does not answer.
     pub fn settled(daemon: &Client, patience: Duration) -> Result<Books, ClientError> {
         let deadline = Instant::now() + patience;
-        let mut stats = daemon.stats()?;
+        let mut books = Books(daemon.stats()?);
         loop {
             std::thread::sleep(QUIET);
-            let later = daemon.stats()?;
-            if (later.received == stats.received && later.reasons == stats.reasons)
-                || Instant::now() > deadline
-            {
-                return Ok(Books(later));
+            let later = Books(daemon.stats()?);
+            let is_settled =
+                later.0.received == books.0.received && later.0.reasons == books.0.reasons && later.balance();
+            if is_settled || Instant::now() > deadline {
+                return Ok(later);
             }
-            stats = later;
+            books = later;
         }
     }
 
-    /// Whether every frame received has exactly one fate.
+    /// Whether every frame has exactly one fate.
     pub fn balance(&self) -> bool {
-        let Stats { received, transmitted, replied, dropped, .. } = self.0;
-        received == transmitted + replied + dropped
+        self.0.balance()
     }
 }
 
 impl fmt::Display for Books {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stats { received, transmitted, replied, dropped, .. } = self.0;
+        let Stats { received, made, transmitted, replied, dropped, .. } = self.0;
         write!(
             formatter,
-            "{received} received = {transmitted} transmitted + {replied} replied + {dropped} dropped"
+            "{received} received + {made} made = {transmitted} transmitted + {replied} replied + {dropped} dropped"
         )?;
         for row in self.0.reasons.iter().filter(|row| row.frames > 0) {
             write!(formatter, "\n{:>10} {:<9} {:<20} {}", row.frames, row.verdict, row.reason, row.help)?;

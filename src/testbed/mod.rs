@@ -6,17 +6,19 @@
 //! dropped, also on a panic; by [`cleanup::on_signals`] on Ctrl-C and SIGTERM; and by [`cleanup::sweep`] after a `kill -9`.
 //!
 //! ```text
-//!  network ---> namespace ---> netlink, offload      who makes what
-//!     |             |
-//!     v             v
-//!  target, client, sniffer, process, daemon          who runs inside
+//!  network ---> wiring ---> namespace ---> netlink, offload      who makes what
+//!     |                         |
+//!     v                         v
+//!  addresses     target, client, flood, sniffer, process, daemon     who runs inside
 //! ```
 
 use std::{fmt, io};
 
+pub mod addresses;
 pub mod cleanup;
 pub mod client;
 pub mod daemon;
+pub mod flood;
 pub mod namespace;
 mod netlink;
 pub mod network;
@@ -24,6 +26,7 @@ mod offload;
 pub mod process;
 pub mod sniffer;
 pub mod target;
+mod wiring;
 
 /// Something that the test network could not do: what, and why.
 #[derive(Debug)]

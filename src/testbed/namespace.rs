@@ -32,7 +32,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes a namespace with loopback up and no IPv6, so that no frame moves in it unasked.
+    /// Makes a namespace with loopback up, in which as few frames as possible move unasked.
     ///
     /// # Errors
     /// When the kernel refuses, for lack of privileges above all.
@@ -160,12 +160,14 @@ pub fn path_of(name: &str) -> PathBuf {
 /// Loopback is the first link of every namespace.
 const LOOPBACK_INDEX: u32 = 1;
 
-/// No IPv6 (its neighbour discovery moves frames by itself), no forwarding, no filtering by the return path.
-const QUIET: [(&str, &str); 6] = [
-    ("net/ipv6/conf/all/disable_ipv6", "1"),
-    ("net/ipv6/conf/default/disable_ipv6", "1"),
+/// No forwarding, no filtering by the return path, no redirects; IPv6 addresses that are usable at once and come from nobody else.
+const QUIET: [(&str, &str); 8] = [
     ("net/ipv4/ip_forward", "0"),
     ("net/ipv4/conf/all/rp_filter", "0"),
     ("net/ipv4/conf/default/rp_filter", "0"),
     ("net/ipv4/conf/all/accept_redirects", "0"),
+    ("net/ipv6/conf/all/forwarding", "0"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
+    ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/ipv6/conf/default/accept_redirects", "0"),
 ];

@@ -1,40 +1,31 @@
-//! Whole test networks: a client, a load balancer's host and targets, joined as one of three layouts.
+//! Whole test networks: a client, a load balancer's host and targets, joined as one of four layouts.
 //!
 //! ```text
-//!  Layout::Direct     client -- lb0 [lb] lb1 -- target 1          two-armed, a link for each target
+//!  Layout::Direct     client -- lb0 [lb] lb1 -- target 1                     two-armed, a link for each target
 //!                                        lb2 -- target 2
-//!  Layout::Switched   client -- lb0 [lb] lb1 -- switch -- targets two-armed, two links
-//!  Layout::OneArmed   client, targets -- switch -- lb0 [lb]       one link for both directions
+//!  Layout::Switched   client -- lb0 [lb] lb1 -- switch -- targets            two-armed, two links
+//!  Layout::OneArmed   client, targets -- switch -- lb0 [lb]                  one link for both directions
+//!  Layout::Routed     client -- router -- lb0 [lb] lb1 -- router -- targets  two-armed, a hop on each side
 //! ```
 //!
-//! Addresses are the same in each, inside 198.18.0.0/15 (RFC 2544 C.2.2): client 198.18.0.2 behind gateway 198.18.0.1, target
-//! `i` (from 1) 198.19.i.2 behind gateway 198.19.i.1; both gateways are the load balancer's host, which does not forward by
-//! itself. So whatever arrives was forwarded by what runs there.
+//! Addresses are the same in each, of both families: client 198.18.0.2 and 2001:db8::2 behind gateway 198.18.0.1 and 2001:db8::1,
+//! target `i` (from 1) 198.19.i.2 and 2001:db8:1:i::2 behind gateway 198.19.i.1 and 2001:db8:1:i::1. The gateways are the
+//! load balancer's host, which does not forward by itself, so whatever arrives was forwarded by what runs there; or the routers,
+//! which are joined to it by 198.18.1.0/24 and 198.19.0.0/24 (2001:db8:0:1::/64 and 2001:db8:1::/64).
 
-use std::{
-    net::{Ipv4Addr, UdpSocket},
-    os::fd::AsFd,
-};
+use std::net::{IpAddr, UdpSocket};
 
 use super::{
     Doing, TestbedError,
     cleanup::unique_name,
     namespace::Namespace,
-    netlink::{VethEnd, index_of},
-    offload,
+    wiring::{
+        HOST_LINK, UPLINK, Wiring, add_address, add_route, create_bridge, forward, index_in, join_bridge,
+        set_mtu,
+    },
 };
 
-/// The client's address.
-pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
-/// The load balancer's own address on the client's side.
-pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-/// The address that clients connect to.
-pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 100, 1);
-
-/// The address of target `number`, counted from 1.
-pub const fn target_address(number: u8) -> Ipv4Addr {
-    Ipv4Addr::new(198, 19, number, 2)
-}
+pub use super::addresses::{CLIENT, Family, GATEWAY, Side, VIP, target_address};
 
 /// How client, load balancer and targets are joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +36,8 @@ pub enum Layout {
     Switched,
     /// One-armed: client and targets behind one switch, the load balancer with a single link.
     OneArmed,
+    /// Two-armed: the client behind a router on one link, all targets behind another on the other.
+    Routed,
 }
 
 /// Who computes the checksums that clients and targets send.
@@ -80,8 +73,15 @@ pub struct Network {
     pub targets: Vec<Namespace>,
     /// The load balancer's links, the client's side first.
     pub interfaces: Vec<String>,
-    /// The switch, in layouts that have one.
-    switch: Option<Namespace>,
+    between: Between,
+}
+
+/// What stands between the load balancer and the others.
+#[derive(Debug)]
+enum Between {
+    Nothing,
+    Switch(Namespace),
+    Routers { client: Namespace, targets: Namespace },
 }
 
 impl Network {
@@ -96,13 +96,16 @@ impl Network {
         let targets = (1..=plan.targets)
             .map(|number| namespace(&format!("target{number}")))
             .collect::<Result<_, _>>()?;
-        let switch = match plan.layout {
-            Layout::Direct => None,
-            Layout::Switched | Layout::OneArmed => Some(namespace("switch")?),
+        let between = match plan.layout {
+            Layout::Direct => Between::Nothing,
+            Layout::Switched | Layout::OneArmed => Between::Switch(namespace("switch")?),
+            Layout::Routed => {
+                Between::Routers { client: namespace("router1")?, targets: namespace("router2")? }
+            }
         };
-        let mut network = Network { client, lb, targets, interfaces: Vec::new(), switch };
+        let mut network = Network { client, lb, targets, interfaces: Vec::new(), between };
         network.join(plan)?;
-        network.address(plan)?;
+        Family::BOTH.into_iter().try_for_each(|family| network.address(plan.layout, family))?;
         Ok(network)
     }
 
@@ -111,7 +114,7 @@ impl Network {
     /// # Errors
     /// When the kernel refuses.
     pub fn forward_by_kernel(&self) -> Result<(), TestbedError> {
-        self.lb.set_sysctl("net/ipv4/ip_forward", "1")
+        forward(&self.lb)
     }
 
     /// Sets the load balancer's link `name` up or, as pulling the cable would, down.
@@ -132,8 +135,24 @@ impl Network {
     /// # Errors
     /// When there is no such link, or it cannot have this.
     pub fn set_mtu(&self, name: &str, bytes: u32) -> Result<(), TestbedError> {
-        let index = index_in(&self.lb, name)?;
-        self.lb.routes().set_mtu(index, bytes).doing(|| format!("set the MTU of {name} to {bytes}"))
+        set_mtu(&self.lb, name, bytes)
+    }
+
+    /// Sets the longest IP packet, in bytes, that the router of one side sends on to the client or to the targets, as a narrow
+    /// link behind it would; they go on sending and receiving what they did. Routers are there in [`Layout::Routed`] only.
+    ///
+    /// # Errors
+    /// When there is no router, or its links cannot have this.
+    pub fn narrow(&self, side: Side, bytes: u32) -> Result<(), TestbedError> {
+        match (side, &self.between) {
+            (Side::Client, Between::Routers { client, .. }) => set_mtu(client, &port_to(0), bytes),
+            (Side::Targets, Between::Routers { targets, .. }) => {
+                self.numbers().try_for_each(|number| set_mtu(targets, &port_to(number), bytes))
+            }
+            (_, Between::Nothing | Between::Switch(_)) => {
+                Err(std::io::Error::from(std::io::ErrorKind::NotFound)).doing(|| "find a router".into())
+            }
+        }
     }
 
     /// The id of the XDP program on the load balancer's link `name`, if there is one.
@@ -146,58 +165,107 @@ impl Network {
     }
 
     /// Whether the load balancer's host has an address as its own.
-    pub fn lb_has(&self, address: Ipv4Addr) -> bool {
+    pub fn lb_has(&self, address: impl Into<IpAddr>) -> bool {
+        let address = address.into();
         self.lb.within(|| UdpSocket::bind((address, 0)).is_ok())
     }
 
     /// Lays all links.
     fn join(&mut self, plan: &Plan) -> Result<(), TestbedError> {
-        let mut wiring = Wiring { plan, links: 0, interfaces: Vec::new() };
-        match &self.switch {
-            None => {
+        let mut wiring = Wiring::new(plan);
+        match &self.between {
+            Between::Nothing => {
                 wiring.wire_lb(&self.client, HOST_LINK, &self.lb)?;
                 for target in &self.targets {
                     wiring.wire_lb(target, HOST_LINK, &self.lb)?;
                 }
             }
-            Some(switch) => {
-                let bridge = create_bridge(switch)?;
-                match plan.layout {
-                    Layout::OneArmed => wiring.wire_switch(&self.client, switch, bridge)?,
-                    _ => wiring.wire_lb(&self.client, HOST_LINK, &self.lb)?,
+            Between::Switch(switch) => self.join_by_switch(&mut wiring, plan.layout, switch)?,
+            Between::Routers { client, targets } => {
+                wiring.lay((&self.client, HOST_LINK), (client, &port_to(0)))?;
+                wiring.wire_lb(client, UPLINK, &self.lb)?;
+                for (number, target) in self.numbers().zip(&self.targets) {
+                    wiring.lay((target, HOST_LINK), (targets, &port_to(number)))?;
                 }
-                for target in &self.targets {
-                    wiring.wire_switch(target, switch, bridge)?;
-                }
-                wiring.wire_lb(switch, LB_PORT, &self.lb)?;
-                let port = index_in(switch, LB_PORT)?;
-                switch
-                    .routes()
-                    .enslave(port, bridge)
-                    .doing(|| "join the load balancer to the switch".into())?;
+                wiring.wire_lb(targets, UPLINK, &self.lb)?;
             }
         }
         self.interfaces = wiring.interfaces;
         Ok(())
     }
 
-    /// Gives addresses and routes.
-    fn address(&self, plan: &Plan) -> Result<(), TestbedError> {
-        add_address(&self.lb, &self.interfaces[0], GATEWAY)?;
-        add_address(&self.client, HOST_LINK, CLIENT)?;
-        add_default_route(&self.client, GATEWAY)?;
-        for (number, target) in (1..=plan.targets).zip(&self.targets) {
-            let gateway = Ipv4Addr::new(198, 19, number, 1);
-            let arm = match plan.layout {
-                Layout::Direct => usize::from(number),
-                Layout::Switched => 1,
-                Layout::OneArmed => 0,
-            };
-            add_address(&self.lb, &self.interfaces[arm], gateway)?;
-            add_address(target, HOST_LINK, target_address(number))?;
-            add_default_route(target, gateway)?;
+    fn join_by_switch(
+        &self,
+        wiring: &mut Wiring<'_>,
+        layout: Layout,
+        switch: &Namespace,
+    ) -> Result<(), TestbedError> {
+        let bridge = create_bridge(switch)?;
+        match layout {
+            Layout::OneArmed => wiring.wire_switch(&self.client, switch, bridge)?,
+            _ => wiring.wire_lb(&self.client, HOST_LINK, &self.lb)?,
+        }
+        for target in &self.targets {
+            wiring.wire_switch(target, switch, bridge)?;
+        }
+        wiring.wire_lb(switch, UPLINK, &self.lb)?;
+        join_bridge(switch, UPLINK, bridge)
+    }
+
+    /// Gives addresses and routes of one family.
+    fn address(&self, layout: Layout, family: Family) -> Result<(), TestbedError> {
+        let (gateway, link) = self.gateway_of(layout, 0);
+        add_address(gateway, &link, family.gateway())?;
+        add_address(&self.client, HOST_LINK, family.client())?;
+        add_route(&self.client, family.everywhere(), family.gateway())?;
+        for (number, target) in self.numbers().zip(&self.targets) {
+            let (gateway, link) = self.gateway_of(layout, number);
+            add_address(gateway, &link, family.target_gateway(number))?;
+            add_address(target, HOST_LINK, family.target(number))?;
+            add_route(target, family.everywhere(), family.target_gateway(number))?;
+        }
+        self.route(family)
+    }
+
+    /// Who is the gateway of the client (0) or of a target, and by which link.
+    fn gateway_of(&self, layout: Layout, number: u8) -> (&Namespace, String) {
+        let arm = match (layout, number) {
+            (Layout::OneArmed, _) | (_, 0) => 0,
+            (Layout::Direct, _) => usize::from(number),
+            _ => 1,
+        };
+        match &self.between {
+            Between::Routers { client, .. } if number == 0 => (client, port_to(number)),
+            Between::Routers { targets, .. } => (targets, port_to(number)),
+            _ => (&self.lb, self.interfaces[arm].clone()),
+        }
+    }
+
+    /// Joins the routers, if there are any, to the load balancer's host.
+    fn route(&self, family: Family) -> Result<(), TestbedError> {
+        let Between::Routers { client, targets } = &self.between else { return Ok(()) };
+        for (router, side, link) in
+            [(client, Side::Client, &self.interfaces[0]), (targets, Side::Targets, &self.interfaces[1])]
+        {
+            let (here, there) = (family.transit(side, 1), family.transit(side, 2));
+            forward(router)?;
+            add_address(&self.lb, link, here)?;
+            add_address(router, UPLINK, there)?;
+            add_route(router, family.everywhere(), here)?;
+            match side {
+                Side::Client => add_route(&self.lb, family.client_network(), there)?,
+                Side::Targets => self
+                    .numbers()
+                    .try_for_each(|number| add_route(&self.lb, family.target_network(number), there))?,
+            }
         }
         Ok(())
+    }
+
+    /// The numbers of the targets.
+    fn numbers(&self) -> impl Iterator<Item = u8> + use<> {
+        let count = self.targets.len();
+        (1..=u8::MAX).take(count)
     }
 }
 
@@ -210,81 +278,7 @@ pub enum LinkState {
     Down,
 }
 
-/// Lays links and counts them, so that each has names and MAC addresses of its own, the same in every run.
-struct Wiring<'a> {
-    plan: &'a Plan,
-    links: u8,
-    interfaces: Vec<String>,
+/// A router's link to the client (0) or to a target.
+fn port_to(number: u8) -> String {
+    format!("port{number}")
 }
-
-impl Wiring<'_> {
-    /// A link from `host` to the next interface of the load balancer.
-    fn wire_lb(&mut self, host: &Namespace, host_end: &str, lb: &Namespace) -> Result<(), TestbedError> {
-        let name = format!("lb{}", self.interfaces.len());
-        self.lay(host, host_end, lb, &name)?;
-        self.interfaces.push(name);
-        Ok(())
-    }
-
-    /// A link from `host` to a new port of the switch.
-    fn wire_switch(&mut self, host: &Namespace, switch: &Namespace, bridge: u32) -> Result<(), TestbedError> {
-        let port = format!("port{}", self.links);
-        self.lay(host, HOST_LINK, switch, &port)?;
-        let index = index_in(switch, &port)?;
-        switch.routes().enslave(index, bridge).doing(|| format!("join {port} to the switch"))
-    }
-
-    fn lay(
-        &mut self,
-        host: &Namespace,
-        host_end: &str,
-        far: &Namespace,
-        far_end: &str,
-    ) -> Result<(), TestbedError> {
-        self.links += 1;
-        let queues = self.plan.queues;
-        let near = VethEnd { name: host_end, mac: [0x02, 0x1b, 0, 0, 0, self.links], queues };
-        let peer = VethEnd { name: far_end, mac: [0x02, 0x1b, 0, 0, 1, self.links], queues };
-        let what = || format!("lay the link {}/{host_end} - {}/{far_end}", host.name(), far.name());
-        host.routes().create_veth(&near, &peer, far.as_fd()).doing(what)?;
-        for (namespace, name) in [(host, host_end), (far, far_end)] {
-            if self.plan.offload == Offload::Off {
-                namespace
-                    .within(|| offload::turn_off(name))
-                    .doing(|| format!("turn offload of {name} off"))?;
-            }
-            let index = index_in(namespace, name)?;
-            namespace.routes().set_up(index).doing(|| format!("set {name} up"))?;
-        }
-        Ok(())
-    }
-}
-
-fn create_bridge(switch: &Namespace) -> Result<u32, TestbedError> {
-    switch.routes().create_bridge(BRIDGE).doing(|| "create a bridge".into())?;
-    let index = index_in(switch, BRIDGE)?;
-    switch.routes().set_up(index).doing(|| "set the bridge up".into())?;
-    Ok(index)
-}
-
-fn index_in(namespace: &Namespace, name: &str) -> Result<u32, TestbedError> {
-    namespace.within(|| index_of(name)).doing(|| format!("find link {name} in {}", namespace.name()))
-}
-
-fn add_address(namespace: &Namespace, name: &str, address: Ipv4Addr) -> Result<(), TestbedError> {
-    let index = index_in(namespace, name)?;
-    let what = || format!("add {address} to {name} in {}", namespace.name());
-    namespace.routes().add_address(index, address, PREFIX_LENGTH).doing(what)
-}
-
-fn add_default_route(namespace: &Namespace, gateway: Ipv4Addr) -> Result<(), TestbedError> {
-    let what = || format!("route {} by {gateway}", namespace.name());
-    namespace.routes().add_default_route(gateway).doing(what)
-}
-
-/// The only link of a client or target.
-const HOST_LINK: &str = "eth0";
-/// The switch's port towards the load balancer.
-const LB_PORT: &str = "uplink";
-const BRIDGE: &str = "br0";
-const PREFIX_LENGTH: u8 = 24;

@@ -1,12 +1,13 @@
 //! A target to balance to: answers TCP lines and UDP datagrams with its name and the client's address that it sees.
 //!
 //! To the line `hello` from 198.18.0.2:40000 target `target1` answers `target1 198.18.0.2:40000 hello`. A datagram is answered
-//! likewise, unless it begins with [`UNANSWERED`]: those are only counted.
+//! likewise, unless it begins with [`UNANSWERED`]: those are only counted. A target that [greets](Target::greeting) speaks first,
+//! as mail servers do: a line as if it had been told [`GREETING`].
 
 use std::{
     collections::HashMap,
     io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -25,13 +26,17 @@ use super::{Doing, TestbedError, namespace::Namespace};
 
 /// First byte of a datagram that gets no answer.
 pub const UNANSWERED: u8 = b'#';
+/// What a target that speaks first says.
+pub const GREETING: &str = "welcome";
 
 /// A target: its place, its name, and its servers while they run.
 #[derive(Debug)]
 pub struct Target {
     name: String,
-    address: Ipv4Addr,
+    /// At least one.
+    addresses: Vec<IpAddr>,
     ports: Ports,
+    greeting: Option<&'static str>,
     counts: Arc<Counts>,
     servers: Option<Servers>,
 }
@@ -47,19 +52,38 @@ pub struct Ports {
 
 impl Target {
     /// A target that is not running yet.
-    pub fn new(name: String, address: Ipv4Addr, ports: Ports) -> Target {
-        Target { name, address, ports, counts: Arc::default(), servers: None }
+    pub fn new(name: String, address: impl Into<IpAddr>, ports: Ports) -> Target {
+        let addresses = vec![address.into()];
+        Target { name, addresses, ports, greeting: None, counts: Arc::default(), servers: None }
     }
 
-    /// Starts its servers in a namespace that has its address. Does nothing when they run.
+    /// The same, listening on one address more.
+    pub fn also_at(mut self, address: impl Into<IpAddr>) -> Target {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// The same, speaking first on every TCP connection.
+    pub fn greeting(mut self) -> Target {
+        self.greeting = Some(GREETING);
+        self
+    }
+
+    /// Starts its servers in a namespace that has its addresses. Does nothing when they run.
     ///
     /// # Errors
-    /// When a port is taken or the address is not there.
+    /// When a port is taken or an address is not there.
     pub fn start(&mut self, namespace: &Namespace) -> Result<(), TestbedError> {
+        namespace.within(|| self.start_here())
+    }
+
+    /// The same in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// When a port is taken or an address is not there.
+    pub fn start_here(&mut self) -> Result<(), TestbedError> {
         if self.servers.is_none() {
-            let servers =
-                namespace.within(|| Servers::start(self)).doing(|| format!("start {}", self.name))?;
-            self.servers = Some(servers);
+            self.servers = Some(Servers::start(self).doing(|| format!("start {}", self.name))?);
         }
         Ok(())
     }
@@ -74,9 +98,9 @@ impl Target {
         &self.name
     }
 
-    /// Its TCP address.
+    /// Its first TCP address.
     pub fn tcp_address(&self) -> SocketAddr {
-        (self.address, self.ports.tcp).into()
+        (self.addresses[0], self.ports.tcp).into()
     }
 
     /// What it has counted since it was made, over all starts.
@@ -121,18 +145,19 @@ struct Servers {
 impl Servers {
     /// Opens the sockets in the calling thread's namespace and serves them from threads.
     fn start(target: &Target) -> io::Result<Servers> {
-        let listener = listen(SocketAddrV4::new(target.address, target.ports.tcp))?;
-        let datagrams = bind_udp(SocketAddrV4::new(target.address, target.ports.udp))?;
-        let mut lines = LineServer::new(&target.name, listener, target.counts.clone())?;
+        let mut lines = LineServer::new(target)?;
         let waker = Waker::new(lines.poll.registry(), WAKER)?;
         let stopping = Arc::new(AtomicBool::new(false));
-        let (for_lines, for_datagrams) = (stopping.clone(), stopping.clone());
-        let (name, counts) = (target.name.clone(), target.counts.clone());
-        let threads = vec![
-            thread::spawn(move || lines.serve(&for_lines)),
-            thread::spawn(move || serve_datagrams(&datagrams, &name, &counts, &for_datagrams)),
-        ];
-        Ok(Servers { stopping, waker, threads })
+        let until = stopping.clone();
+        let mut servers =
+            Servers { stopping, waker, threads: vec![thread::spawn(move || lines.serve(&until))] };
+        for &address in &target.addresses {
+            let socket = bind_udp((address, target.ports.udp).into())?;
+            let (name, counts, until) =
+                (target.name.clone(), target.counts.clone(), servers.stopping.clone());
+            servers.threads.push(thread::spawn(move || serve_datagrams(&socket, &name, &counts, &until)));
+        }
+        Ok(servers)
     }
 }
 
@@ -150,24 +175,31 @@ impl Drop for Servers {
 /// Answers lines on any number of connections from one thread.
 struct LineServer {
     name: String,
+    greeting: Option<&'static str>,
     poll: Poll,
-    listener: TcpListener,
+    /// The listener of token `n` is at `n - FIRST_LISTENER`.
+    listeners: Vec<TcpListener>,
     connections: HashMap<Token, Connection>,
     next: usize,
     counts: Arc<Counts>,
 }
 
 impl LineServer {
-    fn new(name: &str, mut listener: TcpListener, counts: Arc<Counts>) -> io::Result<LineServer> {
+    fn new(target: &Target) -> io::Result<LineServer> {
+        let listen = |&address| listen((address, target.ports.tcp).into());
+        let mut listeners = target.addresses.iter().map(listen).collect::<io::Result<Vec<_>>>()?;
         let poll = Poll::new()?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        for (token, listener) in (FIRST_LISTENER..).zip(&mut listeners) {
+            poll.registry().register(listener, Token(token), Interest::READABLE)?;
+        }
         Ok(LineServer {
-            name: name.to_owned(),
+            name: target.name.clone(),
+            greeting: target.greeting,
             poll,
-            listener,
+            next: FIRST_LISTENER + listeners.len(),
+            listeners,
             connections: HashMap::new(),
-            next: FIRST_CONNECTION,
-            counts,
+            counts: target.counts.clone(),
         })
     }
 
@@ -183,27 +215,28 @@ impl LineServer {
     }
 
     fn handle(&mut self, token: Token) {
-        match token {
-            LISTENER => self.accept_all(),
-            WAKER => {}
-            token => {
-                let Some(connection) = self.connections.get_mut(&token) else { return };
-                if connection.serve(&self.name, &self.counts).is_err() {
-                    self.connections.remove(&token);
-                }
-            }
+        if token == WAKER {
+            return;
+        }
+        if token.0 < FIRST_LISTENER + self.listeners.len() {
+            return self.accept_all(token.0 - FIRST_LISTENER);
+        }
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        if connection.serve(&self.name, &self.counts).is_err() {
+            self.connections.remove(&token);
         }
     }
 
-    fn accept_all(&mut self) {
-        while let Ok((mut stream, client)) = self.listener.accept() {
+    fn accept_all(&mut self, listener: usize) {
+        while let Ok((mut stream, client)) = self.listeners[listener].accept() {
             self.counts.accepted.fetch_add(1, Relaxed);
             let token = Token(self.next);
             self.next += 1;
+            let greeting = self.greeting.map(|text| format!("{} {client} {text}\n", self.name));
+            let unsent = greeting.unwrap_or_default().into_bytes();
             let interest = Interest::READABLE | Interest::WRITABLE;
             if self.poll.registry().register(&mut stream, token, interest).is_ok() {
-                self.connections
-                    .insert(token, Connection { stream, client, line: Vec::new(), unsent: Vec::new() });
+                self.connections.insert(token, Connection { stream, client, line: Vec::new(), unsent });
             }
         }
     }
@@ -262,7 +295,7 @@ impl Connection {
 
 /// Answers or counts datagrams until told to stop.
 fn serve_datagrams(socket: &UdpSocket, name: &str, counts: &Counts, stopping: &AtomicBool) {
-    let mut bytes = [0; 2048];
+    let mut bytes = vec![0; LONGEST_DATAGRAM];
     while !stopping.load(Relaxed) {
         // A time-out is for looking whether to stop; any other error is a client's ICMP, which concerns nobody here.
         let Ok((length, client)) = socket.recv_from(&mut bytes) else { continue };
@@ -276,27 +309,28 @@ fn serve_datagrams(socket: &UdpSocket, name: &str, counts: &Counts, stopping: &A
     }
 }
 
-fn listen(address: SocketAddrV4) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::from(address).into())?;
+    socket.bind(&address.into())?;
     socket.listen(4096)?;
     socket.set_nonblocking(true)?;
     Ok(TcpListener::from_std(socket.into()))
 }
 
-fn bind_udp(address: SocketAddrV4) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
     socket.set_recv_buffer_size(UDP_BUFFER_BYTES)?;
     socket.set_read_timeout(Some(UDP_PATIENCE))?;
-    socket.bind(&SocketAddr::from(address).into())?;
+    socket.bind(&address.into())?;
     Ok(socket.into())
 }
 
-const LISTENER: Token = Token(0);
-const WAKER: Token = Token(1);
-const FIRST_CONNECTION: usize = 2;
+const WAKER: Token = Token(0);
+const FIRST_LISTENER: usize = 1;
 const LONGEST_LINE: usize = 1024;
+/// Longest UDP payload that answer and question may have (RFC 768: the length field has 16 bits).
+pub(super) const LONGEST_DATAGRAM: usize = 65_535;
 const UDP_BUFFER_BYTES: usize = 4 << 20;
 /// How often the UDP thread looks whether to stop.
 const UDP_PATIENCE: Duration = Duration::from_millis(50);

@@ -1,7 +1,6 @@
 //! What every end-to-end test needs: a network, a configuration, a running `lbd`, and the check that nothing is lost or left.
 
 use std::{
-    fmt::Write as _,
     fs::{self, File},
     net::SocketAddr,
     os::unix::process::CommandExt,
@@ -10,17 +9,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_ctl::{api::TargetRow, client::Client};
+use lb_ctl::{
+    api::{Stats, TargetRow},
+    client::Client,
+};
 use lbd::testbed::{
     TestbedError,
     cleanup::OwnDirectory,
     client::Crowd,
     daemon::{Books, is_serving},
-    network::{Network, Plan, VIP, target_address},
+    network::{Family, Network, Plan, VIP},
     process::Process,
     target::{Ports, Target},
 };
 use libtest_mimic::Failed;
+
+use crate::config::{Config, Service};
 
 /// The listener for lines or HTTP.
 pub const TCP_PORT: u16 = 80;
@@ -39,6 +43,11 @@ pub fn tcp_vip() -> SocketAddr {
 /// Where clients send datagrams to.
 pub fn udp_vip() -> SocketAddr {
     (VIP, UDP_PORT).into()
+}
+
+/// Where clients of a family reach a service.
+pub fn vip_of(family: Family, service: &Service) -> SocketAddr {
+    (family.vip(), service.port).into()
 }
 
 /// A network with an `lbd` in it.
@@ -67,16 +76,21 @@ impl Rig {
 
     /// Builds the network, starts an embedded target in each namespace and the daemon, and waits until it serves.
     pub fn serve(plan: Plan) -> Result<Rig, Failed> {
+        Rig::serve_by(plan, &Config::of(&plan))
+    }
+
+    /// The same with another configuration than the usual.
+    pub fn serve_by(plan: Plan, config: &Config) -> Result<Rig, Failed> {
         let mut rig = Rig::build(plan)?;
         rig.start_targets()?;
-        rig.start_daemon(&Config::of(&plan))?;
+        rig.start_daemon(config)?;
         Ok(rig)
     }
 
-    /// Starts an embedded target in each target's namespace.
+    /// Starts an embedded target in each target's namespace, at its addresses of both families.
     pub fn start_targets(&mut self) -> Result<(), TestbedError> {
         for (number, namespace) in (1..).zip(&self.network.targets) {
-            let mut target = Target::new(format!("target{number}"), target_address(number), PORTS);
+            let mut target = embedded_target(number);
             target.start(namespace)?;
             self.targets.push(target);
         }
@@ -125,10 +139,18 @@ impl Rig {
         Ok(path)
     }
 
-    /// Gives the running daemon another configuration, as an operator does.
+    /// Gives the running daemon another configuration, as an operator does, and waits until all workers go by it.
     pub fn reload(&self, config: &Config) -> Result<(), Failed> {
         self.write(config)?;
-        Ok(self.control.reload().map(drop)?)
+        let wanted = self.control.reload()?.generation;
+        let deadline = Instant::now() + PATIENCE;
+        while self.control.status()?.applied_generation < wanted {
+            if Instant::now() > deadline {
+                return Err(format!("generation {wanted} was not applied").into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// Waits until the daemon's view of its targets is as wanted.
@@ -166,6 +188,11 @@ impl Rig {
 
     /// Ends the test: the books balance, a clean stop leaves nothing. Returns the books.
     pub fn finish(mut self) -> Result<Books, Failed> {
+        self.stop()
+    }
+
+    /// The same, while the network stays.
+    pub fn stop(&mut self) -> Result<Books, Failed> {
         let books = Books::settled(&self.control, PATIENCE)?;
         assert!(books.balance(), "the books do not balance:\n{books}");
         let daemon = self.daemon.take().ok_or("no daemon was started")?;
@@ -180,9 +207,16 @@ impl Rig {
         for interface in &self.network.interfaces {
             assert_eq!(self.network.xdp_program(interface)?, None, "XDP program left on {interface}");
         }
-        assert!(!self.network.lb_has(VIP), "the VIP was left behind");
+        for vip in Family::BOTH.map(Family::vip) {
+            assert!(!self.network.lb_has(vip), "{vip} was left behind");
+        }
         assert!(!self.directory.path().join(SOCKET).exists(), "the control socket was left behind");
         Ok(())
+    }
+
+    /// Frames that met their fate for one reason so far, by its name.
+    pub fn frames(&self, reason: &str) -> Result<u64, Failed> {
+        frames_of(&self.control.stats()?, reason)
     }
 
     /// The plan that the network was built by.
@@ -191,71 +225,16 @@ impl Rig {
     }
 }
 
-/// A configuration: one load balancer with a TCP and a UDP listener, each with a target group of the same targets.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Targets by number, from 1.
-    pub targets: Vec<u8>,
-    /// Packet threads.
-    pub workers: u32,
+/// Frames that met their fate for one reason, by its name.
+pub fn frames_of(stats: &Stats, reason: &str) -> Result<u64, Failed> {
+    let row = stats.reasons.iter().find(|row| row.reason == reason);
+    Ok(row.ok_or_else(|| format!("no reason is called {reason}"))?.frames)
 }
 
-impl Config {
-    /// All targets of a network; a worker for each queue.
-    pub fn of(plan: &Plan) -> Config {
-        Config { targets: (1..=plan.targets).collect(), workers: plan.queues }
-    }
-
-    /// The same without one target.
-    pub fn without(&self, number: u8) -> Config {
-        let targets = self.targets.iter().copied().filter(|target| *target != number).collect();
-        Config { targets, ..*self }
-    }
-
-    /// The text of the file, with state and socket under `directory`.
-    pub fn text(&self, interfaces: &[String], directory: &Path) -> String {
-        let directory = directory.display();
-        let mut text = format!(
-            "interfaces = {interfaces:?}\n\
-             state_directory = \"{directory}/state\"\n\
-             control_socket = \"{directory}/{SOCKET}\"\n\
-             workers = {{ count = {} }}\n\
-             flow_table = {{ capacity = 65536 }}\n\
-             [[load_balancers]]\n\
-             name = \"test\"\n\
-             addresses = [\"{VIP}\"]\n",
-            self.workers
-        );
-        for (protocol, port, group) in [("TCP", TCP_PORT, "lines"), ("UDP", UDP_PORT, "datagrams")] {
-            let listener = "[[load_balancers.listeners]]";
-            writeln!(
-                text,
-                "{listener}\nprotocol = \"{protocol}\"\nport = {port}\ntarget_group = \"{group}\""
-            )
-            .expect("a String takes all text");
-        }
-        text + &self.group("lines", "TCP", PORTS.tcp) + &self.group("datagrams", "UDP", PORTS.udp)
-    }
-
-    fn group(&self, name: &str, protocol: &str, port: u16) -> String {
-        let target = |number: &u8| format!("{{ address = \"{}\" }}", target_address(*number));
-        let targets: Vec<_> = self.targets.iter().map(target).collect();
-        format!(
-            "[[target_groups]]\n\
-             name = \"{name}\"\n\
-             protocol = \"{protocol}\"\n\
-             port = {port}\n\
-             targets = [{}]\n\
-             [target_groups.health_check]\n\
-             protocol = \"TCP\"\n\
-             port = {}\n\
-             fast_interval_ms = 1000\n\
-             healthy_threshold = 2\n\
-             unhealthy_threshold = 2\n",
-            targets.join(", "),
-            PORTS.tcp
-        )
-    }
+/// The embedded target of a number, at its addresses of both families.
+pub fn embedded_target(number: u8) -> Target {
+    Target::new(format!("target{number}"), Family::V4.target(number), PORTS)
+        .also_at(Family::V6.target(number))
 }
 
 /// The right to load the machine: held by one heavy test at a time, over all test programs.
@@ -281,7 +260,7 @@ pub fn unprivileged(command: &mut Command) -> &mut Command {
 }
 
 /// The control socket, in the test's directory.
-const SOCKET: &str = "control/lbd.sock";
+pub const SOCKET: &str = "control/lbd.sock";
 /// The program under test.
 pub const LBD: &str = env!("CARGO_BIN_EXE_lbd");
 const NOBODY: u32 = 65534;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use lbd::testbed::{
     client::{self, Answer, Crowd, Flows},
     network::{CLIENT, GATEWAY, Layout, Offload, Plan, VIP},
-    sniffer::ResetSniffer,
+    sniffer::Sniffer,
     target::{Ports, Target},
 };
 use libtest_mimic::Failed;
@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     ("layouts::one_armed", || serves(Layout::OneArmed, 1, Offload::Off)),
     ("layouts::two_queues_two_workers", || serves(Layout::Switched, 2, Offload::Off)),
     ("layouts::one_armed_two_queues_two_workers", || serves(Layout::OneArmed, 2, Offload::Off)),
+    ("layouts::eight_queues_eight_workers", || serves(Layout::Switched, 8, Offload::Off)),
     ("layouts::unfinished_checksums", || serves(Layout::Direct, 1, Offload::On)),
     ("layouts::unfinished_checksums_two_workers", || serves(Layout::OneArmed, 2, Offload::On)),
     ("layouts::the_hosts_own_connections_are_left_alone", the_hosts_own_connections_are_left_alone),
@@ -30,7 +31,7 @@ pub const TESTS: &[Test] = &[
 
 fn serves(layout: Layout, queues: u32, offload: Offload) -> Result<(), Failed> {
     let rig = Rig::serve(Plan { layout, targets: 3, queues, offload })?;
-    let resets = ResetSniffer::start(&rig.network.client)?;
+    let sniffer = Sniffer::start(&rig.network.client)?;
     let mut crowd = rig.crowd(200)?;
     assert_eq!(crowd.ask_all("again", PATIENCE).len(), 0);
     assert!(rig.shares(&crowd).iter().all(|share| *share > 20), "{:?}", rig.shares(&crowd));
@@ -40,7 +41,7 @@ fn serves(layout: Layout, queues: u32, offload: Offload) -> Result<(), Failed> {
     drop(crowd);
     let books = rig.finish()?;
     assert!(books.0.transmitted > 200 * 6 + 400, "{books}");
-    assert_eq!(resets.seen(), []);
+    assert_eq!(sniffer.resets(), []);
     Ok(())
 }
 

@@ -7,20 +7,37 @@ use std::process::ExitCode;
 use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+mod config;
+mod cuts;
 mod demo;
+mod dual_stack;
+mod flood;
+mod fragments;
+mod full_nat;
+mod hairpin;
 mod harness;
 mod http;
+mod instances;
 mod layouts;
+mod path_mtu;
 mod refusals;
+mod reserved_ports;
 mod restart;
 mod stranger;
+mod strays;
+mod syn_cookies;
+mod target_process;
 mod targets;
 mod testbed_network;
+mod web;
 
 /// One test: what it shows, as a name.
 type Test = (&'static str, fn() -> Result<(), Failed>);
 
 fn main() -> ExitCode {
+    if let Some(exit_code) = target_process::serve_if_asked() {
+        return exit_code;
+    }
     let arguments = Arguments::from_args();
     let tests = [
         testbed_network::TESTS,
@@ -28,7 +45,18 @@ fn main() -> ExitCode {
         targets::TESTS,
         restart::TESTS,
         http::TESTS,
+        full_nat::TESTS,
+        dual_stack::TESTS,
+        path_mtu::TESTS,
+        fragments::TESTS,
+        hairpin::TESTS,
+        instances::TESTS,
+        syn_cookies::TESTS,
+        strays::TESTS,
+        cuts::TESTS,
+        flood::TESTS,
         refusals::TESTS,
+        reserved_ports::TESTS,
         demo::TESTS,
     ]
     .concat();
@@ -39,8 +67,10 @@ fn main() -> ExitCode {
         eprintln!("\nNOT RUN, because network namespaces and AF_XDP need root (run: sudo -E ./ci.sh test):");
         tests.iter().for_each(|(name, _)| eprintln!("    {name}"));
     }
-    let trials = tests.into_iter().map(|(name, test)| Trial::test(name, test).with_ignored_flag(!runnable));
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let trial = |(name, test)| Trial::test(name, test);
+    let mut trials: Vec<_> = tests.into_iter().map(|test| trial(test).with_ignored_flag(!runnable)).collect();
+    trials.extend(flood::BY_HAND.iter().map(|&test| trial(test).with_ignored_flag(true)));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Whatever ends this program, nothing of it stays.

@@ -11,7 +11,8 @@ use libtest_mimic::Failed;
 
 use crate::{
     Test,
-    harness::{Config, PATIENCE, Rig, unprivileged},
+    config::Config,
+    harness::{PATIENCE, Rig, unprivileged},
     stranger::{Stranger, program_on_first_link},
 };
 

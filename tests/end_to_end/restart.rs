@@ -10,13 +10,14 @@ use std::{
 use lbd::testbed::{
     daemon::is_serving,
     network::{CLIENT, Layout, Offload, Plan, VIP},
-    sniffer::{Reset, ResetSniffer},
+    sniffer::{Reset, Sniffer},
 };
 use libtest_mimic::Failed;
 
 use crate::{
     Test,
-    harness::{Config, PATIENCE, Rig, heavy},
+    config::Config,
+    harness::{PATIENCE, Rig, heavy},
 };
 
 /// The tests of this file.
@@ -32,9 +33,9 @@ pub const TESTS: &[Test] = &[
 fn survives(plan: Plan) -> Result<(), Failed> {
     let _heavy = heavy()?;
     let mut rig = Rig::serve(plan)?;
-    let mut sniffers = vec![ResetSniffer::start(&rig.network.client)?];
+    let mut sniffers = vec![Sniffer::start(&rig.network.client)?];
     for target in &rig.network.targets {
-        sniffers.push(ResetSniffer::start(target)?);
+        sniffers.push(Sniffer::start(target)?);
     }
     let mut crowd = rig.crowd(CONNECTIONS)?;
 
@@ -49,7 +50,7 @@ fn survives(plan: Plan) -> Result<(), Failed> {
 
     let failures = crowd.ask_all("after the restart", RETRANSMISSION);
     assert!(failures.len() <= CONNECTIONS / 1000, "{} broke, the first: {:?}", failures.len(), failures[0]);
-    let resets: Vec<_> = sniffers.iter().flat_map(ResetSniffer::seen).filter(concerns_clients).collect();
+    let resets: Vec<_> = sniffers.iter().flat_map(Sniffer::resets).filter(concerns_clients).collect();
     assert_eq!(resets, []);
     drop(crowd);
     rig.finish().map(drop)
@@ -111,7 +112,7 @@ fn run(command: &mut Command) -> Result<(), Failed> {
 
 /// Health checks may end in a reset between the load balancer and a target; the client's traffic must not.
 fn concerns_clients(reset: &Reset) -> bool {
-    [reset.from.ip(), reset.to.ip()].iter().any(|address| **address == CLIENT || **address == VIP)
+    [reset.from.ip(), reset.to.ip()].iter().any(|address| *address == CLIENT || *address == VIP)
 }
 
 const PLAN: Plan = Plan { layout: Layout::Direct, targets: 3, queues: 1, offload: Offload::Off };

@@ -6,13 +6,14 @@ use lb_ctl::api::TargetRow;
 use lbd::testbed::{
     daemon::is_serving,
     network::{Layout, Offload, Plan, target_address},
-    sniffer::ResetSniffer,
+    sniffer::Sniffer,
 };
 use libtest_mimic::Failed;
 
 use crate::{
     Test,
-    harness::{Config, PATIENCE, Rig, heavy},
+    config::Config,
+    harness::{PATIENCE, Rig, heavy},
 };
 
 /// The tests of this file.
@@ -25,7 +26,7 @@ pub const TESTS: &[Test] = &[
 fn removed_and_added() -> Result<(), Failed> {
     let _heavy = heavy()?;
     let mut rig = Rig::serve(PLAN)?;
-    let resets = ResetSniffer::start(&rig.network.client)?;
+    let sniffer = Sniffer::start(&rig.network.client)?;
     let all = Config::of(&PLAN);
     let mut crowd = rig.crowd(1000)?;
 
@@ -45,7 +46,7 @@ fn removed_and_added() -> Result<(), Failed> {
     })?;
     assert!(rig.shares(&rig.crowd(200)?)[usize::from(LEAVING) - 1] > 0, "the target got no new connections");
     assert_no_failures(&crowd.ask_all("while back", PATIENCE))?;
-    assert_eq!(resets.seen(), []);
+    assert_eq!(sniffer.resets(), []);
     drop(crowd);
     rig.finish().map(drop)
 }

@@ -1,14 +1,19 @@
 //! The test network itself, with the kernel as the router between client and targets: what fails here is no load balancer's
 //! fault.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    time::Duration,
+};
 
 use lbd::testbed::{
     client::{self, Conversation, Crowd, Flows},
     namespace,
-    network::{CLIENT, Layout, Network, Offload, Plan, target_address},
-    sniffer::ResetSniffer,
-    target::{Ports, Target},
+    network::{Family, Layout, Network, Offload, Plan, Side},
+    sniffer::{Sniffer, TooBig},
+    target::{GREETING, Ports, Target},
 };
 use libtest_mimic::Failed;
 
@@ -19,26 +24,68 @@ pub const TESTS: &[Test] = &[
     ("testbed::direct_network_carries_traffic", || carries_traffic(Layout::Direct, Offload::Off)),
     ("testbed::switched_network_carries_traffic", || carries_traffic(Layout::Switched, Offload::Off)),
     ("testbed::one_armed_network_carries_traffic", || carries_traffic(Layout::OneArmed, Offload::On)),
+    ("testbed::routed_network_carries_traffic", || carries_traffic(Layout::Routed, Offload::Off)),
+    ("testbed::a_narrow_hop_to_the_client_is_found", || narrow_hop_is_found(Side::Client)),
+    ("testbed::a_narrow_hop_to_the_targets_is_found", || narrow_hop_is_found(Side::Targets)),
     ("testbed::nothing_is_left_behind", nothing_is_left_behind),
     ("testbed::sniffer_sees_resets", sniffer_sees_resets),
+    ("testbed::targets_greet", targets_greet),
     ("testbed::processes_run_inside", processes_run_inside),
 ];
 
 fn carries_traffic(layout: Layout, offload: Offload) -> Result<(), Failed> {
-    let network = Network::build(&Plan { layout, targets: 2, queues: 2, offload })?;
+    let network = Network::build(&Plan { layout, targets: 2, queues: 8, offload })?;
     network.forward_by_kernel()?;
-    network.client.within(|| client::ping(target_address(1)))?;
     for number in [1, 2] {
-        let mut target = Target::new(format!("target{number}"), target_address(number), PORTS);
+        let mut target = dual_stack_target(number);
         target.start(&network.targets[usize::from(number) - 1])?;
-        let mut crowd = Crowd::open(&network.client, target.tcp_address(), 50)?;
-        let failures = crowd.ask_all("again", Duration::from_secs(5));
-        assert!(failures.is_empty(), "{failures:?}");
-        assert!(crowd.members().iter().all(|member| member.target == target.name()));
-        assert_eq!(target.counts().lines(), 100);
-        let flows = Flows::open(&network.client, (target_address(number), PORTS.udp).into(), 50)?;
-        let answers = flows.ask_all("datagram")?;
-        assert!(answers.iter().all(|answer| answer.client.ip() == CLIENT));
+        for family in Family::BOTH {
+            network.client.within(|| client::ping(family.target(number)))?;
+            serves(&network, &target, (family.target(number), PORTS.tcp).into())?;
+            let flows = Flows::open(&network.client, (family.target(number), PORTS.udp).into(), 50)?;
+            for text in ["datagram", &"d".repeat(4_000)] {
+                let answers = flows.ask_all(text)?;
+                assert!(answers.iter().all(|answer| answer.client.ip() == family.client()));
+            }
+        }
+        assert_eq!(target.counts().lines(), 200);
+    }
+    Ok(())
+}
+
+fn serves(network: &Network, target: &Target, address: SocketAddr) -> Result<(), Failed> {
+    let mut crowd = Crowd::open(&network.client, address, 50)?;
+    let failures = crowd.ask_all("again", Duration::from_secs(5));
+    assert!(failures.is_empty(), "{failures:?}");
+    assert!(crowd.members().iter().all(|member| member.target == target.name()));
+    Ok(())
+}
+
+/// Whoever sends towards the narrow side learns it from the router's ICMP error, in each family.
+fn narrow_hop_is_found(side: Side) -> Result<(), Failed> {
+    let network =
+        Network::build(&Plan { layout: Layout::Routed, targets: 1, queues: 1, offload: Offload::Off })?;
+    network.forward_by_kernel()?;
+    network.narrow(side, NARROW_BYTES)?;
+    let (client, target) = (&network.client, &network.targets[0]);
+    let (sender, receiver) = match side {
+        Side::Client => (target, client),
+        Side::Targets => (client, target),
+    };
+    let sniffer = Sniffer::start(sender)?;
+    for family in Family::BOTH {
+        let (from, to) = match side {
+            Side::Client => (family.target(1), family.client()),
+            Side::Targets => (family.client(), family.target(1)),
+        };
+        let listener = receiver.within(|| TcpListener::bind((to, PORTS.tcp)))?;
+        let mut stream = sender.within(|| TcpStream::connect((to, PORTS.tcp)))?;
+        let (mut accepted, _) = listener.accept()?;
+        stream.write_all(&[1; 10_000])?;
+        accepted.set_read_timeout(Some(Duration::from_secs(5)))?;
+        accepted.read_exact(&mut [0; 10_000])?;
+        let is_expected = |error: &TooBig| error.to == from && error.mtu == NARROW_BYTES;
+        assert!(sniffer.too_big().iter().any(is_expected), "{family:?}: {:?}", sniffer.too_big());
     }
     Ok(())
 }
@@ -57,17 +104,31 @@ fn sniffer_sees_resets() -> Result<(), Failed> {
     let network =
         Network::build(&Plan { layout: Layout::Direct, targets: 1, queues: 1, offload: Offload::Off })?;
     network.forward_by_kernel()?;
-    let sniffer = ResetSniffer::start(&network.client)?;
-    let nobody = SocketAddr::from((target_address(1), PORTS.tcp));
-    assert!(network.client.within(|| Conversation::open(nobody)).is_err());
-    std::thread::sleep(Duration::from_millis(200));
-    let seen = sniffer.seen();
-    // On a busy machine the client may ask twice before it hears the first answer.
-    assert!(!seen.is_empty(), "no reset was seen");
-    assert!(
-        seen.iter().all(|reset| SocketAddr::from(reset.from) == nobody && *reset.to.ip() == CLIENT),
-        "{seen:?}"
-    );
+    for family in Family::BOTH {
+        let sniffer = Sniffer::start(&network.client)?;
+        let nobody = SocketAddr::from((family.target(1), PORTS.tcp));
+        assert!(network.client.within(|| Conversation::open(nobody)).is_err());
+        let seen = sniffer.resets();
+        // On a busy machine the client may ask twice before it hears the first answer.
+        assert!(!seen.is_empty(), "no reset was seen");
+        assert!(
+            seen.iter().all(|reset| reset.from == nobody && reset.to.ip() == family.client()),
+            "{seen:?}"
+        );
+    }
+    Ok(())
+}
+
+fn targets_greet() -> Result<(), Failed> {
+    let network =
+        Network::build(&Plan { layout: Layout::Direct, targets: 1, queues: 1, offload: Offload::Off })?;
+    network.forward_by_kernel()?;
+    let mut target = dual_stack_target(1).greeting();
+    target.start(&network.targets[0])?;
+    let mut conversation = network.client.within(|| Conversation::open(target.tcp_address()))?;
+    let greeting = conversation.hear(client::PATIENCE)?;
+    assert_eq!((greeting.text.as_str(), greeting.client), (GREETING, conversation.local));
+    conversation.ask("hello")?;
     Ok(())
 }
 
@@ -79,4 +140,11 @@ fn processes_run_inside() -> Result<(), Failed> {
     Ok(())
 }
 
+fn dual_stack_target(number: u8) -> Target {
+    Target::new(format!("target{number}"), Family::V4.target(number), PORTS)
+        .also_at(Family::V6.target(number))
+}
+
 const PORTS: Ports = Ports { tcp: 8080, udp: 7007 };
+/// The longest packet that the narrow hop carries.
+const NARROW_BYTES: u32 = 1_400;

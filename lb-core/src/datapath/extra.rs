@@ -73,6 +73,11 @@ impl Extras {
         self.free.push(buffer);
     }
 
+    /// Buffers that are here: all but those that hold a frame whose fate is not decided.
+    pub(super) fn buffers(&self) -> usize {
+        self.free.len() + self.ready.len() + usize::from(self.lent.is_some())
+    }
+
     #[inline]
     pub(super) fn has_ready(&self) -> bool {
         !self.ready.is_empty()

@@ -45,6 +45,11 @@ impl Fragments {
         }
     }
 
+    /// Later pieces that are kept.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     fn ports(&self, hash: &FlowHash, id: &FragmentId, now: Instant) -> Option<([u8; 2], [u8; 2])> {
         let place = place(hash, id);
         let datagram =

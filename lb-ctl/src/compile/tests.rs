@@ -5,6 +5,8 @@ use lb_core::tables::{InterfaceId, ListenerId, Mac};
 use super::*;
 use crate::config::parse;
 
+mod sources;
+
 const FILE: &str = r#"
 interfaces = ["eth0"]
 [[load_balancers]]
@@ -45,6 +47,7 @@ struct Bench {
     compiler: Compiler,
     config: Config,
     unhealthy: Vec<&'static str>,
+    shared: Vec<IpAddr>,
     now: Instant,
 }
 
@@ -54,6 +57,7 @@ impl Bench {
             compiler: Compiler::new(),
             config: parse(FILE, "f").unwrap(),
             unhealthy: vec![],
+            shared: vec![],
             now: Instant::from_millis(1_000_000),
         }
     }
@@ -73,7 +77,10 @@ impl Bench {
             },
             next_hop: &|_| Some(NextHop { interface: InterfaceId(0), mac: Mac([2; 6]) }),
             hops: vec![],
-            ownership: &|_| Ownership::Exclusive,
+            ownership: &|address| match self.shared.contains(&address) {
+                true => Ownership::SharedWithHost,
+                false => Ownership::Exclusive,
+            },
             now: self.now,
         };
         self.compiler.compile(&inputs).unwrap()

@@ -3,26 +3,30 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use super::{
-    ADDRESSES, Assignment, Listener, LoadBalancer, Protocols, attributes,
-    read::{name, protocols, required_sections},
-    target_group::{Group, groups_for, port, unicast},
+    ADDRESSES, Family, Listener, LoadBalancer, Protocols, SourceNat, TargetGroup,
+    address::unicast,
+    attributes,
+    read::{assignment, interface, name, protocols, required_sections},
+    target_group::{Group, groups_for, port},
     walk::{Section, Value},
 };
-use lb_core::{limits, tables::InterfaceId};
+use lb_core::limits;
+
+/// What the file says elsewhere; `None` where that is wrong and reported already.
+pub(super) struct Known<'k> {
+    pub(super) interfaces: Option<&'k [String]>,
+    pub(super) groups: &'k [Group],
+    pub(super) source_nat: Option<&'k SourceNat>,
+}
 
 /// Every load balancer; what no two of them may share is kept in `Taken`.
-pub(super) fn all(
-    root: &Section<'_>,
-    interfaces: Option<&[String]>,
-    groups: &[Group],
-) -> Option<Vec<LoadBalancer>> {
+pub(super) fn all(root: &Section<'_>, known: &Known<'_>) -> Option<Vec<LoadBalancer>> {
     let sections = required_sections(root, "load_balancers")?;
     let mut taken = Taken { names: HashMap::new(), addresses: HashMap::new(), groups: HashMap::new() };
-    taken.addresses_of_targets(groups);
+    taken.addresses_of_targets(known.groups);
     let mut load_balancers = Vec::new();
     for section in sections {
-        load_balancers
-            .push(section.and_then(|section| load_balancer(&section, interfaces, groups, &mut taken)));
+        load_balancers.push(section.and_then(|section| load_balancer(&section, known, &mut taken)));
     }
     let load_balancers = load_balancers.into_iter().collect::<Option<Vec<_>>>()?;
     let listeners: usize = load_balancers.iter().map(listener_count).sum();
@@ -56,22 +60,14 @@ impl Taken {
     }
 }
 
-fn load_balancer(
-    section: &Section<'_>,
-    interfaces: Option<&[String]>,
-    groups: &[Group],
-    taken: &mut Taken,
-) -> Option<LoadBalancer> {
+fn load_balancer(section: &Section<'_>, known: &Known<'_>, taken: &mut Taken) -> Option<LoadBalancer> {
     section.allow_only(&["name", "addresses", "interface", "assign", "listeners"]);
     let name = unique_name(section, taken);
     let addresses = addresses(section, taken);
-    let interface = interface(section, interfaces);
-    let assignment = match section.optional("assign").map(|value| value.boolean()) {
-        None | Some(Some(true)) => Some(Assignment::Daemon),
-        Some(Some(false)) => Some(Assignment::Elsewhere),
-        Some(None) => None,
-    };
-    let listeners = listeners(section, groups, taken);
+    let interface = interface(section, known.interfaces);
+    let assignment = assignment(section);
+    let owner = Owner { path: &section.place.path, addresses: addresses.as_deref() };
+    let listeners = listeners(section, known, taken, &owner);
     Some(LoadBalancer {
         name: name?,
         addresses: addresses?,
@@ -93,7 +89,7 @@ fn unique_name(section: &Section<'_>, taken: &mut Taken) -> Option<String> {
 }
 
 fn addresses(section: &Section<'_>, taken: &mut Taken) -> Option<Vec<IpAddr>> {
-    let expected = format!("1 to {ADDRESSES} IPv4 addresses, such as [\"198.18.100.1\"]");
+    let expected = format!("1 to {ADDRESSES} addresses, such as [\"198.18.100.1\"]");
     let value = section.required("addresses", &expected)?;
     let items = value.items(&expected)?;
     if items.is_empty() || items.len() > ADDRESSES {
@@ -112,23 +108,23 @@ fn free_address(value: &Value<'_>, taken: &mut Taken) -> Option<IpAddr> {
     Some(address)
 }
 
-fn interface(section: &Section<'_>, interfaces: Option<&[String]>) -> Option<InterfaceId> {
-    let Some(value) = section.optional("interface") else {
-        return Some(InterfaceId(0));
-    };
-    let name = value.text("the name of an interface")?;
-    let interfaces = interfaces?; // Their error is reported already.
-    match interfaces.iter().position(|known| known == name) {
-        Some(index) => Some(InterfaceId(index as u8)),
-        None => value.refuse(format!("one of the interfaces: {}", interfaces.join(", "))),
-    }
+/// The load balancer that listeners belong to.
+struct Owner<'o> {
+    /// Its key path.
+    path: &'o str,
+    /// Its addresses, unless they are wrong.
+    addresses: Option<&'o [IpAddr]>,
 }
 
-fn listeners(section: &Section<'_>, groups: &[Group], taken: &mut Taken) -> Option<Vec<Listener>> {
+fn listeners(
+    section: &Section<'_>,
+    known: &Known<'_>,
+    taken: &mut Taken,
+    owner: &Owner<'_>,
+) -> Option<Vec<Listener>> {
     let mut listeners: Vec<Option<Listener>> = Vec::new();
-    let user = section.place.path.clone();
     for section in required_sections(section, "listeners")? {
-        let listener = section.and_then(|section| listener(&section, groups, taken, &user, &listeners));
+        let listener = section.and_then(|section| listener(&section, known, taken, owner, &listeners));
         listeners.push(listener);
     }
     listeners.into_iter().collect()
@@ -136,16 +132,16 @@ fn listeners(section: &Section<'_>, groups: &[Group], taken: &mut Taken) -> Opti
 
 fn listener(
     section: &Section<'_>,
-    groups: &[Group],
+    known: &Known<'_>,
     taken: &mut Taken,
-    user: &str,
+    owner: &Owner<'_>,
     earlier: &[Option<Listener>],
 ) -> Option<Listener> {
     section.allow_only(&["protocol", "port", "target_group", "attributes"]);
     let protocol = protocols(section);
     let port = port(section);
-    let target_group = target_group(section, protocol, groups, taken, user);
-    let seconds = attributes::of_listener(section, protocol);
+    let target_group = target_group(section, protocol, known, taken, owner);
+    let attributes = attributes::of_listener(section, protocol);
     let (protocol, port) = (protocol?, port?);
     if earlier.iter().flatten().any(|listener| listener.port == port && overlap(listener.protocol, protocol))
     {
@@ -153,7 +149,15 @@ fn listener(
         section.errors().report(&section.place, found, "each protocol and port once per load balancer");
         return None;
     }
-    Some(Listener { protocol, port, target_group: target_group?, tcp_idle_timeout_seconds: seconds? })
+    let attributes = attributes?;
+    Some(Listener {
+        protocol,
+        port,
+        target_group: target_group?,
+        tcp_idle_timeout_seconds: attributes.tcp_idle_timeout_seconds,
+        adopts_strays: attributes.adopts_strays,
+        has_syn_cookies: attributes.has_syn_cookies,
+    })
 }
 
 fn overlap(one: Protocols, other: Protocols) -> bool {
@@ -163,13 +167,14 @@ fn overlap(one: Protocols, other: Protocols) -> bool {
 fn target_group(
     section: &Section<'_>,
     protocol: Option<Protocols>,
-    groups: &[Group],
+    known: &Known<'_>,
     taken: &mut Taken,
-    user: &str,
+    owner: &Owner<'_>,
 ) -> Option<usize> {
     let expected = "the name of a target group";
     let value = section.required("target_group", expected)?;
     let name = value.text(expected)?;
+    let groups = known.groups;
     let Some(index) = groups.iter().position(|group| group.name.as_deref() == Some(name)) else {
         let known: Vec<&str> = groups.iter().filter_map(|group| group.name.as_deref()).collect();
         return value.refuse(match known.is_empty() {
@@ -177,9 +182,9 @@ fn target_group(
             false => format!("one of the target groups: {}", known.join(", ")),
         });
     };
-    let owner = taken.groups.entry(index).or_insert_with(|| user.into());
-    if owner != user {
-        return value.refuse(format!("a target group that no other load balancer uses (as {owner} does)"));
+    let user = taken.groups.entry(index).or_insert_with(|| owner.path.into());
+    if user != owner.path {
+        return value.refuse(format!("a target group that no other load balancer uses (as {user} does)"));
     }
     let group = groups[index].checked.as_ref()?;
     let protocol = protocol?;
@@ -189,5 +194,25 @@ fn target_group(
         section.errors().report(&value.place, found, expected);
         return None;
     }
+    has_source(&value, group, known, owner)?;
     Some(index)
+}
+
+/// Refuses a target group that the load balancer could not send a packet of its own to: a flow whose client has another family
+/// than its target is translated, and needs a source address of the target's.
+fn has_source(value: &Value<'_>, group: &TargetGroup, known: &Known<'_>, owner: &Owner<'_>) -> Option<()> {
+    let family = group.family()?;
+    let sources = known.source_nat?.addresses_for(owner.addresses?);
+    if sources.iter().any(|address| Family::of(*address) == family) {
+        return Some(());
+    }
+    let found = format!("{:?}, a target group of {} targets", group.name, family.name());
+    let expected = format!("a target group of the family of {}.addresses", owner.path);
+    let advice = format!(
+        "to translate, give {0}.addresses or source_nat.addresses an {1} address, which targets see instead of the client's",
+        owner.path,
+        family.name()
+    );
+    value.errors().advise(&value.place, found, expected, &advice);
+    None
 }

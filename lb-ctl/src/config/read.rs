@@ -5,14 +5,18 @@ use std::path::PathBuf;
 use toml::de::DeTable;
 
 use super::{
-    ADOPT_SECONDS, CONTROL_SOCKET, Config, FLOWS, FRAMES, FRAMES_DEFAULT, INTERFACE_NAME_BYTES, Listener,
-    LoadBalancer, NAME_CHARACTERS, Polling, Protocols, SOCKET_PATH_BYTES, STATE_DIRECTORY, Selection,
-    Workers,
+    ADOPT_SECONDS, Assignment, CONTROL_SOCKET, Config, FLOWS, FRAMES, FRAMES_DEFAULT, INTERFACE_NAME_BYTES,
+    Listener, LoadBalancer, NAME_CHARACTERS, Polling, Protocols, SOCKET_PATH_BYTES, STATE_DIRECTORY,
+    Selection, Workers,
     errors::ConfigError,
-    load_balancer, target_group,
+    load_balancer::{self, Known},
+    source_nat, target_group,
     walk::{Errors, Place, Section, Value},
 };
-use lb_core::{limits, tables::Protocol};
+use lb_core::{
+    limits,
+    tables::{InterfaceId, Protocol},
+};
 
 pub(super) fn config(text: &str) -> Result<Config, Vec<ConfigError>> {
     let (document, faults) = DeTable::parse_recoverable(text);
@@ -41,6 +45,7 @@ fn root(section: &Section<'_>) -> Option<Config> {
         "workers",
         "flow_table",
         "selection",
+        "source_nat",
         "load_balancers",
         "target_groups",
     ]);
@@ -50,7 +55,9 @@ fn root(section: &Section<'_>) -> Option<Config> {
     let workers = workers(section);
     let flow_capacity = flow_capacity(section);
     let groups = target_group::all(section);
-    let load_balancers = load_balancer::all(section, interfaces.as_deref(), &groups);
+    let source_nat = source_nat::read(section, interfaces.as_deref(), &groups);
+    let known = Known { interfaces: interfaces.as_deref(), groups: &groups, source_nat: source_nat.as_ref() };
+    let load_balancers = load_balancer::all(section, &known);
     let selection = selection(section, load_balancers.as_deref().unwrap_or_default());
     let target_groups = groups.into_iter().map(|group| group.checked).collect::<Option<Vec<_>>>();
     Some(Config {
@@ -60,6 +67,7 @@ fn root(section: &Section<'_>) -> Option<Config> {
         workers: workers?,
         flow_capacity: flow_capacity?,
         selection: selection?,
+        source_nat: source_nat?,
         load_balancers: load_balancers?,
         target_groups: target_groups?,
     })
@@ -243,6 +251,28 @@ pub(super) fn name<'t>(section: &Section<'t>) -> Option<(&'t str, Value<'t>)> {
         && !name.starts_with('-')
         && !name.ends_with('-');
     if is_valid { Some((name, value)) } else { value.refuse(expected) }
+}
+
+/// Key `interface`: one of the configured interfaces, the first by default.
+pub(super) fn interface(section: &Section<'_>, interfaces: Option<&[String]>) -> Option<InterfaceId> {
+    let Some(value) = section.optional("interface") else {
+        return Some(InterfaceId(0));
+    };
+    let name = value.text("the name of an interface")?;
+    let interfaces = interfaces?; // Their error is reported already.
+    match interfaces.iter().position(|known| known == name) {
+        Some(index) => Some(InterfaceId(index as u8)),
+        None => value.refuse(format!("one of the interfaces: {}", interfaces.join(", "))),
+    }
+}
+
+/// Key `assign`: whether the daemon adds the section's addresses, which it does by default.
+pub(super) fn assignment(section: &Section<'_>) -> Option<Assignment> {
+    match section.optional("assign").map(|value| value.boolean()) {
+        None | Some(Some(true)) => Some(Assignment::Daemon),
+        Some(Some(false)) => Some(Assignment::Elsewhere),
+        Some(None) => None,
+    }
 }
 
 /// The sections of an array of tables; empty when it is left out.

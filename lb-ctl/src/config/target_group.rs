@@ -4,7 +4,9 @@ use std::{net::IpAddr, time::Duration};
 
 use super::{
     CHECK_FAST_INTERVAL_MS, CHECK_FAST_TIMEOUT_MS, CHECK_INTERVAL_SECONDS, CHECK_THRESHOLD,
-    CHECK_TIMEOUT_SECONDS, HealthCheck, Protocols, Target, TargetGroup, attributes,
+    CHECK_TIMEOUT_SECONDS, Family, HealthCheck, Protocols, Target, TargetGroup,
+    address::{ADDRESS_EXPECTED, unicast},
+    attributes,
     read::{name, one_of, protocols, sections},
     walk::{Section, Value},
 };
@@ -15,6 +17,15 @@ pub(super) struct Group {
     /// Its name, even if the rest is wrong, so that listeners that name it are not blamed.
     pub(super) name: Option<String>,
     pub(super) checked: Option<TargetGroup>,
+}
+
+/// How a group's targets are named, which decides defaults (NLB "Target type").
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum TargetType {
+    /// Nodes, by their IPv4 address.
+    Instance,
+    /// Addresses.
+    Ip,
 }
 
 pub(super) fn all(root: &Section<'_>) -> Vec<Group> {
@@ -45,12 +56,11 @@ fn group(section: &Section<'_>, earlier: &[Group]) -> Group {
     let name = unique_name(section, earlier);
     let protocol = protocols(section);
     let port = port(section);
-    let is_type_known = target_type(section);
-    let targets = targets(section, port);
+    let target_type = target_type(section);
+    let targets = targets(section, port, target_type);
     let health_check = health_check(section);
-    let attributes = attributes::of_target_group(section, protocol);
+    let attributes = attributes::of_target_group(section, protocol, target_type);
     let checked = || {
-        is_type_known?;
         let attributes = attributes?;
         Some(TargetGroup {
             name: name.clone()?,
@@ -58,6 +68,7 @@ fn group(section: &Section<'_>, earlier: &[Group]) -> Group {
             port: port?,
             targets: targets?,
             health_check: health_check?,
+            preserves_client_ip: attributes.preserves_client_ip,
             deregistration_delay_seconds: attributes.deregistration_delay_seconds,
             after_deregistration: attributes.after_deregistration,
             when_unhealthy: attributes.when_unhealthy,
@@ -79,20 +90,34 @@ pub(super) fn port(section: &Section<'_>) -> Option<u16> {
     section.required("port", "an integer from 1 to 65535")?.integer(PORT)
 }
 
-fn target_type(section: &Section<'_>) -> Option<()> {
+/// The key path of a target that has an address.
+pub(super) fn target_at(groups: &[Group], address: IpAddr) -> Option<String> {
+    groups.iter().enumerate().find_map(|(index, group)| {
+        let targets = &group.checked.as_ref()?.targets;
+        let target = targets.iter().position(|target| target.address == address)?;
+        Some(format!("target_groups[{index}].targets[{target}]"))
+    })
+}
+
+fn target_type(section: &Section<'_>) -> Option<TargetType> {
     let Some(value) = section.optional("target_type") else {
-        return Some(());
+        return Some(TargetType::Ip);
     };
+    let types = [("instance", TargetType::Instance), ("ip", TargetType::Ip)];
     match value.as_text() {
-        Some("instance" | "alb") => value.refuse_with_advice(
-            "\"ip\"",
-            "this target type is not supported yet: register targets by address",
+        Some("alb") => value.refuse_with_advice(
+            "one of \"instance\", \"ip\"",
+            "this target type is not supported yet: register the load balancer behind by its addresses, as \"ip\"",
         ),
-        _ => one_of(&value, &[("ip", ())]),
+        _ => one_of(&value, &types),
     }
 }
 
-fn targets(section: &Section<'_>, default_port: Option<u16>) -> Option<Vec<Target>> {
+fn targets(
+    section: &Section<'_>,
+    default_port: Option<u16>,
+    target_type: Option<TargetType>,
+) -> Option<Vec<Target>> {
     let expected =
         format!("1 to {} targets, such as [{{ address = \"198.19.1.2\" }}]", limits::TARGETS_PER_GROUP);
     let value = section.required("targets", &expected)?;
@@ -117,7 +142,27 @@ fn targets(section: &Section<'_>, default_port: Option<u16>) -> Option<Vec<Targe
         Some(target)
     };
     let targets: Vec<Option<Target>> = items.iter().map(read).collect();
-    targets.into_iter().collect()
+    let targets = targets.into_iter().collect::<Option<Vec<Target>>>()?;
+    has_one_family(&items, &targets, target_type)?;
+    Some(targets)
+}
+
+/// Refuses the first target that is not of the family that its group's type or first target says.
+fn has_one_family(items: &[Value<'_>], targets: &[Target], target_type: Option<TargetType>) -> Option<()> {
+    let (family, advice) = match target_type {
+        Some(TargetType::Instance) => {
+            (Family::V4, "instance targets have IPv4 addresses: take target_type \"ip\"")
+        }
+        _ => (
+            Family::of(targets.first()?.address),
+            "the targets of a group are of one family: make a target group for each",
+        ),
+    };
+    let stranger = items.iter().zip(targets).find(|(_, target)| Family::of(target.address) != family);
+    let Some((item, target)) = stranger else { return Some(()) };
+    let expected = format!("an {} address", family.name());
+    item.errors().advise(&item.place, target.address.to_string(), expected, advice);
+    None
 }
 
 fn target(item: &Value<'_>, default_port: Option<u16>) -> Option<Target> {
@@ -133,20 +178,6 @@ fn target(item: &Value<'_>, default_port: Option<u16>) -> Option<Target> {
         None => Some(1),
     };
     Some(Target { address: address?, port: port?, weight: weight? })
-}
-
-/// An IPv4 address that one host can have and others can reach.
-pub(super) fn unicast(value: &Value<'_>) -> Option<IpAddr> {
-    let address = match value.text(ADDRESS_EXPECTED)?.parse() {
-        Ok(IpAddr::V4(address)) => address,
-        Ok(IpAddr::V6(_)) => return value.refuse_with_advice(ADDRESS_EXPECTED, "IPv6 is not supported yet"),
-        Err(_) => return value.refuse(ADDRESS_EXPECTED),
-    };
-    let is_reserved = address.octets()[0] == 0 || address.octets()[0] >= 240;
-    if is_reserved || address.is_loopback() || address.is_multicast() {
-        return value.refuse("a unicast IPv4 address that other hosts can reach");
-    }
-    Some(address.into())
 }
 
 fn health_check(section: &Section<'_>) -> Option<HealthCheck> {
@@ -252,4 +283,3 @@ pub(super) fn groups_for(listener: Protocols) -> String {
 }
 
 const PORT: std::ops::RangeInclusive<i64> = 1..=65_535;
-const ADDRESS_EXPECTED: &str = "an IPv4 address, such as \"198.19.1.2\"";

@@ -13,7 +13,7 @@ use lb_core::{
     steer::Steering,
     tables::{Endpoint, InterfaceId, Mac, NextHop, Ownership, Protocol, Tables, TablesParts, Vip},
     target::{FlowPolicy, Target, TargetGroup, TargetGroupId, TargetId},
-    verdict::Reason,
+    verdict::{Action, Reason},
 };
 use lb_io::engine::{AttachMode, Engine, EngineError, EngineSettings, LockError, Polling};
 
@@ -89,6 +89,54 @@ fn workers_hand_over_what_belongs_to_another() {
 }
 
 #[test]
+fn more_workers_than_cores_take_them_in_turn() {
+    namespace::run("more_workers_than_cores_take_them_in_turn", || {
+        for workers in [4, 8] {
+            let network = Network::new(u32::from(workers));
+            let mut settings = settings(Polling::Adaptive);
+            settings.workers = Some(workers);
+            settings.cpus = vec![0];
+            let engine = network.start(settings);
+            assert!(engine.shares_cores());
+            assert_eq!(engine.workers().len(), usize::from(workers));
+            for port in 48_000..48_100 {
+                network.exchange(Protocol::Udp, port);
+            }
+            assert_eq!(settled(&engine), 200);
+            assert!(counted(&engine, Reason::HandedOver) > 0);
+            engine.stop().unwrap();
+            namespace::remove("lb0");
+            namespace::remove("lb1");
+        }
+    });
+}
+
+#[test]
+fn a_piece_that_came_too_early_follows_the_first() {
+    namespace::run("a_piece_that_came_too_early_follows_the_first", || {
+        let network = Network::new(1);
+        let engine = network.start(settings(Polling::Interrupt));
+        let whole = network.request(Protocol::Udp, 49_000);
+        let [first, later] =
+            [(0..16, 0x2000), (16..32, 0x0002)].map(|(range, field)| piece(&whole, range, field));
+        network.client.send(&later);
+        namespace::wait_until(PATIENCE, "the piece is held", || counted(&engine, Reason::FragmentHeld) == 1);
+        network.client.send(&first);
+        for (sent, what) in [(first, "first"), (later, "later")] {
+            let is_it = |frame: &[u8]| frame.len() == sent.len() && frame[20..22] == sent[20..22];
+            let arrived = network.target.receive(PATIENCE, is_it).unwrap_or_else(|| panic!("{what} piece"));
+            assert_eq!(
+                (&arrived[26..34], &arrived[..6]),
+                (&[CLIENT, TARGET].concat()[..], &TARGET_MAC.0[..])
+            );
+            assert_eq!(fold(sum(&arrived[14..34])), 0xffff);
+        }
+        assert_eq!(settled(&engine), 2);
+        engine.stop().unwrap();
+    });
+}
+
+#[test]
 fn a_flood_is_counted_to_the_last_frame() {
     namespace::run("a_flood_is_counted_to_the_last_frame", || {
         let network = Network::new(2);
@@ -120,7 +168,7 @@ fn a_flood_is_counted_to_the_last_frame() {
         }
         let counters = engine.counters();
         engine.stop().unwrap();
-        assert_eq!(settled_in(&counters), counters.iter().map(|worker| worker.received.value()).sum::<u64>());
+        assert_eq!(settled_in(&counters), taken_in(&counters));
     });
 }
 
@@ -286,7 +334,12 @@ impl Network {
 
     fn start(&self, settings: EngineSettings) -> Engine {
         let mut engine = Engine::prepare(settings).unwrap();
-        assert_eq!(engine.interfaces().iter().map(|interface| interface.mac).collect::<Vec<_>>(), self.macs);
+        let interfaces = engine.interfaces();
+        assert_eq!(interfaces.iter().map(|interface| interface.mac).collect::<Vec<_>>(), self.macs);
+        assert!(
+            interfaces.iter().all(|interface| interface.receive_hash.is_none()),
+            "a veth has none to tell"
+        );
         let tables = self.tables(1, Some(TARGET_MAC));
         engine.start(tables.clone(), &Steering::new(&tables, &[])).unwrap();
         engine
@@ -393,17 +446,21 @@ fn counted(engine: &Engine, reason: Reason) -> u64 {
 /// Frames settled for good; waits until none is on its way.
 fn settled(engine: &Engine) -> u64 {
     let counters = engine.counters();
-    let received = || counters.iter().map(|worker| worker.received.value()).sum::<u64>();
     namespace::wait_until(Duration::from_secs(1), "every frame is settled", || {
-        received() == settled_in(&counters)
+        taken_in(&counters) == settled_in(&counters)
     });
-    received()
+    taken_in(&counters)
+}
+
+/// Frames that came, and those that the load balancer made beside them.
+fn taken_in(counters: &[Arc<WorkerCounters>]) -> u64 {
+    counters.iter().map(|worker| worker.received.value() + worker.made.value()).sum()
 }
 
 fn settled_in(counters: &[Arc<WorkerCounters>]) -> u64 {
     Reason::ALL
         .iter()
-        .filter(|&&reason| reason != Reason::HandedOver)
+        .filter(|reason| !matches!(reason.action(), Action::HandOver | Action::Hold))
         .map(|&reason| counters.iter().map(|worker| worker.reasons[reason as usize].value()).sum::<u64>())
         .sum()
 }
@@ -434,6 +491,18 @@ fn frame(
     let at = checksum_at(protocol) - 34;
     segment[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
     [&macs.0.0[..], &macs.1.0, &[0x08, 0x00], &packet, &segment].concat()
+}
+
+/// The piece of a frame's packet that has `range` of its segment; `field` is its fragment offset and flags.
+fn piece(whole: &[u8], range: std::ops::Range<usize>, field: u16) -> Vec<u8> {
+    let mut piece = whole[..34].to_vec();
+    piece[16..18].copy_from_slice(&(20 + range.len() as u16).to_be_bytes());
+    piece[20..22].copy_from_slice(&field.to_be_bytes());
+    piece[24..26].fill(0);
+    let checksum = !fold(sum(&piece[14..34]));
+    piece[24..26].copy_from_slice(&checksum.to_be_bytes());
+    piece.extend(&whole[34..][range]);
+    piece
 }
 
 fn is_packet(frame: &[u8], protocol: Protocol, from: ([u8; 4], u16), to: ([u8; 4], u16)) -> bool {

@@ -4,6 +4,7 @@
 //! says on standard error that it was not run, and why.
 
 mod engine;
+mod frames;
 mod namespace;
 mod nexthop;
 mod random;

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     mem,
+    net::Ipv6Addr,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     ptr, thread,
     time::{Duration, Instant},
@@ -99,6 +100,43 @@ pub fn route(network: [u8; 4], gateway: [u8; 4]) {
     message.raw(&[libc::AF_INET as u8, 24, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_STATIC, 0, 1, 0, 0, 0, 0]);
     message.attribute(libc::RTA_DST, &network);
     message.attribute(libc::RTA_GATEWAY, &gateway);
+    message.send();
+}
+
+/// Has interfaces that are made from here on use their IPv6 addresses at once, without looking for duplicates.
+pub fn skip_duplicate_detection() {
+    std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
+}
+
+/// Gives an interface the IPv6 address of a subnet of 64 bits.
+pub fn address6(name: &str, address: Ipv6Addr) {
+    let mut message = Message::new(libc::RTM_NEWADDR, libc::NLM_F_CREATE);
+    message.raw(&[libc::AF_INET6 as u8, 64, 0, 0]);
+    message.raw(&Device::open(name).unwrap().index.to_ne_bytes());
+    message.attribute(libc::IFA_LOCAL, &address.octets());
+    message.send();
+}
+
+/// Adds a route to `network`/64 by `gateway`, on the link of interface `name`.
+pub fn route6(network: Ipv6Addr, gateway: Ipv6Addr, name: &str) {
+    let mut message = Message::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_REPLACE);
+    message.raw(&[
+        libc::AF_INET6 as u8,
+        64,
+        0,
+        0,
+        libc::RT_TABLE_MAIN,
+        libc::RTPROT_STATIC,
+        0,
+        1,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    message.attribute(libc::RTA_DST, &network.octets());
+    message.attribute(libc::RTA_GATEWAY, &gateway.octets());
+    message.attribute(libc::RTA_OIF, &Device::open(name).unwrap().index.to_ne_bytes());
     message.send();
 }
 

@@ -1,7 +1,7 @@
 //! Next hops by the kernel's routes and neighbours, over a link whose other end is played by the test.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use lb_core::tables::{InterfaceId, Mac, NextHop};
+use lb_core::{
+    tables::{InterfaceId, Mac, NextHop},
+    wire::checksum,
+};
 use lb_io::{device::Device, nexthop::NextHops};
 
 use crate::namespace::{self, Wire};
@@ -59,6 +62,33 @@ fn neighbours_and_gateways_are_resolved_and_followed() {
     });
 }
 
+#[test]
+fn ipv6_neighbours_and_link_local_gateways_are_resolved() {
+    namespace::run("ipv6_neighbours_and_link_local_gateways_are_resolved", || {
+        namespace::skip_duplicate_detection();
+        namespace::veth("other", "far0", 1);
+        namespace::veth("near", "far1", 1);
+        let [own, on_link, behind, gateway] =
+            ["2001:db8:1::1", "2001:db8:1::2", "2001:db8:7::9", "fe80::fe"].map(|text| text.parse().unwrap());
+        namespace::address6("near", own);
+        let wire = Wire::open("far1");
+        let hops = NextHops::start(&["other".to_owned(), "near".to_owned()], || {}).unwrap();
+        hops.watch(&[on_link.into(), behind.into(), own.into()]);
+        answer_solicitation(&wire, on_link, TARGET);
+        wait_for(&hops, on_link.into(), Some(TARGET));
+        assert_eq!([behind, own].map(|address| hops.resolve(address.into())), [None; 2]);
+
+        namespace::route6("2001:db8:7::".parse().unwrap(), gateway, "near");
+        answer_solicitation(&wire, gateway, GATEWAY);
+        wait_for(&hops, behind.into(), Some(GATEWAY));
+
+        // The target moves to another link address, and says so.
+        tell_advertisement(&wire, on_link, MOVED);
+        wait_for(&hops, on_link.into(), Some(MOVED));
+        assert!(hops.host_addresses().contains(&own.into()));
+    });
+}
+
 fn wait_for(hops: &NextHops, address: IpAddr, mac: Option<Mac>) {
     let expected = mac.map(|mac| NextHop { interface: InterfaceId(1), mac });
     namespace::wait_until(Duration::from_secs(3), &format!("{address} by {mac:?}"), || {
@@ -86,6 +116,35 @@ fn tell_arp(wire: &Wire, address: [u8; 4], mac: Mac, asker: ([u8; 4], Mac)) {
     frame.extend(asker.0);
     frame.resize(60, 0);
     wire.send(&frame);
+}
+
+/// Waits for the kernel to ask who has `address`, and answers.
+fn answer_solicitation(wire: &Wire, address: Ipv6Addr, mac: Mac) {
+    let asks = |frame: &[u8]| {
+        frame.len() >= 78
+            && frame[12..14] == [0x86, 0xdd]
+            && frame[20] == 58
+            && frame[54] == 135
+            && frame[62..78] == address.octets()
+    };
+    wire.receive(Duration::from_secs(3), asks).expect("the kernel asks");
+    tell_advertisement(wire, address, mac);
+}
+
+/// Sends a neighbour advertisement with the override flag to the near end, as one that was asked for.
+fn tell_advertisement(wire: &Wire, address: Ipv6Addr, mac: Mac) {
+    let near = Device::open("near").unwrap();
+    let to: Ipv6Addr = "2001:db8:1::1".parse().unwrap();
+    let mut message = vec![136, 0, 0, 0, 0x60, 0, 0, 0];
+    message.extend(address.octets());
+    message.extend([2, 1]);
+    message.extend(mac.0);
+    let addresses = [address.octets(), to.octets()].concat();
+    let pseudo_header = checksum::sum(&addresses, 58 + message.len() as u32);
+    let sum = checksum::checksum(&message, pseudo_header);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let header = [0x60, 0, 0, 0, 0, message.len() as u8, 58, 255];
+    wire.send(&[&near.mac.0[..], &mac.0, &[0x86, 0xdd], &header, &addresses, &message].concat());
 }
 
 const TARGET: Mac = Mac([2, 0, 0, 0, 1, 2]);

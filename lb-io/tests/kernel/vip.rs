@@ -1,6 +1,9 @@
 //! Addresses on interfaces.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr, UdpSocket},
+    time::Duration,
+};
 
 use lb_io::{
     device::Device,
@@ -42,5 +45,28 @@ fn an_address_is_added_once_announced_and_removed() {
             !hops.host_addresses().contains(&address)
         });
         assert_eq!(vip::assign(&device, address).unwrap(), Assigned::Added);
+    });
+}
+
+#[test]
+fn an_ipv6_address_can_be_used_at_once_and_is_announced() {
+    namespace::run("an_ipv6_address_can_be_used_at_once_and_is_announced", || {
+        namespace::veth("near", "far", 1);
+        let device = Device::open("near").unwrap();
+        let wire = Wire::open("far");
+        let address: Ipv6Addr = "2001:db8::64".parse().unwrap();
+        assert_eq!(vip::assign(&device, address.into()).unwrap(), Assigned::Added);
+        assert_eq!(vip::assign(&device, address.into()).unwrap(), Assigned::AlreadyThere);
+        UdpSocket::bind((address, 4_000)).expect("no duplicates are looked for first");
+
+        vip::announce(&device, address.into()).unwrap();
+        let is_advertisement = |frame: &[u8]| frame.len() == 86 && frame[20] == 58 && frame[54] == 136;
+        let frame = wire.receive(Duration::from_secs(1), is_advertisement).expect("announced");
+        assert_eq!((&frame[..6], &frame[6..12]), (&[0x33, 0x33, 0, 0, 0, 1][..], &device.mac.0[..]));
+        assert_eq!(frame[62..78], address.octets());
+
+        vip::remove(&device, address.into()).unwrap();
+        vip::remove(&device, address.into()).unwrap();
+        assert!(UdpSocket::bind((address, 4_000)).is_err());
     });
 }

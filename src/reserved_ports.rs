@@ -1,0 +1,380 @@
+//! Ports that the kernel must not choose for the host's own connections, because flows have them on an address that is the
+//! host's, too: kept in `net.ipv4.ip_local_reserved_ports`, which serves IPv6 as well, beside what others have put there.
+//!
+//! Owned by the control thread. What is added is noted in the state directory first, so that a later start takes it back.
+
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    fs,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
+
+use lb_core::tables::{Ownership, Source};
+use lb_ctl::{
+    config::Config,
+    state::{PortNote, StateDirectory},
+};
+
+use crate::{control::Control, host_sockets, port_set::PortSet};
+
+/// The ports that this process has reserved.
+pub struct ReservedPorts {
+    kernel: Settings,
+    /// Where the settings hold: this boot, this network namespace.
+    place: String,
+    /// What was not reserved before.
+    ours: PortSet,
+    /// What they are reserved for; `None` when that is not done yet.
+    reserved_for: Option<BTreeSet<Source>>,
+    /// Why that cannot be done, once it has been said.
+    complaint: Option<String>,
+}
+
+/// The kernel's settings, as files.
+struct Settings {
+    /// `net.ipv4.ip_local_reserved_ports`
+    reserved: PathBuf,
+    /// `net.ipv4.ip_local_port_range`
+    ephemeral: PathBuf,
+}
+
+impl ReservedPorts {
+    /// Those that an earlier process left behind, in this network namespace, are ours.
+    pub fn left_behind(state: &StateDirectory) -> Result<ReservedPorts, Box<dyn Error>> {
+        let kernel = Settings { reserved: RESERVED.into(), ephemeral: EPHEMERAL.into() };
+        let boot = read(Path::new(BOOT))?;
+        let namespace = fs::read_link(NAMESPACE).map_err(|error| format!("{NAMESPACE}: {error}"))?;
+        ReservedPorts::noted(state, kernel, format!("{} {}", boot.trim(), namespace.display()))
+    }
+
+    fn noted(
+        state: &StateDirectory,
+        kernel: Settings,
+        place: String,
+    ) -> Result<ReservedPorts, Box<dyn Error>> {
+        let note = state.reserved_ports()?.filter(|note| note.place == place);
+        let ours = note.map_or(Ok(PortSet::default()), |note| note.ports.parse())?;
+        Ok(ReservedPorts { kernel, place, ours, reserved_for: None, complaint: None })
+    }
+
+    /// Reserves the ports of these sources and no others, and returns those that it has added. Refuses to leave the host without
+    /// ephemeral ports. On an error all is as it was.
+    pub fn reserve(
+        &mut self,
+        sources: &BTreeSet<Source>,
+        state: &StateDirectory,
+    ) -> Result<PortSet, Box<dyn Error>> {
+        if self.reserved_for.as_ref() == Some(sources) {
+            return Ok(PortSet::default());
+        }
+        let wanted = ports(sources);
+        let added = match wanted.is_empty() && self.ours.is_empty() {
+            true => PortSet::default(),
+            false => self.change_to(sources, &wanted, state)?,
+        };
+        self.reserved_for = Some(sources.clone());
+        Ok(added)
+    }
+
+    /// Takes back all.
+    pub fn release(&mut self, state: &StateDirectory) -> Result<(), Box<dyn Error>> {
+        self.reserve(&BTreeSet::new(), state).map(drop)
+    }
+
+    fn change_to(
+        &mut self,
+        sources: &BTreeSet<Source>,
+        wanted: &PortSet,
+        state: &StateDirectory,
+    ) -> Result<PortSet, Box<dyn Error>> {
+        let present = self.kernel.reserved()?;
+        let others = present.minus(&self.ours);
+        let next = others.union(wanted);
+        if !wanted.is_empty() {
+            self.leave_some_to_the_host(sources, &next)?;
+        }
+        let ours = wanted.minus(&others);
+        self.note(&self.ours.union(&ours), state)?; // First: after a crash right behind this, they are known for ours.
+        if next != present
+            && let Err(error) = self.kernel.set_reserved(&next)
+        {
+            self.note(&self.ours, state)?;
+            return Err(error);
+        }
+        self.note(&ours, state)?;
+        let added = ours.minus(&self.ours);
+        self.ours = ours;
+        Ok(added)
+    }
+
+    fn leave_some_to_the_host(
+        &self,
+        sources: &BTreeSet<Source>,
+        next: &PortSet,
+    ) -> Result<(), Box<dyn Error>> {
+        let ephemeral = self.kernel.ephemeral()?;
+        if !PortSet::of(ephemeral.clone()).minus(next).is_empty() {
+            return Ok(());
+        }
+        let addresses: BTreeSet<String> = sources.iter().map(|source| source.address.to_string()).collect();
+        Err(format!(
+            "source NAT with ports {} on the host's own address {} would leave the host no port for its own connections \
+             ({EPHEMERAL_NAME} is {}-{}): set source_nat.ports, for example to \"{}\", or give source_nat.addresses \
+             addresses that the host does not have",
+            ports(sources),
+            Vec::from_iter(addresses).join(", "),
+            ephemeral.start(),
+            ephemeral.end(),
+            beside(&ephemeral),
+        )
+        .into())
+    }
+
+    fn note(&self, ports: &PortSet, state: &StateDirectory) -> Result<(), Box<dyn Error>> {
+        let note = PortNote { place: self.place.clone(), ports: ports.to_string() };
+        Ok(state.note_reserved_ports((!ports.is_empty()).then_some(&note))?)
+    }
+}
+
+impl Control {
+    /// Reserves the ports of those of `sources` that are the host's own addresses, and says so.
+    pub(crate) fn reserve_ports(
+        &mut self,
+        sources: &[Source],
+        config: &Config,
+    ) -> Result<(), Box<dyn Error>> {
+        let host = self.host_addresses();
+        let is_shared =
+            |source: &&Source| self.addresses.ownership(source.address, &host) == Ownership::SharedWithHost;
+        let shared: BTreeSet<Source> = sources.iter().filter(is_shared).copied().collect();
+        let added = self.reserved_ports.reserve(&shared, &self.state)?;
+        if !added.is_empty() {
+            println!("lbd: ports {added} are kept from the host's own connections ({RESERVED_NAME})");
+            warn_of_sockets(&shared, config);
+        }
+        Ok(())
+    }
+
+    /// The same for the tables in force, which nobody can refuse any more: says once what is wrong, and tries again each time.
+    pub(crate) fn reserve_ports_of_tables(&mut self) {
+        let (tables, config) = (self.tables.clone(), self.config.clone());
+        let complaint = self.reserve_ports(tables.sources(), &config).err().map(|error| error.to_string());
+        if let Some(error) =
+            complaint.as_ref().filter(|error| self.reserved_ports.complaint.as_ref() != Some(error))
+        {
+            eprintln!("lbd: {error}");
+        }
+        self.reserved_ports.complaint = complaint;
+    }
+}
+
+/// Reserving a port takes it from nobody who has it already.
+fn warn_of_sockets(sources: &BTreeSet<Source>, config: &Config) {
+    let targets = config.target_groups.iter().flat_map(|group| &group.targets).map(|target| target.address);
+    match host_sockets::at_risk(sources, &targets.collect()) {
+        Ok(sockets) => {
+            for socket in sockets.iter().take(SOCKETS_SHOWN) {
+                eprintln!(
+                    "lbd: WARNING: the host's {socket} has a port of source_nat.ports: what targets send to it is lost"
+                );
+            }
+            if sockets.len() > SOCKETS_SHOWN {
+                eprintln!("lbd: WARNING: and {} sockets more", sockets.len() - SOCKETS_SHOWN);
+            }
+        }
+        Err(error) => eprintln!("lbd: the host's sockets are not looked at: {error}"),
+    }
+}
+
+impl Settings {
+    fn reserved(&self) -> Result<PortSet, Box<dyn Error>> {
+        Ok(read(&self.reserved)?.parse().map_err(|error| format!("{}: {error}", self.reserved.display()))?)
+    }
+
+    fn set_reserved(&self, ports: &PortSet) -> Result<(), Box<dyn Error>> {
+        let advice = |error| {
+            format!(
+                "cannot keep ports of source NAT from the host's own connections ({}: {error}): do it by hand, by \
+                 sysctl -w {RESERVED_NAME}={ports}, or give source_nat.addresses addresses that the host does not have",
+                self.reserved.display()
+            )
+        };
+        Ok(fs::write(&self.reserved, format!("{ports}\n")).map_err(advice)?)
+    }
+
+    fn ephemeral(&self) -> Result<RangeInclusive<u16>, Box<dyn Error>> {
+        let text = read(&self.ephemeral)?;
+        let bounds: Option<Vec<u16>> = text.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
+        match bounds.as_deref() {
+            Some([first, last]) => Ok(*first..=*last),
+            _ => Err(format!("{}: {text:?} is not a range of ports", self.ephemeral.display()).into()),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn ports(sources: &BTreeSet<Source>) -> PortSet {
+    let ranges: BTreeSet<(u16, u16)> =
+        sources.iter().map(|source| (source.first_port, source.last_port)).collect();
+    ranges.iter().fold(PortSet::default(), |set, (first, last)| set.union(&PortSet::of(*first..=*last)))
+}
+
+/// The larger range of unprivileged ports that is not ephemeral, or half of the ephemeral ones if there is hardly any.
+fn beside(ephemeral: &RangeInclusive<u16>) -> String {
+    let (first, last) = (*ephemeral.start(), *ephemeral.end());
+    let below = first.saturating_sub(UNPRIVILEGED);
+    let above = u16::MAX - last;
+    match below.max(above) {
+        0..FEW => format!("{first}-{}", first + (last - first) / 2),
+        most if most == below => format!("{UNPRIVILEGED}-{}", first - 1),
+        _ => format!("{}-{}", last + 1, u16::MAX),
+    }
+}
+
+const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+const RESERVED_NAME: &str = "net.ipv4.ip_local_reserved_ports";
+const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+const EPHEMERAL_NAME: &str = "net.ipv4.ip_local_port_range";
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+const NAMESPACE: &str = "/proc/thread-self/ns/net";
+
+/// First port that any user may bind.
+const UNPRIVILEGED: u16 = 1_024;
+/// A range of fewer ports is no advice.
+const FEW: u16 = 1_000;
+/// Sockets that one change of the reservation warns of.
+const SOCKETS_SHOWN: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's settings and a state directory, in a directory for one test.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str, reserved: &str) -> Scratch {
+            let path = std::env::temp_dir().join(format!("lbd-reserved-ports-{name}-{}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            let scratch = Scratch(path);
+            scratch.set(reserved);
+            fs::write(scratch.0.join("ephemeral"), "32768\t60999\n").unwrap();
+            scratch
+        }
+
+        fn state(&self) -> StateDirectory {
+            StateDirectory::open(&self.0.join("state")).unwrap()
+        }
+
+        fn start(&self, state: &StateDirectory, place: &str) -> ReservedPorts {
+            let kernel = Settings { reserved: self.0.join("reserved"), ephemeral: self.0.join("ephemeral") };
+            ReservedPorts::noted(state, kernel, place.into()).unwrap()
+        }
+
+        fn set(&self, reserved: &str) {
+            fs::write(self.0.join("reserved"), reserved).unwrap();
+        }
+
+        fn reserved(&self) -> String {
+            fs::read_to_string(self.0.join("reserved")).unwrap().trim().to_owned()
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    fn sources(ranges: &[(u16, u16)]) -> BTreeSet<Source> {
+        let address = "198.18.0.2".parse().unwrap();
+        ranges.iter().map(|&(first_port, last_port)| Source { address, first_port, last_port }).collect()
+    }
+
+    #[test]
+    fn what_others_reserved_stays() {
+        let scratch = Scratch::new("others", "8080,9000-9010\n");
+        let state = scratch.state();
+        let mut ports = scratch.start(&state, "here");
+        let added = ports.reserve(&sources(&[(9_005, 9_020)]), &state).unwrap();
+        assert_eq!((added.to_string(), scratch.reserved()), ("9011-9020".into(), "8080,9000-9020".into()));
+        scratch.set("7,8080,9000-9020"); // Somebody adds another.
+        let added = ports.reserve(&sources(&[(9_005, 9_015), (100, 101)]), &state).unwrap();
+        assert_eq!(
+            (added.to_string(), scratch.reserved()),
+            ("100-101".into(), "7,100-101,8080,9000-9015".into())
+        );
+        ports.release(&state).unwrap();
+        assert_eq!(scratch.reserved(), "7,8080,9000-9010");
+        assert_eq!(state.reserved_ports().unwrap(), None);
+    }
+
+    #[test]
+    fn a_later_start_takes_back_what_a_crash_left() {
+        let scratch = Scratch::new("crash", "8080");
+        let state = scratch.state();
+        scratch.start(&state, "here").reserve(&sources(&[(2_000, 2_999)]), &state).unwrap();
+        let mut later = scratch.start(&state, "here");
+        later.reserve(&sources(&[(2_500, 3_500)]), &state).unwrap();
+        assert_eq!(scratch.reserved(), "2500-3500,8080");
+        let mut last = scratch.start(&state, "here");
+        last.reserve(&sources(&[]), &state).unwrap();
+        assert_eq!(scratch.reserved(), "8080");
+    }
+
+    #[test]
+    fn a_reboot_has_forgotten_ours() {
+        let scratch = Scratch::new("reboot", "");
+        let state = scratch.state();
+        scratch.start(&state, "here").reserve(&sources(&[(2_000, 2_999)]), &state).unwrap();
+        scratch.set("2000-2100"); // The new boot's own.
+        let mut later = scratch.start(&state, "elsewhere");
+        later.reserve(&sources(&[(2_000, 2_999)]), &state).unwrap();
+        later.release(&state).unwrap();
+        assert_eq!(scratch.reserved(), "2000-2100");
+    }
+
+    #[test]
+    fn the_host_keeps_ephemeral_ports() {
+        let scratch = Scratch::new("ephemeral", "60000-60999");
+        let state = scratch.state();
+        let mut ports = scratch.start(&state, "here");
+        for whole in [(1_024, 65_535), (32_768, 59_999)] {
+            let refusal = ports.reserve(&sources(&[whole]), &state).unwrap_err().to_string();
+            let expected = format!("ports {}-{} on the host's own address 198.18.0.2", whole.0, whole.1);
+            assert!(refusal.contains(&expected), "{refusal}");
+            assert!(refusal.contains("set source_nat.ports, for example to \"1024-32767\""), "{refusal}");
+        }
+        assert!(ports.reserve(&sources(&[(1_024, 65_535)]), &state).is_err(), "asking again does not help");
+        assert_eq!(scratch.reserved(), "60000-60999");
+        assert_eq!(state.reserved_ports().unwrap(), None);
+        ports.reserve(&sources(&[(1_024, 59_998)]), &state).unwrap();
+    }
+
+    #[test]
+    fn advice_lies_beside_the_ephemeral_ports() {
+        assert_eq!(beside(&(32_768..=60_999)), "1024-32767");
+        assert_eq!(beside(&(2_000..=20_000)), "20001-65535");
+        assert_eq!(beside(&(1_024..=65_535)), "1024-33279");
+        assert_eq!(beside(&(1..=65_535)), "1-32768");
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_written_says_what_to_do() {
+        let scratch = Scratch::new("unwritable", "8080");
+        let state = scratch.state();
+        let mut ports = scratch.start(&state, "here");
+        let text = fs::read_to_string(scratch.0.join("reserved")).unwrap();
+        fs::remove_file(scratch.0.join("reserved")).unwrap();
+        fs::create_dir(scratch.0.join("reserved")).unwrap();
+        assert!(ports.reserve(&sources(&[(2_000, 2_999)]), &state).is_err());
+        let refusal = ports.kernel.set_reserved(&text.parse().unwrap()).unwrap_err().to_string();
+        assert!(refusal.contains("sysctl -w net.ipv4.ip_local_reserved_ports=8080"), "{refusal}");
+        fs::remove_dir(scratch.0.join("reserved")).unwrap();
+    }
+}

@@ -1,0 +1,246 @@
+//! Configurations of the tests, as values: what a test is about differs from the usual in a field or two.
+
+use std::{fmt::Write as _, net::IpAddr, path::Path};
+
+use lbd::testbed::network::{Family, Plan, VIP};
+
+use crate::harness::{PORTS, SOCKET, TCP_PORT, UDP_PORT};
+
+/// A configuration: one load balancer with a few services, all with the same targets.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Targets by number, from 1.
+    pub targets: Vec<u8>,
+    /// Packet threads.
+    pub workers: u32,
+    /// Flows that all workers together can hold.
+    pub flow_capacity: u32,
+    /// Addresses of the load balancer.
+    pub vips: Vec<IpAddr>,
+    /// Section `source_nat`, where there is one.
+    pub source_nat: Option<SourceNat>,
+    /// What it serves.
+    pub services: Vec<Service>,
+}
+
+/// Addresses and ports that stand for clients.
+#[derive(Clone, Debug, Default)]
+pub struct SourceNat {
+    /// The load balancer's own where there are none.
+    pub addresses: Vec<IpAddr>,
+    /// First and last; the default range where there is none.
+    pub ports: Option<(u16, u16)>,
+}
+
+/// A listener on every address of the load balancer, with a target group of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Service {
+    /// Name of the target group.
+    pub name: &'static str,
+    /// Protocol of both.
+    pub protocol: Protocol,
+    /// The listener's port.
+    pub port: u16,
+    /// The targets' port.
+    pub target_port: u16,
+    /// The targets' port that health checks connect to, by TCP.
+    pub check_port: u16,
+    /// Which of the targets' addresses are registered.
+    pub target_family: Family,
+    /// How targets are registered.
+    pub target_type: TargetType,
+    /// Whose address the targets of a TCP service see.
+    pub client_address: ClientAddress,
+    /// Attributes of the listener that are on.
+    pub listener_attributes: &'static [&'static str],
+}
+
+/// Protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP. The client's address is always kept within a family.
+    Udp,
+}
+
+/// How targets are registered.
+#[derive(Clone, Copy, Debug)]
+pub enum TargetType {
+    /// By address.
+    Ip,
+    /// As nodes, each with several services on ports of one address.
+    Instance,
+}
+
+/// Whose address targets see.
+#[derive(Clone, Copy, Debug)]
+pub enum ClientAddress {
+    /// The client's own.
+    Kept,
+    /// A source address of the load balancer: full NAT.
+    Hidden,
+}
+
+impl Config {
+    /// Lines and datagrams over IPv4, served by all targets of a network; a worker for each queue.
+    pub fn of(plan: &Plan) -> Config {
+        Config {
+            targets: (1..=plan.targets).collect(),
+            workers: plan.queues,
+            flow_capacity: 65_536,
+            vips: vec![VIP.into()],
+            source_nat: None,
+            services: vec![Service::LINES, Service::DATAGRAMS],
+        }
+    }
+
+    /// The same over both families, to targets of both: [`Service::LINES`] and [`Service::DATAGRAMS`] have IPv4 targets,
+    /// [`Service::LINES_V6`] and [`Service::DATAGRAMS_V6`] IPv6 targets.
+    pub fn dual_stack(plan: &Plan) -> Config {
+        let services = vec![Service::LINES, Service::DATAGRAMS, Service::LINES_V6, Service::DATAGRAMS_V6];
+        Config { vips: Family::BOTH.map(Family::vip).into(), services, ..Config::of(plan) }
+    }
+
+    /// One service alone.
+    pub fn only(plan: &Plan, service: Service) -> Config {
+        Config { services: vec![service], ..Config::of(plan) }
+    }
+
+    /// The same without one target.
+    pub fn without(&self, number: u8) -> Config {
+        let targets = self.targets.iter().copied().filter(|target| *target != number).collect();
+        Config { targets, ..self.clone() }
+    }
+
+    /// The text of the file, with state and socket under `directory`.
+    pub fn text(&self, interfaces: &[String], directory: &Path) -> String {
+        let directory = directory.display();
+        let mut text = format!(
+            "interfaces = {interfaces:?}\n\
+             state_directory = \"{directory}/state\"\n\
+             control_socket = \"{directory}/{SOCKET}\"\n\
+             workers = {{ count = {} }}\n\
+             flow_table = {{ capacity = {} }}\n",
+            self.workers, self.flow_capacity
+        );
+        text += &self.source_nat.as_ref().map(SourceNat::text).unwrap_or_default();
+        write!(text, "[[load_balancers]]\nname = \"test\"\naddresses = {}\n", list(&self.vips))
+            .expect("a String takes all text");
+        text.extend(self.services.iter().map(Service::listener));
+        text.extend(self.services.iter().map(|service| service.group(&self.targets)));
+        text
+    }
+}
+
+impl SourceNat {
+    fn text(&self) -> String {
+        let addresses = match &self.addresses[..] {
+            [] => String::new(),
+            addresses => format!("addresses = {}\n", list(addresses)),
+        };
+        let ports = self.ports.map(|(first, last)| format!("ports = \"{first}-{last}\"\n"));
+        format!("[source_nat]\n{addresses}{}", ports.unwrap_or_default())
+    }
+}
+
+impl Service {
+    /// Lines over TCP, or HTTP.
+    pub const LINES: Service = Service {
+        name: "lines",
+        protocol: Protocol::Tcp,
+        port: TCP_PORT,
+        target_port: PORTS.tcp,
+        check_port: PORTS.tcp,
+        target_family: Family::V4,
+        target_type: TargetType::Ip,
+        client_address: ClientAddress::Kept,
+        listener_attributes: &[],
+    };
+
+    /// Datagrams.
+    pub const DATAGRAMS: Service = Service {
+        name: "datagrams",
+        protocol: Protocol::Udp,
+        port: UDP_PORT,
+        target_port: PORTS.udp,
+        ..Service::LINES
+    };
+
+    /// Lines to IPv6 targets, one port above [`Service::LINES`].
+    pub const LINES_V6: Service =
+        Service { name: "lines-v6", port: TCP_PORT + 1, target_family: Family::V6, ..Service::LINES };
+
+    /// Datagrams to IPv6 targets, one port above [`Service::DATAGRAMS`].
+    pub const DATAGRAMS_V6: Service =
+        Service { name: "datagrams-v6", port: UDP_PORT + 1, target_family: Family::V6, ..Service::DATAGRAMS };
+
+    fn listener(&self) -> String {
+        let Service { protocol, port, name, .. } = self;
+        let attributes: Vec<_> =
+            self.listener_attributes.iter().map(|key| format!("\"{key}\" = true")).collect();
+        format!(
+            "[[load_balancers.listeners]]\n\
+             protocol = \"{}\"\n\
+             port = {port}\n\
+             target_group = \"{name}\"\n\
+             attributes = {{ {} }}\n",
+            protocol.name(),
+            attributes.join(", ")
+        )
+    }
+
+    fn group(&self, targets: &[u8]) -> String {
+        let target = |number: &u8| format!("{{ address = \"{}\" }}", self.target_family.target(*number));
+        let targets: Vec<_> = targets.iter().map(target).collect();
+        let attributes = match (self.protocol, self.client_address) {
+            (Protocol::Udp, _) => "",
+            (Protocol::Tcp, ClientAddress::Kept) => "\"preserve_client_ip.enabled\" = true",
+            (Protocol::Tcp, ClientAddress::Hidden) => "\"preserve_client_ip.enabled\" = false",
+        };
+        format!(
+            "[[target_groups]]\n\
+             name = \"{}\"\n\
+             protocol = \"{}\"\n\
+             port = {}\n\
+             {}\
+             targets = [{}]\n\
+             attributes = {{ {attributes} }}\n\
+             [target_groups.health_check]\n\
+             protocol = \"TCP\"\n\
+             port = {}\n\
+             fast_interval_ms = 1000\n\
+             healthy_threshold = 2\n\
+             unhealthy_threshold = 2\n",
+            self.name,
+            self.protocol.name(),
+            self.target_port,
+            self.target_type.line(),
+            targets.join(", "),
+            self.check_port
+        )
+    }
+}
+
+impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+        }
+    }
+}
+
+impl TargetType {
+    fn line(self) -> &'static str {
+        match self {
+            TargetType::Ip => "",
+            TargetType::Instance => "target_type = \"instance\"\n",
+        }
+    }
+}
+
+/// A TOML array of addresses.
+fn list(addresses: &[IpAddr]) -> String {
+    format!("{:?}", addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>())
+}

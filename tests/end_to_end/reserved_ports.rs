@@ -1,0 +1,83 @@
+//! Ports that flows have on an address of the host are kept from the host's own connections, and given back.
+
+use std::{fs, net::UdpSocket};
+
+use lbd::testbed::network::{GATEWAY, Layout, Offload, Plan};
+use libtest_mimic::Failed;
+
+use crate::{
+    Test,
+    config::{Config, SourceNat},
+    harness::Rig,
+};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    ("reserved_ports::come_and_go_with_the_daemon", come_and_go),
+    ("reserved_ports::a_refused_reload_changes_none", a_refused_reload_changes_none),
+    ("reserved_ports::the_host_keeps_some", the_host_keeps_some),
+];
+
+fn come_and_go() -> Result<(), Failed> {
+    let mut rig = prepare()?;
+    let held = rig.network.lb.within(|| UdpSocket::bind((GATEWAY, 2_345)))?;
+    rig.start_daemon(&config(SOME))?;
+    assert_eq!(reserved(&rig)?, "2000-2999,8080");
+    let daemon = rig.daemon.take().ok_or("no daemon was started")?;
+    let said = daemon.printed();
+    assert!(said.contains("ports 2000-2499,2501-2999 are kept from the host's own connections"), "{said}");
+    assert!(said.contains(&format!("WARNING: the host's UDP socket {GATEWAY}:2345 has a port")), "{said}");
+    drop(held);
+    daemon.kill()?;
+    assert_eq!(reserved(&rig)?, "2000-2999,8080");
+    rig.start_daemon(&config(SOME))?;
+    assert_eq!(reserved(&rig)?, "2000-2999,8080");
+    let daemon = rig.daemon.take().ok_or("no daemon was started")?;
+    assert!(daemon.stop(crate::harness::PATIENCE)?.success());
+    assert_eq!(reserved(&rig)?, "2500,8080");
+    Ok(())
+}
+
+fn a_refused_reload_changes_none() -> Result<(), Failed> {
+    let mut rig = prepare()?;
+    rig.start_daemon(&config(SOME))?;
+    let refusal = rig.reload(&config(None));
+    assert!(format!("{refusal:?}").contains("set source_nat.ports, for example to"), "{refusal:?}");
+    assert_eq!(reserved(&rig)?, "2000-2999,8080");
+    rig.reload(&config(Some((3_000, 3_999))))?;
+    assert_eq!(reserved(&rig)?, "2000-3999,8080", "flows of before may have the old ones");
+    rig.finish().map(drop)
+}
+
+fn the_host_keeps_some() -> Result<(), Failed> {
+    let rig = prepare()?;
+    let text = config(None).text(&rig.network.interfaces, rig.directory.path());
+    let output = rig.run_refused(&mut rig.lbd(&rig.write_text(&text)?))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("would leave the host no port for its own connections"), "{said}");
+    assert_eq!(reserved(&rig)?, "2500,8080");
+    rig.assert_nothing_left()
+}
+
+/// A network whose load balancer's host has reserved ports of its own.
+fn prepare() -> Result<Rig, Failed> {
+    let mut rig = Rig::build(PLAN)?;
+    rig.network.lb.set_sysctl("net/ipv4/ip_local_reserved_ports", "2500,8080")?;
+    rig.start_targets()?;
+    Ok(rig)
+}
+
+/// Ports of the host's own address that are source ports; all of the default range where there are none.
+fn config(ports: Option<(u16, u16)>) -> Config {
+    let source_nat = Some(SourceNat { addresses: vec![GATEWAY.into()], ports });
+    Config { source_nat, ..Config::of(&PLAN) }
+}
+
+fn reserved(rig: &Rig) -> Result<String, Failed> {
+    let text = rig.network.lb.within(|| fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports"))?;
+    Ok(text.trim().to_owned())
+}
+
+const PLAN: Plan = Plan { layout: Layout::Direct, targets: 1, queues: 1, offload: Offload::Off };
+const SOME: Option<(u16, u16)> = Some((2_000, 2_999));
