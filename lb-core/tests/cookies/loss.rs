@@ -170,3 +170,27 @@ fn flows_that_wait_for_their_target_expire() {
     }
     assert_eq!(script.path.counters().flows.value(), 0);
 }
+
+/// Here the handshake ends, so here its checksums are verified: what is damaged is as good as lost.
+#[test]
+fn damaged_segments_are_neither_answered_nor_acted_on() {
+    for mode in cookie_modes() {
+        let mut script = Script::new(&mode);
+        assert_damage_is_dropped(&mut script, |script| script.syn());
+        script.get_cookie(0);
+        assert_damage_is_dropped(&mut script, |script| script.confirmation());
+        assert_eq!(script.path.counters().flows.value(), 0, "{}", mode.name);
+        script.confirm(0);
+        assert_damage_is_dropped(&mut script, |script| script.target_answer());
+        script.answer(0);
+        script.assert_flows(1);
+    }
+}
+
+fn assert_damage_is_dropped(script: &mut Script, packet: impl Fn(&Script) -> Crafted) {
+    let packet = packet(script);
+    let mut frame = packet.bytes();
+    *frame.last_mut().unwrap() ^= 1;
+    let (verdict, out) = send(&mut script.path, ingress_of(&packet), &frame, 0);
+    assert_eq!((verdict.reason, out), (Reason::TcpChecksum, None));
+}
