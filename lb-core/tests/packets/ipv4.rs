@@ -106,13 +106,21 @@ fn rfc_1812_5_3_1_ttl_zero_is_never_forwarded() {
 }
 
 #[test]
-fn rfc_1812_5_3_7_martian_sources_are_dropped() {
-    for source in
-        ["0.0.0.0", "0.1.2.3", "127.0.0.1", "127.255.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"]
-    {
+fn rfc_1812_5_3_7_and_rfc_6890_martian_sources_are_dropped() {
+    let from = |source: &str| {
         let source: std::net::Ipv4Addr = source.parse().unwrap();
-        let packet = Crafted { source: (source, 40_000).into(), ..mode().syn() };
-        assert_eq!(reason_of(&packet.bytes()), Reason::MartianSource, "{source}");
+        Crafted { source: (source, 40_000).into(), ..mode().syn() }
+    };
+    for source in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "127.255.0.1", "169.254.0.1", "169.254.255.1"] {
+        assert_eq!(reason_of(&from(source).bytes()), Reason::MartianSource, "{source}");
+    }
+    for source in ["224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255"] {
+        assert_eq!(reason_of(&from(source).bytes()), Reason::MartianSource, "{source}");
+    }
+    for source in
+        ["1.0.0.1", "10.0.0.1", "100.64.0.1", "169.253.0.1", "169.255.0.1", "192.168.0.1", "223.255.255.1"]
+    {
+        assert_eq!(through(&mut mode().path(), &from(source), 0).0.reason, Reason::FlowNew, "{source}");
     }
 }
 
