@@ -99,7 +99,7 @@ reasons! {
     NoFlow, "no_flow", Drop, "Packet of no flow that must not be answered.";
     Terminated, "terminated", Drop, "Reset of a flow that was cut with its target.";
     TupleCollision, "tuple_collision", Drop, "The client's address and port already reach every candidate target through another listener, or the client is the only target itself.";
-    NoSourcePort, "no_source_port", Drop, "No source port is free towards any target (NLB PortAllocationErrorCount).";
+    NoSourcePort, "no_source_port", Drop, "No source port is free towards the target (NLB PortAllocationErrorCount).";
     NoSource, "no_source", Drop, "The client's address cannot be kept, and there is no source address of the target's family.";
     FlowTableFull, "flow_table_full", Drop, "The flow table has no room for a flow whose source address is translated.";
     Connecting, "connecting", Drop, "Packet of a flow whose target has not answered the SYN of a confirmed client yet.";
