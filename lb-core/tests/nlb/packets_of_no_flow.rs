@@ -86,3 +86,30 @@ fn are_adopted_by_a_listener_that_is_told_so_from_either_side() {
         }
     }
 }
+
+/// Wherever they come in: the flow is made by the worker that owns it, and found there from then on.
+#[test]
+fn are_adopted_by_the_worker_that_owns_their_flow() {
+    for mode in preserving_modes() {
+        for receive_hash in [None, receive_hash(4)] {
+            let hops = vec![(mode.client.ip(), NextHop { interface: OUTSIDE, mac: CLIENT_MAC })];
+            let scene = Scene { adopts_strays: true, hops, receive_hash, ..mode.scene.clone() };
+            let mut fleet = Fleet::new(4, 256, &scene);
+            for port in 10_000..10_060u16 {
+                let client: SocketAddr = (mode.client.ip(), port).into();
+                let mut before = leaked_datapath(64, settings(), &scene);
+                let flow = OpenFlow::connect(&mut before, client, mode.web(), 0);
+                let packets = [flow.request(ACK), flow.reply(ACK)];
+                for turn in port..port + 6 {
+                    let packet = &packets[usize::from(turn % 2)];
+                    let delivery = fleet.send((turn / 3 % 4) as u8, ingress_of(packet), &packet.bytes(), 0);
+                    assert!(delivery.hand_overs <= 1, "{}", mode.name);
+                    let reason = if turn == port { Reason::FlowAdopted } else { Reason::FlowHit };
+                    assert_eq!(delivery.reasons(), [reason]);
+                }
+            }
+            assert_eq!(fleet.flows(), 60);
+            fleet.assert_books_balance();
+        }
+    }
+}

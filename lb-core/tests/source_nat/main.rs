@@ -16,6 +16,7 @@ use std::{
 use lb_core::{
     limits,
     tables::{FlowPolicy, NextHop, Sources},
+    time::Instant,
     verdict::{Action, Reason},
 };
 use support::*;
@@ -254,5 +255,30 @@ fn a_cut_flow_keeps_its_port_from_others() {
         assert_eq!((reset.source, reset.destination), (flow.source, flow.target));
         let other = tcp(client(&mode, 2), mode.web(), SYN);
         assert_ne!(through(&mut path, &other, 2).0.reason.action(), Action::Transmit, "{}", mode.name);
+    }
+}
+
+#[test]
+fn people_are_told_what_the_target_sees() {
+    for mode in modes() {
+        let mut path = mode.path();
+        let first = path.explain(&mode.syn().bytes());
+        let flow = mode.connect(&mut path);
+        let end = |at: SocketAddr| (at.ip(), at.port());
+        assert_eq!((first.target, first.source), (Some(end(flow.target)), None), "{}", mode.name);
+        let own = (flow.source != flow.client).then_some(end(flow.source));
+        for packet in [flow.request(ACK), flow.reply(ACK)] {
+            let told = path.explain(&packet.bytes());
+            assert_eq!((told.target, told.source), (Some(end(flow.target)), own), "{}", mode.name);
+            assert_eq!(told.listener, first.listener);
+        }
+        let mut seen = Vec::new();
+        assert_eq!(path.visit_flows(0, 64, Instant::from_millis(0), |view| seen.push(view)), None);
+        let view = &seen[0];
+        assert_eq!((view.client, view.vip), (end(flow.client), end(flow.vip)));
+        assert_eq!((view.source, view.target), (end(flow.source), end(flow.target)));
+        // A port that rests is no flow.
+        through(&mut path, &flow.request(ACK), 400_000);
+        path.visit_flows(0, 64, Instant::from_millis(400_000), |view| panic!("{view:?}"));
     }
 }
