@@ -85,6 +85,7 @@ reasons! {
     L4Truncated, "l4_truncated", Drop, "Shorter than its TCP or UDP header.";
     TcpHeaderLength, "tcp_header_length", Drop, "TCP data offset under 5 words or past the packet.";
     TcpFlags, "tcp_flags", Drop, "TCP flags that no legal segment has.";
+    TcpChecksum, "tcp_checksum", Drop, "TCP checksum of a handshake that is answered here, by SYN cookies, is wrong (RFC 9293 3.1).";
     UdpLength, "udp_length", Drop, "UDP length under 8 or past the packet (RFC 768).";
     UdpChecksumZero, "udp_checksum_zero", Drop, "UDP without a checksum, over IPv6 (RFC 8200 8.1) or in pieces that would have to be translated to it (RFC 7915 4.5).";
     PortZero, "port_zero", Drop, "Source or destination port 0.";
