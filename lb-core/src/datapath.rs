@@ -10,7 +10,7 @@
 //!
 //! The stages of the burst stand here. The ways of a single packet: `hit` and `miss`, with `home` (which worker owns a flow),
 //! `source` (ports of our own) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of
-//! a flow; `reply` for answers of our own, and `extra` for frames beside the burst's.
+//! a flow; `split` for packets that are cut up, `reply` for answers of our own, and `extra` for frames beside the burst's.
 //!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
 //! refused without a reason. Called by the worker's loop, by `lbctl simulate`, by tests and benches.
@@ -25,6 +25,7 @@ mod icmp;
 mod miss;
 mod reply;
 mod source;
+mod split;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -384,6 +385,9 @@ impl Pipeline<'_> {
         hop: NextHop,
         reason: Reason,
     ) -> Verdict {
+        if self.excess(it.packet, flow, direction, hop) > 0 {
+            return self.send_in_pieces(it, flow, direction, hop, reason);
+        }
         let macs = (self.egress(hop.interface).mac, hop.mac);
         if let Err(reason) = rewrite_frame(it.frame, it.packet, flow, direction, macs) {
             return Verdict::drop(reason);

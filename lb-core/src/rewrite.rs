@@ -1,6 +1,7 @@
 //! The only writers of bytes. `nat` is the fast one, for IPv4 flows; the others serve everything else.
 
 pub mod complaint;
+pub mod cut;
 pub mod icmp;
 pub mod icmp_translate;
 pub mod nat;

@@ -36,6 +36,7 @@ reasons! {
     FlowAdopted, "adopted_flow", Transmit, "Packet of a flow from before an unclean start: its target was found again by hash.";
     Stateless, "stateless", Transmit, "The flow table had no room: the target was selected without keeping state.";
 
+    CutUp, "cut_up", Transmit, "Further piece of an IPv4 packet that was too long for the way out.";
     IcmpError, "icmp_error", Transmit, "ICMP error about a packet of a flow: translated for the side that sent the packet.";
 
     ResetNoFlow, "reset_no_flow", Reply, "TCP packet of no flow: answered by a reset.";
@@ -106,7 +107,7 @@ reasons! {
     IcmpUntranslatable, "icmp_untranslatable", Drop, "ICMP error that has no counterpart in the other address family (RFC 7915 4.2, 5.2).";
     NextHopUnresolved, "next_hop_unresolved", Drop, "The kernel knows no route or no link address towards the next hop yet.";
     ReplyRateLimited, "reply_rate_limited", Drop, "Would have been answered, but too many answers were sent this second.";
-    MtuExceeded, "mtu_exceeded", Drop, "Longer than the MTU on the way out, and may be fragmented: fragments are not made here.";
+    MtuExceeded, "mtu_exceeded", Drop, "Longer than the MTU on the way out, and there was no room to cut it up or to tell its sender.";
     TxRingFull, "tx_ring_full", Drop, "No room in the transmit ring.";
     HandoverFull, "handover_full", Drop, "No room in the ring to the worker that owns the flow.";
     FrameOversize, "frame_oversize", Drop, "Frame spans several buffers.";

@@ -48,15 +48,28 @@ fn assert_is_about(seen: &SeenError, packet: &Crafted) {
 }
 
 #[test]
-fn rfc_1191_a_packet_that_may_be_fragmented_is_not_answered() {
+fn rfc_1812_5_2_6_and_rfc_7915_4_a_packet_that_may_be_fragmented_is_cut_up() {
     for mode in modes() {
-        let scene = Scene { mtus: [1_400, 1_400], ..mode.scene.clone() };
-        let mut path = leaked_datapath(64, settings(), &scene);
-        let flow = OpenFlow::open(&mut path, &mode.syn(), 0);
+        let narrow = Scene { mtus: [1_400, 1_400], ..mode.scene.clone() };
+        let wide = Scene { mtus: [9_000, 9_000], ..mode.scene.clone() };
+        let [mut narrow, mut wide] = [narrow, wide].map(|scene| leaked_datapath(64, settings(), &scene));
+        let (flow, same) =
+            (OpenFlow::open(&mut narrow, &mode.syn(), 0), OpenFlow::open(&mut wide, &mode.syn(), 0));
+        assert_eq!(flow, same);
         for packet in [flow.request(ACK), flow.reply(ACK)].into_iter().filter(|one| one.source.is_ipv4()) {
-            let long = Crafted { do_not_fragment: false, ..packet }.payload(&[1; 1_400]);
-            assert_eq!(dropped(&mut path, &long, &long.bytes()), Reason::MtuExceeded, "{}", mode.name);
+            let data: Vec<u8> = (0..3_000u32).map(|at| at as u8).collect();
+            let long = Crafted { do_not_fragment: false, ..packet }.payload(&data);
+            let (_, whole) = send(&mut wide, ingress_of(&long), &long.bytes(), 0);
+            let (verdict, first) = process(&mut narrow, ingress_of(&long), &long.bytes(), 0);
+            assert_eq!(verdict.reason, Reason::FlowHit, "{}", mode.name);
+            let rest = take_extras(&mut narrow);
+            assert!(rest.iter().all(|(verdict, _)| verdict.reason == Reason::CutUp), "{}", mode.name);
+            let pieces: Vec<_> = first.into_iter().chain(rest.into_iter().map(|(_, frame)| frame)).collect();
+            assert_eq!(pieces.len(), 3);
+            assert!(pieces.iter().all(|piece| piece.len() <= 14 + 1_400));
+            assert_eq!(read(&join(&pieces)), read(&whole.unwrap()), "{}", mode.name);
         }
+        assert_books_balance(narrow.counters());
     }
 }
 
