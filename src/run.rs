@@ -222,11 +222,15 @@ fn print_start(control: &Control) {
         );
     }
     let memory = control.engine.flow_memory();
+    let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let each = |bytes: usize| bytes / (memory.flows.max(1) as usize);
     println!(
-        "lbd: flow table: {} flows in {:.1} MiB, {} bytes each",
+        "lbd: flow table: {} flows in {:.1} MiB, {} bytes each; up to {:.1} MiB as flows have IPv6 ends, {} bytes each",
         memory.flows,
-        memory.bytes as f64 / f64::from(1 << 20),
-        memory.bytes / (memory.flows.max(1) as usize)
+        mebibytes(memory.bytes),
+        each(memory.bytes),
+        mebibytes(memory.most_bytes),
+        each(memory.most_bytes)
     );
     println!(
         "lbd: ready in {} ms; control socket {}",

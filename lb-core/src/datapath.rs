@@ -10,7 +10,7 @@
 //!
 //! The stages of the burst stand here. The ways of a single packet: `hit` and `miss`, with `home` (which worker owns a flow),
 //! `source` (ports of our own) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of
-//! a flow; `reply` for answers of our own, and `extra` for frames beside the burst's.
+//! a flow; `split` for packets that are cut up, `reply` for answers of our own, and `extra` for frames beside the burst's.
 //!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
 //! refused without a reason. Called by the worker's loop, by `lbctl simulate`, by tests and benches.
@@ -25,6 +25,7 @@ mod icmp;
 mod miss;
 mod reply;
 mod source;
+mod split;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -37,7 +38,7 @@ use crate::{
     hash::FlowHash,
     limits,
     listener::ListenerId,
-    parse::{Packet, Piece, parse, parse_fragment, parse_icmp_error},
+    parse::{Packet, Piece, parse, parse_fragment, parse_icmp_error, parse_into},
     rewrite::{nat, shift, translate},
     select,
     tables::{Interface, InterfaceId, Mac, NextHop, Tables},
@@ -111,7 +112,8 @@ pub struct Explanation {
 pub struct Datapath<'m> {
     tables: Arc<Tables>,
     pipeline: Pipeline<'m>,
-    parsed: [Result<Packet, Reason>; limits::BURST_FRAMES],
+    packets: [Packet; limits::BURST_FRAMES],
+    parsed: [Result<(), Reason>; limits::BURST_FRAMES],
     hashes: [u64; limits::BURST_FRAMES],
 }
 
@@ -182,7 +184,8 @@ impl<'m> Datapath<'m> {
         Datapath {
             tables,
             pipeline,
-            parsed: [Err(Reason::EthernetTruncated); limits::BURST_FRAMES],
+            packets: [Packet::default(); limits::BURST_FRAMES],
+            parsed: [Ok(()); limits::BURST_FRAMES],
             hashes: [0; limits::BURST_FRAMES],
         }
     }
@@ -201,25 +204,28 @@ impl<'m> Datapath<'m> {
         if arrival == Arrival::Ring {
             self.pipeline.counters.received.add(frames.len() as u64);
         }
+        let packets = &mut self.packets[..frames.len()];
         let parsed = &mut self.parsed[..frames.len()];
         let hashes = &mut self.hashes[..frames.len()];
-        for ((frame, packet), hash) in frames.iter().zip(&mut *parsed).zip(&mut *hashes) {
-            *packet = self.pipeline.parse(frame);
-            if let Ok(packet) = packet {
+        for (((frame, packet), parsed), hash) in
+            frames.iter().zip(&mut *packets).zip(&mut *parsed).zip(&mut *hashes)
+        {
+            *parsed = self.pipeline.parse(frame, packet);
+            if parsed.is_ok() {
                 *hash = self.pipeline.flows.hash(&packet.key);
                 self.pipeline.flows.prefetch_bucket(*hash);
             }
         }
-        for (packet, &hash) in parsed.iter().zip(&*hashes) {
-            if packet.is_ok() {
+        for (parsed, &hash) in parsed.iter().zip(&*hashes) {
+            if parsed.is_ok() {
                 self.pipeline.flows.prefetch_record(hash);
             }
         }
-        for (((frame, packet), &hash), verdict) in frames.iter_mut().zip(parsed).zip(&*hashes).zip(verdicts) {
-            *verdict = match packet {
-                Ok(packet) => {
-                    self.pipeline.process(&self.tables, hash, InFlight { frame, packet, arrival, now })
-                }
+        for ((((frame, packet), parsed), &hash), verdict) in
+            frames.iter_mut().zip(packets).zip(parsed).zip(&*hashes).zip(verdicts)
+        {
+            *verdict = match parsed {
+                Ok(()) => self.pipeline.process(&self.tables, hash, InFlight { frame, packet, arrival, now }),
                 Err(Reason::IcmpNoFlow) => {
                     let packet = &Packet::default();
                     self.pipeline.icmp(&self.tables, &mut InFlight { frame, packet, arrival, now })
@@ -308,10 +314,10 @@ impl<'m> Datapath<'m> {
 }
 
 impl Pipeline<'_> {
-    #[inline]
-    fn parse(&self, frame: &Frame<'_>) -> Result<Packet, Reason> {
-        let packet = parse(frame.bytes())?;
-        if self.is_for_us(frame) { Ok(packet) } else { Err(Reason::OtherMac) }
+    #[inline(always)]
+    fn parse(&self, frame: &Frame<'_>, packet: &mut Packet) -> Result<(), Reason> {
+        parse_into(frame.bytes(), packet)?;
+        if self.is_for_us(frame) { Ok(()) } else { Err(Reason::OtherMac) }
     }
 
     #[inline]
@@ -379,6 +385,9 @@ impl Pipeline<'_> {
         hop: NextHop,
         reason: Reason,
     ) -> Verdict {
+        if self.excess(it.packet, flow, direction, hop) > 0 {
+            return self.send_in_pieces(it, flow, direction, hop, reason);
+        }
         let macs = (self.egress(hop.interface).mac, hop.mac);
         if let Err(reason) = rewrite_frame(it.frame, it.packet, flow, direction, macs) {
             return Verdict::drop(reason);

@@ -392,9 +392,10 @@ impl Flow {
         (self.next, self.previous)
     }
 
-    /// Notes the target's answer: what to add to its sequence numbers, and by how much to shift its windows to the left.
-    pub(crate) fn set_shift(&mut self, sequence: u32, windows: i8) {
-        (self.next, self.previous) = (sequence, windows as u32);
+    /// Notes the target's answer: what to add to its sequence numbers, and by how much to shift windows to the left, by
+    /// `Direction` of the packet.
+    pub(crate) fn set_shift(&mut self, sequence: u32, [forward, reverse]: [i8; 2]) {
+        (self.next, self.previous) = (sequence, u32::from_ne_bytes([forward as u8, reverse as u8, 0, 0]));
     }
 
     /// What is added to the target's sequence numbers on their way to the client.
@@ -402,9 +403,9 @@ impl Flow {
         self.next
     }
 
-    /// By how many bits the target's windows are shifted to the left on their way to the client; negative: to the right.
-    pub(crate) fn window_shift(&self) -> i8 {
-        self.previous as i8
+    /// By how many bits windows in packets of a direction are shifted to the left; negative: to the right.
+    pub(crate) fn window_shift(&self, direction: Direction) -> i8 {
+        self.previous.to_ne_bytes()[direction as usize] as i8
     }
 }
 

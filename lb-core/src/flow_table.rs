@@ -166,12 +166,33 @@ impl<'m> FlowTable<'m> {
     }
 
     /// The record of a key, and the direction that the key is of.
-    #[inline]
+    #[inline(always)]
     pub fn lookup(&self, hash: u64, key: &FlowKey) -> Option<(u32, Direction)> {
+        match key {
+            FlowKey::V4(v4) => self.find(hash, |record, flow, direction| {
+                flow.is_ipv4_key(direction, v4)
+                    || (flow.is_wide() && self.has_wide_key(record, direction, key))
+            }),
+            FlowKey::V6(_) => self.lookup_wide(hash, key),
+        }
+    }
+
+    #[inline(never)]
+    fn lookup_wide(&self, hash: u64, key: &FlowKey) -> Option<(u32, Direction)> {
+        self.find(hash, |record, flow, direction| flow.is_wide() && self.has_wide_key(record, direction, key))
+    }
+
+    #[inline(never)]
+    fn has_wide_key(&self, record: u32, direction: Direction, key: &FlowKey) -> bool {
+        self.key(record, direction) == *key
+    }
+
+    #[inline(always)]
+    fn find(&self, hash: u64, is_it: impl Fn(u32, &Flow, Direction) -> bool) -> Option<(u32, Direction)> {
         let first = &self.buckets[self.first_bucket(hash)];
-        match self.lookup_in(first, hash, key) {
+        match self.find_in(first, hash, &is_it) {
             None if first.displaced != 0 => {
-                self.lookup_in(&self.buckets[self.second_bucket(hash)], hash, key)
+                self.find_in(&self.buckets[self.second_bucket(hash)], hash, &is_it)
             }
             found => found,
         }
@@ -307,27 +328,23 @@ impl<'m> FlowTable<'m> {
         Ok(record)
     }
 
-    #[inline]
-    fn lookup_in(&self, bucket: &Bucket, hash: u64, key: &FlowKey) -> Option<(u32, Direction)> {
+    #[inline(always)]
+    fn find_in(
+        &self,
+        bucket: &Bucket,
+        hash: u64,
+        is_it: &impl Fn(u32, &Flow, Direction) -> bool,
+    ) -> Option<(u32, Direction)> {
         let mut matches = bucket.matches(tag(hash));
         while matches != 0 {
             let entry = bucket.entries[matches.trailing_zeros() as usize % BUCKET_ENTRIES];
             let direction = if entry & 1 == 0 { Direction::Forward } else { Direction::Reverse };
-            if self.has_key(entry >> 1, direction, key) {
+            if self.flows.get((entry >> 1) as usize).is_some_and(|flow| is_it(entry >> 1, flow, direction)) {
                 return Some((entry >> 1, direction));
             }
             matches &= matches - 1;
         }
         None
-    }
-
-    #[inline]
-    fn has_key(&self, record: u32, direction: Direction, key: &FlowKey) -> bool {
-        let Some(flow) = self.flows.get(record as usize) else { return false };
-        match key {
-            FlowKey::V4(key) if !flow.is_wide() => flow.is_ipv4_key(direction, key),
-            FlowKey::V4(_) | FlowKey::V6(_) => flow.is_wide() && self.key(record, direction) == *key,
-        }
     }
 
     fn remove_key(&mut self, record: u32, direction: Direction) {

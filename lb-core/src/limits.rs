@@ -80,6 +80,9 @@ pub const SOURCES: usize = 1_024;
 /// Most extension headers of an IPv6 packet.
 pub const EXTENSION_HEADERS: usize = 8;
 
+/// Most pieces beyond the first that a packet is cut into.
+pub const PIECES: usize = 8;
+
 /// Datagrams in pieces that one worker knows at a time.
 pub const FRAGMENTED_DATAGRAMS: usize = 4_096;
 

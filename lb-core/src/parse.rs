@@ -79,13 +79,21 @@ impl Packet {
 
 /// Parses an Ethernet frame that carries a TCP or UDP packet. [`Reason::IcmpNoFlow`] and [`Reason::Fragment`] say only what it
 /// carries instead: [`parse_icmp_error`] and [`parse_fragment`] go on.
-#[inline]
 pub fn parse(frame: &[u8]) -> Result<Packet, Reason> {
+    let mut packet = Packet::default();
+    parse_into(frame, &mut packet)?;
+    Ok(packet)
+}
+
+/// As [`parse`], into a packet in its place: of an IPv4 packet's key only its own bytes are written.
+#[inline(always)]
+pub(crate) fn parse_into(frame: &[u8], parsed: &mut Packet) -> Result<(), Reason> {
     let Some((ethernet, packet)) = frame.split_first_chunk::<{ ethernet::HEADER }>() else {
         return Err(Reason::EthernetTruncated);
     };
     if ethernet[ethernet::ETHERTYPE] != ethernet::IPV4 {
-        return ipv6::parse(ethernet, packet);
+        *parsed = ipv6::parse(ethernet, packet)?;
+        return Ok(());
     }
     let Ipv4 { header, header_length, total_length } = parse_ipv4(ethernet, packet)?;
     if u16::from_be_bytes([header[6], header[7]]) & ipv4::FRAGMENT_MASK != 0 {
@@ -108,14 +116,13 @@ pub fn parse(frame: &[u8]) -> Result<Packet, Reason> {
     if end.local_port == [0, 0] || end.remote_port == [0, 0] {
         return Err(Reason::PortZero);
     }
-    Ok(Packet {
-        key: FlowKey::V4(Ipv4Key { end, protocol, zero: [0; 3] }),
-        l4: (ethernet::HEADER + header_length) as u16,
-        total_length: total_length as u16,
-        tcp_flags,
-        ttl: header[ipv4::TTL],
-        piece: Piece::Whole,
-    })
+    parsed.key = FlowKey::V4(Ipv4Key { end, protocol, zero: [0; 3] });
+    parsed.l4 = (ethernet::HEADER + header_length) as u16;
+    parsed.total_length = total_length as u16;
+    parsed.tcp_flags = tcp_flags;
+    parsed.ttl = header[ipv4::TTL];
+    parsed.piece = Piece::Whole;
+    Ok(())
 }
 
 /// An IPv4 packet that may be forwarded, as far as its header tells.
@@ -125,7 +132,7 @@ struct Ipv4<'f> {
     total_length: usize,
 }
 
-#[inline]
+#[inline(always)]
 fn parse_ipv4<'f>(ethernet: &[u8; ethernet::HEADER], packet: &'f [u8]) -> Result<Ipv4<'f>, Reason> {
     let Some(header) = packet.first_chunk::<{ ipv4::HEADER }>() else {
         return Err(Reason::Ipv4Truncated);
@@ -180,7 +187,7 @@ fn check_unusual_header(packet: &[u8], header_length: usize) -> Result<(), Reaso
 }
 
 /// The flags of a TCP segment whose header is whole and legal.
-#[inline]
+#[inline(always)]
 fn check_tcp(segment: &[u8]) -> Result<u8, Reason> {
     let Some(header) = segment.first_chunk::<{ l4::tcp::HEADER }>() else {
         return Err(Reason::L4Truncated);
@@ -198,7 +205,7 @@ fn check_tcp(segment: &[u8]) -> Result<u8, Reason> {
 }
 
 /// 0, for a UDP datagram whose length is legal. Of a first piece only the lower bound is known.
-#[inline]
+#[inline(always)]
 fn check_udp(segment: &[u8], piece: Piece) -> Result<u8, Reason> {
     let Some(header) = segment.first_chunk::<{ l4::udp::HEADER }>() else {
         return Err(Reason::L4Truncated);

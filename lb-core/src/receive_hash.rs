@@ -56,13 +56,23 @@ impl ReceiveHash {
         self.indirection[hash as usize & (self.indirection.len() - 1)]
     }
 
+    /// Whether packets of a protocol and family are spread by their ports, too.
+    pub fn has_ports(&self, protocol: Protocol, is_ipv6: bool) -> bool {
+        match (protocol, is_ipv6) {
+            (Protocol::Tcp, false) => self.fields.tcp4_ports,
+            (Protocol::Udp, false) => self.fields.udp4_ports,
+            (Protocol::Tcp, true) => self.fields.tcp6_ports,
+            (Protocol::Udp, true) => self.fields.udp6_ports,
+        }
+    }
+
     fn hash(&self, source: (IpAddr, u16), destination: (IpAddr, u16), protocol: Protocol) -> u32 {
         let mut input = [0; INPUT_BYTES];
-        let (addresses, has_ports) = match (source.0, destination.0) {
+        let addresses = match (source.0, destination.0) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
                 input[..4].copy_from_slice(&from.octets());
                 input[4..8].copy_from_slice(&to.octets());
-                (8, if protocol == Protocol::Tcp { self.fields.tcp4_ports } else { self.fields.udp4_ports })
+                8
             }
             (from, to) => {
                 for (half, address) in [from, to].into_iter().enumerate() {
@@ -72,12 +82,12 @@ impl ReceiveHash {
                     };
                     input[half * 16..half * 16 + 16].copy_from_slice(&octets);
                 }
-                (32, if protocol == Protocol::Tcp { self.fields.tcp6_ports } else { self.fields.udp6_ports })
+                32
             }
         };
         input[addresses..addresses + 2].copy_from_slice(&source.1.to_be_bytes());
         input[addresses + 2..addresses + 4].copy_from_slice(&destination.1.to_be_bytes());
-        let length = if has_ports { addresses + 4 } else { addresses };
+        let length = if self.has_ports(protocol, addresses == 32) { addresses + 4 } else { addresses };
         input[..length]
             .iter()
             .zip(self.contributions.iter())

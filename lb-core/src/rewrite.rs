@@ -1,6 +1,7 @@
 //! The only writers of bytes. `nat` is the fast one, for IPv4 flows; the others serve everything else.
 
 pub mod complaint;
+pub mod cut;
 pub mod icmp;
 pub mod icmp_translate;
 pub mod nat;
@@ -31,6 +32,8 @@ struct IpHeader {
     source: IpAddr,
     destination: IpAddr,
     protocol: u8,
+    /// Type of service or traffic class.
+    tos: u8,
     ttl: u8,
     payload: usize,
 }
@@ -50,6 +53,7 @@ impl IpHeader {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 link[ethernet::ETHERTYPE].copy_from_slice(&ethernet::IPV4);
                 header[ipv4::VERSION_IHL] = 0x45;
+                header[ipv4::TOS] = self.tos;
                 let length = (ipv4::HEADER + self.payload) as u16;
                 header[ipv4::TOTAL_LENGTH].copy_from_slice(&length.to_be_bytes());
                 header[ipv4::FRAGMENT].copy_from_slice(&ipv4::DO_NOT_FRAGMENT.to_be_bytes());
@@ -62,7 +66,7 @@ impl IpHeader {
             }
             (source, destination) => {
                 link[ethernet::ETHERTYPE].copy_from_slice(&ethernet::IPV6);
-                header[0] = 0x60;
+                (header[0], header[1]) = (0x60 | self.tos >> 4, self.tos << 4);
                 header[ipv6::PAYLOAD_LENGTH].copy_from_slice(&(self.payload as u16).to_be_bytes());
                 header[ipv6::NEXT_HEADER] = self.protocol;
                 header[ipv6::HOP_LIMIT] = self.ttl;

@@ -36,6 +36,7 @@ reasons! {
     FlowAdopted, "adopted_flow", Transmit, "Packet of a flow from before an unclean start: its target was found again by hash.";
     Stateless, "stateless", Transmit, "The flow table had no room: the target was selected without keeping state.";
 
+    CutUp, "cut_up", Transmit, "Further piece of an IPv4 packet that was too long for the way out.";
     IcmpError, "icmp_error", Transmit, "ICMP error about a packet of a flow: translated for the side that sent the packet.";
 
     ResetNoFlow, "reset_no_flow", Reply, "TCP packet of no flow: answered by a reset.";
@@ -84,6 +85,7 @@ reasons! {
     L4Truncated, "l4_truncated", Drop, "Shorter than its TCP or UDP header.";
     TcpHeaderLength, "tcp_header_length", Drop, "TCP data offset under 5 words or past the packet.";
     TcpFlags, "tcp_flags", Drop, "TCP flags that no legal segment has.";
+    TcpChecksum, "tcp_checksum", Drop, "TCP checksum of a handshake that is answered here, by SYN cookies, is wrong (RFC 9293 3.1).";
     UdpLength, "udp_length", Drop, "UDP length under 8 or past the packet (RFC 768).";
     UdpChecksumZero, "udp_checksum_zero", Drop, "UDP without a checksum, over IPv6 (RFC 8200 8.1) or in pieces that would have to be translated to it (RFC 7915 4.5).";
     PortZero, "port_zero", Drop, "Source or destination port 0.";
@@ -98,14 +100,14 @@ reasons! {
     NoFlow, "no_flow", Drop, "Packet of no flow that must not be answered.";
     Terminated, "terminated", Drop, "Reset of a flow that was cut with its target.";
     TupleCollision, "tuple_collision", Drop, "The client's address and port already reach every candidate target through another listener, or the client is the only target itself.";
-    NoSourcePort, "no_source_port", Drop, "No source port is free towards any target (NLB PortAllocationErrorCount).";
+    NoSourcePort, "no_source_port", Drop, "No source port is free towards the target (NLB PortAllocationErrorCount).";
     NoSource, "no_source", Drop, "The client's address cannot be kept, and there is no source address of the target's family.";
     FlowTableFull, "flow_table_full", Drop, "The flow table has no room for a flow whose source address is translated.";
     Connecting, "connecting", Drop, "Packet of a flow whose target has not answered the SYN of a confirmed client yet.";
     IcmpUntranslatable, "icmp_untranslatable", Drop, "ICMP error that has no counterpart in the other address family (RFC 7915 4.2, 5.2).";
     NextHopUnresolved, "next_hop_unresolved", Drop, "The kernel knows no route or no link address towards the next hop yet.";
     ReplyRateLimited, "reply_rate_limited", Drop, "Would have been answered, but too many answers were sent this second.";
-    MtuExceeded, "mtu_exceeded", Drop, "Longer than the MTU on the way out, and may be fragmented: fragments are not made here.";
+    MtuExceeded, "mtu_exceeded", Drop, "Longer than the MTU on the way out, and there was no room to cut it up or to tell its sender.";
     TxRingFull, "tx_ring_full", Drop, "No room in the transmit ring.";
     HandoverFull, "handover_full", Drop, "No room in the ring to the worker that owns the flow.";
     FrameOversize, "frame_oversize", Drop, "Frame spans several buffers.";

@@ -139,7 +139,7 @@ fn a_packet_too_long_for_the_way_out_is_answered_with_the_mtu() {
     let mut may_be_fragmented = long.clone();
     may_be_fragmented[20] = 0;
     fix_ip_checksum(&mut may_be_fragmented);
-    assert_eq!(send(&mut path, OUTSIDE, &may_be_fragmented, 0).0.reason, Reason::MtuExceeded);
+    assert_eq!(send(&mut path, OUTSIDE, &may_be_fragmented, 0).0.reason, Reason::FlowNew);
 }
 
 #[test]

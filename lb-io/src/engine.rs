@@ -383,7 +383,8 @@ impl Engine {
     pub fn flow_memory(&self) -> FlowMemorySize {
         FlowMemorySize {
             flows: u64::from(self.flow_capacity) * self.crew.len() as u64,
-            bytes: FlowMemory::bytes_for(self.flow_capacity) * self.crew.len(),
+            bytes: FlowMemory::bytes_for_ipv4(self.flow_capacity) * self.crew.len(),
+            most_bytes: FlowMemory::bytes_for(self.flow_capacity) * self.crew.len(),
         }
     }
 

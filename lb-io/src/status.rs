@@ -110,6 +110,8 @@ pub struct DeviceChanges {
 pub struct FlowMemorySize {
     /// Flows that all workers together can hold.
     pub flows: u64,
-    /// Bytes of memory for them.
+    /// Bytes of memory for them when all are IPv4.
     pub bytes: usize,
+    /// Bytes of memory for them when all have an IPv6 end.
+    pub most_bytes: usize,
 }

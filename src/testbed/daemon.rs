@@ -20,22 +20,23 @@ pub fn is_serving(row: &TargetRow) -> bool {
 pub struct Books(pub Stats);
 
 impl Books {
-    /// The counters once nothing moves any more, at the latest after `patience`.
+    /// The counters once nothing moves any more and they balance: a frame on its way to another worker has no fate yet. At the
+    /// latest after `patience`.
     ///
     /// # Errors
     /// When the daemon does not answer.
     pub fn settled(daemon: &Client, patience: Duration) -> Result<Books, ClientError> {
         let deadline = Instant::now() + patience;
-        let mut stats = daemon.stats()?;
+        let mut books = Books(daemon.stats()?);
         loop {
             std::thread::sleep(QUIET);
-            let later = daemon.stats()?;
-            if (later.received == stats.received && later.reasons == stats.reasons)
-                || Instant::now() > deadline
-            {
-                return Ok(Books(later));
+            let later = Books(daemon.stats()?);
+            let is_settled =
+                later.0.received == books.0.received && later.0.reasons == books.0.reasons && later.balance();
+            if is_settled || Instant::now() > deadline {
+                return Ok(later);
             }
-            stats = later;
+            books = later;
         }
     }
 

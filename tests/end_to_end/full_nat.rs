@@ -45,10 +45,12 @@ fn ten_thousand_requests() -> Result<(), Failed> {
         ..Config::only(&PLAN, HIDDEN)
     };
     rig.start_daemon(&hidden)?;
-    let seen = requests_seen_from(&rig, &servers)?;
+    let seen = requests_seen_from(&rig, &servers, "10000 34999")?;
     assert!(seen.is_subset(&sources.into()), "{seen:?}");
     rig.reload(&Config { services: vec![Service::LINES], ..hidden })?;
-    assert_eq!(requests_seen_from(&rig, &servers)?, [IpAddr::from(CLIENT)].into());
+    // Other ports than before: what lingers of a connection keeps its source.
+    let seen = requests_seen_from(&rig, &servers, "35000 59999")?;
+    assert_eq!(seen, [IpAddr::from(CLIENT)].into());
     rig.stop()?;
     for source in sources {
         assert!(!rig.network.lb_has(source), "{source} was left behind");
@@ -56,8 +58,9 @@ fn ten_thousand_requests() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Makes requests and returns the addresses that they came from, as the servers saw them.
-fn requests_seen_from(rig: &Rig, servers: &WebServers) -> Result<BTreeSet<IpAddr>, Failed> {
+/// Makes requests from a range of the client's ports and returns the addresses that they came from, as the servers saw them.
+fn requests_seen_from(rig: &Rig, servers: &WebServers, ports: &str) -> Result<BTreeSet<IpAddr>, Failed> {
+    rig.network.client.set_sysctl("net/ipv4/ip_local_port_range", ports)?;
     ab(&rig.network.client, tcp_vip(), REQUESTS)?;
     let visitors = servers.take_visitors()?;
     assert_eq!(visitors.iter().flat_map(|visitors| visitors.values()).sum::<usize>(), REQUESTS);

@@ -27,7 +27,7 @@ use crate::{
     time::Instant,
     verdict::{Reason, Verdict},
     wire::{
-        ipv4, ipv6,
+        checksum, ipv4, ipv6,
         l4::tcp::{self, ACK, RST, SYN, option},
     },
 };
@@ -148,6 +148,9 @@ impl Pipeline<'_> {
         (id, listener): Known<'_>,
         it: &mut InFlight<'_, '_>,
     ) -> Verdict {
+        if !has_right_checksum(it) {
+            return Verdict::drop(Reason::TcpChecksum);
+        }
         if tables.group(listener.group).is_none_or(|group| group.eligible.is_empty()) {
             return self.refuse(it, id, Reason::NoTarget);
         }
@@ -191,6 +194,9 @@ impl Pipeline<'_> {
         it: &mut InFlight<'_, '_>,
         Confirmed { cookie, initial }: Confirmed,
     ) -> Verdict {
+        if !has_right_checksum(it) {
+            return Verdict::drop(Reason::TcpChecksum);
+        }
         let choice = match self.choose(tables, known, &it.packet.key, it.now) {
             Ok(choice) => choice,
             Err(reason) => return self.refuse(it, known.0, reason),
@@ -211,6 +217,9 @@ impl Pipeline<'_> {
         record: u32,
         direction: Direction,
     ) -> Verdict {
+        if !has_right_checksum(it) {
+            return Verdict::drop(Reason::TcpChecksum);
+        }
         let (_, initial) = self.flows.flow(record).connecting();
         let (_, acknowledgement, _) = numbers(it);
         let is_answer = acknowledgement == initial.wrapping_add(1);
@@ -260,10 +269,11 @@ impl Pipeline<'_> {
         let flow = *self.flows.flow(record);
         let (cookie, initial) = flow.connecting();
         let offer = Offer::from_bits(cookie as u8);
-        let windows = match (offer.has_scale(), scale) {
-            (false, _) => 0,
-            (true, NO_SCALE) => -(WINDOW_SCALE as i8),
-            (true, scale) => scale as i8 - WINDOW_SCALE as i8,
+        // The client scales its windows if it has offered to, but to the target only if that does, too.
+        let (windows, client_scale) = match (offer.has_scale(), scale) {
+            (false, _) => ([0, 0], 0),
+            (true, NO_SCALE) => ([offer.window_scale as i8, -(WINDOW_SCALE as i8)], 0),
+            (true, scale) => ([0, scale as i8 - WINDOW_SCALE as i8], offer.window_scale),
         };
         self.flows.flow_mut(record).set_shift(cookie.wrapping_sub(sequence), windows);
         self.advance(record, State::Established, it.now.wrapping_millis());
@@ -280,7 +290,6 @@ impl Pipeline<'_> {
             return Verdict::drop(Reason::NextHopUnresolved);
         };
         let out = flow.outward(self.flows.addresses(record), Direction::Forward);
-        let client_scale = if offer.has_scale() { offer.window_scale } else { 0 };
         let acknowledgement = Segment {
             source: (out.source, out.source_port),
             destination: (out.destination, out.destination_port),
@@ -371,6 +380,14 @@ fn numbers<'f>(it: &'f InFlight<'_, '_>) -> (u32, u32, &'f [u8]) {
     let header = header(it);
     let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     (word(tcp::SEQUENCE.start), word(tcp::ACKNOWLEDGEMENT.start), &header[tcp::HEADER..])
+}
+
+/// Elsewhere a wrong checksum goes on, for the receiver to find; here the segment ends.
+fn has_right_checksum(it: &InFlight<'_, '_>) -> bool {
+    let key = &it.packet.key;
+    let segment = &it.frame.bytes()[usize::from(it.packet.l4)..it.packet.end()];
+    let pseudo = checksum::pseudo_header_of(key.source(), key.destination(), key.protocol(), segment.len());
+    checksum::fold(checksum::sum(segment, pseudo)) == 0xffff
 }
 
 fn window(it: &InFlight<'_, '_>) -> u16 {

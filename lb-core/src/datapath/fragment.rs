@@ -10,7 +10,7 @@ use crate::{
     parse::{Fragment, FragmentId, Packet, Piece, parse_fragment},
     tables::Tables,
     time::Instant,
-    verdict::{Reason, Verdict},
+    verdict::{Action, Reason, Verdict},
 };
 
 /// What one worker knows of datagrams in pieces.
@@ -70,6 +70,14 @@ impl Fragments {
             until: now.after_seconds(limits::FRAGMENTED_DATAGRAM_S),
         };
     }
+
+    fn forget(&mut self, hash: &FlowHash, id: &FragmentId) {
+        let place = place(hash, id);
+        let ways = &mut self.datagrams[place..place + WAYS];
+        if let Some(known) = ways.iter_mut().find(|known| known.id == *id) {
+            *known = Datagram::default();
+        }
+    }
 }
 
 impl Pipeline<'_> {
@@ -94,9 +102,14 @@ impl Pipeline<'_> {
             return Verdict::to(Reason::HandedOver, meeting);
         }
         if packet.piece == Piece::First {
-            self.fragments.learn(&self.hash, id, &packet, now);
             let verdict = self.fragment_of(tables, frame, &packet, now);
-            self.release(tables, &id, now);
+            match verdict.reason.action() {
+                Action::Drop => self.abandon(&id),
+                _ => {
+                    self.fragments.learn(&self.hash, id, &packet, now);
+                    self.release(tables, &id, now);
+                }
+            }
             return verdict;
         }
         match self.fragments.ports(&self.hash, &id, now) {
@@ -144,6 +157,14 @@ impl Pipeline<'_> {
             let place = (frame.start(), frame.len());
             buffer.keep(place);
             self.extras.push(buffer, verdict);
+        }
+    }
+
+    /// Gives up the other pieces of a datagram whose first is dropped.
+    fn abandon(&mut self, id: &FragmentId) {
+        self.fragments.forget(&self.hash, id);
+        while let Some(at) = self.fragments.held.iter().position(|held| held.id == *id) {
+            self.lose(at);
         }
     }
 

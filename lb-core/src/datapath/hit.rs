@@ -128,13 +128,14 @@ impl Pipeline<'_> {
         let target = tables.target(TargetId(u32::from(flow.target_id))).filter(|target| {
             peer.is_some_and(|peer| (target.address, target.port) == (peer.address, peer.port))
         });
-        let is_udp = flow.state() == State::Udp;
+        // A client that waits for its target's answer to its cookie can still have any.
+        let selects_anew = matches!(flow.state(), State::Udp | State::Connecting);
         let policy = match target {
             Some(target) => target.flow_policy,
-            None if is_udp => FlowPolicy::Cut,
+            None if selects_anew => FlowPolicy::Cut,
             None => FlowPolicy::Keep, // Its deregistration is long over; what still flows may go on.
         };
-        let Some(listener) = listener.filter(|_| !(is_udp && policy == FlowPolicy::Cut)) else {
+        let Some(listener) = listener.filter(|_| !(selects_anew && policy == FlowPolicy::Cut)) else {
             self.forget(record, now_ms);
             return Finding::Gone;
         };

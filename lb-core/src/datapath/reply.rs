@@ -8,7 +8,7 @@ use crate::{
     frame::Frame,
     limits,
     listener::ListenerId,
-    parse::Piece,
+    parse::{Packet, Piece},
     rewrite::{
         complaint::{self, Complaint},
         reset, translate,
@@ -54,9 +54,8 @@ impl Pipeline<'_> {
         self.complain(it, Complaint::TimeExceeded, source, (Reason::TimeExceeded, Reason::TtlExpired))
     }
 
-    /// What becomes of a packet that is longer than the way out can carry: its sender is told, unless it may be fragmented.
-    /// `None` for one that is not too long.
-    #[inline]
+    /// What becomes of a packet that is longer than the way out can carry: its sender is told. `None` for one that goes, also
+    /// when it goes in pieces.
     pub(super) fn refuse_length(
         &mut self,
         it: &mut InFlight<'_, '_>,
@@ -65,45 +64,30 @@ impl Pipeline<'_> {
         direction: Direction,
         hop: NextHop,
     ) -> Option<Verdict> {
-        let mtu = self.egress(hop.interface).mtu;
-        if !flow.is_wide() {
-            let is_too_long = u32::from(it.packet.total_length) > mtu;
-            return is_too_long.then(|| self.too_big(it, flow, addresses, direction, mtu));
-        }
-        let out = flow.outward(addresses, direction);
-        let length = translate::length_after(it.packet, &out) as u32;
-        if length <= mtu {
+        let excess = self.excess(it.packet, (flow, addresses), direction, hop);
+        if excess == 0 || may_be_cut(it) {
             return None;
         }
+        let least = if it.packet.key.is_ipv6() { ipv6::MINIMUM_MTU } else { 0 };
         // What the sender may send, in its own family.
-        let longest = (mtu + u32::from(it.packet.total_length)).saturating_sub(length);
-        Some(self.too_big(it, flow, addresses, direction, longest))
+        let mtu = u32::from(it.packet.total_length).saturating_sub(excess).max(least);
+        let source = self.answering_address(flow, addresses, it, direction);
+        Some(self.complain(it, Complaint::TooBig { mtu }, source, (Reason::TooBig, Reason::MtuExceeded)))
     }
 
-    #[cold]
-    fn too_big(
-        &mut self,
-        it: &mut InFlight<'_, '_>,
-        flow: &Flow,
-        addresses: &Addresses,
+    /// Bytes that a packet has more than the way out can carry, once it is rewritten.
+    pub(super) fn excess(
+        &self,
+        packet: &Packet,
+        (flow, addresses): (&Flow, &Addresses),
         direction: Direction,
-        mtu: u32,
-    ) -> Verdict {
-        let may_fragment = match it.packet.key.is_ipv6() {
-            true => false,
-            false => {
-                let flags =
-                    it.frame.bytes().get(FLAGS).map_or(0, |flags| u16::from_be_bytes([flags[0], flags[1]]));
-                flags & ipv4::DO_NOT_FRAGMENT == 0
-            }
+        hop: NextHop,
+    ) -> u32 {
+        let length = match flow.is_wide() {
+            true => translate::length_after(packet, &flow.outward(addresses, direction)) as u32,
+            false => u32::from(packet.total_length),
         };
-        if may_fragment {
-            return Verdict::drop(Reason::MtuExceeded);
-        }
-        let least = if it.packet.key.is_ipv6() { ipv6::MINIMUM_MTU } else { 0 };
-        let source = self.answering_address(flow, addresses, it, direction);
-        let complaint = Complaint::TooBig { mtu: mtu.max(least) };
-        self.complain(it, complaint, source, (Reason::TooBig, Reason::MtuExceeded))
+        length.saturating_sub(self.egress(hop.interface).mtu)
     }
 
     /// The address of ours that a packet's sender knows, for errors about the packet: the VIP where the family allows.
@@ -150,6 +134,12 @@ impl Pipeline<'_> {
             }
         }
     }
+}
+
+/// Whether a packet's sender lets others cut it up.
+fn may_be_cut(it: &InFlight<'_, '_>) -> bool {
+    let flags = it.frame.bytes().get(FLAGS).map_or(0, |flags| u16::from_be_bytes([flags[0], flags[1]]));
+    !it.packet.key.is_ipv6() && flags & ipv4::DO_NOT_FRAGMENT == 0
 }
 
 /// Resets and other answers of the current second.

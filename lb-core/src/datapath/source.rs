@@ -90,12 +90,15 @@ impl Pipeline<'_> {
     }
 
     /// The worker that a target's replies to a source of ours come to, or are handed over to: by the receive hash of the
-    /// interface that they come in by, or, where that is not known, by a hash of the source.
+    /// interface that they come in by, or, where that is not known or leaves ports out, by a hash of the source.
     pub(super) fn reply_home(&self, tables: &Tables, interface: Option<InterfaceId>, reply: &FlowKey) -> u8 {
         if self.workers == 1 {
             return self.worker;
         }
-        self.receive_home(tables, interface, reply)
+        // By addresses alone, one worker would get all replies of a target, and the others find no port for theirs.
+        interface
+            .filter(|&interface| spreads_by_ports(tables, interface, reply))
+            .and_then(|interface| self.receive_home(tables, Some(interface), reply))
             .unwrap_or_else(|| self.hash.home(reply.destination(), reply.destination_port(), self.workers))
     }
 
@@ -117,6 +120,12 @@ impl Pipeline<'_> {
         // Queues are dealt out to workers by turns.
         Some((queue % u16::from(self.workers)) as u8)
     }
+}
+
+fn spreads_by_ports(tables: &Tables, interface: InterfaceId, key: &FlowKey) -> bool {
+    let receive_hash = tables.interface(interface).and_then(|interface| interface.receive_hash.as_ref());
+    let protocol = Protocol::from_number(key.protocol());
+    receive_hash.zip(protocol).is_some_and(|(hash, protocol)| hash.has_ports(protocol, key.is_ipv6()))
 }
 
 fn reply_key(wanted: &Wanted<'_>, source: (IpAddr, u16)) -> Option<FlowKey> {

@@ -5,7 +5,7 @@ use super::{Packet, Piece, TCP, UDP, check_udp, ipv6, parse_ipv4};
 use crate::{
     flow_key::{End, FlowKey, Ipv4Key},
     verdict::Reason,
-    wire::{ethernet, icmp, ipv4, ipv6::fragment},
+    wire::{ethernet, icmp, icmpv6, ipv4, ipv6::fragment},
 };
 
 /// A piece of a UDP datagram.
@@ -111,7 +111,7 @@ fn check_protocol(protocol: u8) -> Result<(), Reason> {
     match protocol {
         UDP => Ok(()),
         TCP => Err(Reason::TcpFragment),
-        icmp::PROTOCOL => Err(Reason::Fragment),
+        icmp::PROTOCOL | icmpv6::PROTOCOL => Err(Reason::Fragment),
         _ => Err(Reason::UnsupportedProtocol),
     }
 }

@@ -25,6 +25,7 @@ pub(super) struct Ipv6<'f> {
     pub(super) fragment: Option<usize>,
 }
 
+#[inline(never)]
 pub(super) fn parse(ethernet: &[u8; ethernet::HEADER], packet: &[u8]) -> Result<Packet, Reason> {
     let it = parse_headers(ethernet, packet)?;
     if it.fragment.is_some() {

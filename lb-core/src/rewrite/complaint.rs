@@ -43,6 +43,7 @@ pub fn apply(
         source,
         destination: packet.key.source(),
         protocol: if source.is_ipv4() { icmp::PROTOCOL } else { icmpv6::PROTOCOL },
+        tos: 0,
         ttl: limits::REPLY_TTL,
         payload: icmp::HEADER + quoted,
     };

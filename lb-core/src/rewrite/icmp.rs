@@ -73,8 +73,12 @@ fn address_offsets(is_ipv4: bool) -> (usize, usize) {
 fn update_transport(message: &mut [u8], error: &IcmpError, delta: Delta) -> Delta {
     let is_udp = error.quoted.protocol() == crate::tables::Protocol::Udp as u8;
     let at = error.quoted_l4 + if is_udp { l4::udp::CHECKSUM } else { l4::tcp::CHECKSUM };
-    let has_checksum = message.get(at..at + 2).is_some_and(|sum| !is_udp || sum != [0, 0]);
-    if has_checksum { update(message, at, delta) } else { Delta::default() }
+    let Some(&[high, low]) = message.get(at..at + 2) else { return Delta::default() };
+    match delta.update(u16::from_be_bytes([high, low])) {
+        _ if is_udp && [high, low] == [0, 0] => Delta::default(), // There is none.
+        0 if is_udp => write(message, at, &[0xff, 0xff]),
+        sum => write(message, at, &sum.to_be_bytes()),
+    }
 }
 
 fn write_address(message: &mut [u8], at: usize, address: IpAddr) -> Delta {

@@ -34,6 +34,7 @@ pub fn apply(
         source: out.destination,
         destination: out.source,
         protocol: error.quoted.protocol(),
+        tos: traffic_class(&frame.bytes()[error.icmp + icmp::HEADER..]),
         ttl: 1,
         payload: quoted_payload(frame.bytes(), error),
     };
@@ -41,6 +42,7 @@ pub fn apply(
         source: out.source,
         destination: out.destination,
         protocol: if to_ipv4 { icmp::PROTOCOL } else { icmpv6::PROTOCOL },
+        tos: traffic_class(&frame.bytes()[ethernet::HEADER..]),
         ttl,
         payload: icmp::HEADER + inner.len() + quote.len(),
     };
@@ -93,12 +95,21 @@ fn quote_l4(
     }
     let is_udp = key.protocol() == Protocol::Udp as u8;
     let at = if is_udp { l4::udp::CHECKSUM } else { l4::tcp::CHECKSUM };
-    if let Some(field) = quote.get_mut(at..at + 2)
-        && !(is_udp && field == [0, 0])
-    {
-        super::nat::update(field, delta);
+    match quote.get_mut(at..at + 2) {
+        Some(field) if is_udp => super::nat::update_udp(field, delta),
+        Some(field) => super::nat::update(field, delta),
+        None => {}
     }
     length
+}
+
+/// Type of service or traffic class in the IP header that `packet` begins with: copied (RFC 7915 sections 4.1, 5.1).
+fn traffic_class(packet: &[u8]) -> u8 {
+    match packet {
+        [first, second, ..] if first >> 4 == 6 => first << 4 | second >> 4,
+        [_, second, ..] => *second,
+        _ => 0,
+    }
 }
 
 /// Length of the quoted packet's transport header and data, as its IP header says.

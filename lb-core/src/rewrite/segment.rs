@@ -41,6 +41,7 @@ impl Segment<'_> {
             source: self.source.0,
             destination: self.destination.0,
             protocol: Protocol::Tcp as u8,
+            tos: 0,
             ttl: limits::REPLY_TTL,
             payload: length,
         };

@@ -9,19 +9,17 @@ use crate::{
     },
 };
 
-/// Rewrites the TCP segment of a shifted flow, before anything else is rewritten: acknowledgements of the client and sequence
-/// numbers and windows of the target. The checksum changes by deltas. The segment's header is whole.
+/// Rewrites the TCP segment of a shifted flow, before anything else is rewritten: acknowledgements of the client, sequence
+/// numbers of the target, and windows. The checksum changes by deltas. The segment's header is whole.
 pub fn apply(segment: &mut [u8], flow: &Flow, direction: Direction) {
     let header_length = usize::from(segment[tcp::DATA_OFFSET] >> 4) * 4;
     let Some(header) = segment.get_mut(..header_length) else { return };
     let flags = header[tcp::FLAGS];
+    if flags & (SYN | ACK) == ACK {
+        shift_window(header, flow.window_shift(direction));
+    }
     match direction {
-        Direction::Reverse => {
-            add(header, tcp::SEQUENCE.start, flow.sequence_shift());
-            if flags & SYN == 0 {
-                shift_window(header, flow.window_shift());
-            }
-        }
+        Direction::Reverse => add(header, tcp::SEQUENCE.start, flow.sequence_shift()),
         Direction::Forward if flags & ACK != 0 => {
             let back = flow.sequence_shift().wrapping_neg();
             add(header, tcp::ACKNOWLEDGEMENT.start, back);
@@ -97,7 +95,7 @@ mod tests {
         let v4 = |last: u8| (std::net::IpAddr::from([198, 18, 0, last]), [0, last]);
         let forward = FlowKey::new(v4(1), v4(2), 6).unwrap();
         let mut flow = NewFlow::new(&forward, v4(1), v4(3), State::Established).flow;
-        flow.set_shift(SHIFT, windows);
+        flow.set_shift(SHIFT, [0, windows]);
         flow
     }
 

@@ -127,6 +127,18 @@ fn ipv6_to_ipv4(frame: &mut Frame<'_>, packet: &Packet, out: &Outward) -> Result
     Ok(())
 }
 
+/// Whether a packet is UDP that has no checksum, where its header is there to tell.
+pub fn lacks_checksum(frame: &[u8], packet: &Packet) -> bool {
+    packet.is_udp() && packet.piece != Piece::Later && checksum_of(frame, packet) == [0, 0]
+}
+
+/// Gives a whole IPv4 packet of UDP the checksum that it lacks, as its sender could have.
+pub fn add_checksum(frame: &mut [u8], packet: &Packet) {
+    let key = &packet.key;
+    let segment = &mut frame[usize::from(packet.l4)..packet.end()];
+    complete_udp(segment, key.source(), key.destination());
+}
+
 fn checksum_of(frame: &[u8], packet: &Packet) -> [u8; 2] {
     let at = usize::from(packet.l4) + if packet.is_udp() { udp::CHECKSUM } else { l4::tcp::CHECKSUM };
     frame.get(at..at + 2).map_or([0, 0], |sum| [sum[0], sum[1]])
@@ -139,8 +151,7 @@ fn ipv4_to_ipv6(frame: &mut Frame<'_>, packet: &Packet, out: &Outward) -> Result
     let (tos, number) = (header[ipv4::TOS], [header[4], header[5]]);
     let flags = u16::from_be_bytes([header[6], header[7]]);
     let l4 = usize::from(packet.l4);
-    let lacks_checksum =
-        packet.is_udp() && packet.piece != Piece::Later && checksum_of(old, packet) == [0, 0];
+    let lacks_checksum = lacks_checksum(old, packet);
     if lacks_checksum && packet.piece == Piece::First {
         return Err(Reason::UdpChecksumZero);
     }
@@ -180,17 +191,17 @@ fn ipv4_to_ipv6(frame: &mut Frame<'_>, packet: &Packet, out: &Outward) -> Result
     }
     rewrite_l4(&mut bytes[upper..], packet, out);
     if lacks_checksum {
-        complete_udp(&mut bytes[upper..end], out);
+        complete_udp(&mut bytes[upper..end], out.source, out.destination);
     }
     Ok(())
 }
 
 /// Computes the checksum that IPv6 wants and IPv4 does not. The datagram may be shorter than its packet.
-fn complete_udp(segment: &mut [u8], out: &Outward) {
+fn complete_udp(segment: &mut [u8], source: IpAddr, destination: IpAddr) {
     let length = usize::from(u16::from_be_bytes([segment[4], segment[5]]));
     let Some(segment) = segment.get_mut(..length) else { return };
     let protocol = crate::tables::Protocol::Udp as u8;
-    let pseudo = checksum::pseudo_header_of(out.source, out.destination, protocol, segment.len());
+    let pseudo = checksum::pseudo_header_of(source, destination, protocol, segment.len());
     let sum = match checksum::checksum(segment, pseudo) {
         0 => 0xffff,
         sum => sum,

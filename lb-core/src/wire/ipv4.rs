@@ -52,10 +52,10 @@ pub fn has_source_route(options: &[u8]) -> bool {
     false
 }
 
-/// Whether no packet on a wire may have this source address (RFC 1812 section 5.3.7, RFC 6890).
+/// Whether no packet that is routed may have this source address (RFC 1812 section 5.3.7, RFC 3927 section 2.7, RFC 6890).
 #[inline]
 pub const fn is_martian_source(address: [u8; 4]) -> bool {
-    matches!(address[0], 0 | 127 | 224..=255)
+    matches!(address, [0 | 127 | 224..=255, ..] | [169, 254, ..])
 }
 
 const END: u8 = 0;

@@ -110,8 +110,12 @@ impl Fleet {
         self.workers.iter().map(|worker| worker.counters().reasons[reason as usize].value()).sum()
     }
 
-    /// Asserts that over all workers every frame received or made was settled under exactly one reason.
+    /// Asserts that over all workers every frame received or made was settled under exactly one reason, and that their
+    /// flow tables are sound.
     pub fn assert_books_balance(&self) {
+        for worker in &self.workers {
+            assert_eq!(worker.audit(), Ok(0));
+        }
         let (open, over) = self
             .workers
             .iter()

@@ -104,7 +104,7 @@ pub fn through(path: &mut Datapath<'_>, packet: &Crafted, now_ms: u64) -> (Verdi
 }
 
 /// A flow with the addresses that its ends see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenFlow {
     pub client: SocketAddr,
     pub vip: SocketAddr,

@@ -29,7 +29,7 @@ pub use flow::*;
 pub use fragment::{cut, join, piece};
 pub use icmp::{SeenError, fix_icmp_checksum, icmp_error, read_error, with_word};
 pub use packet::*;
-pub use scene::{Family, Scene, sources};
+pub use scene::*;
 
 pub const FIN: u8 = 0x01;
 pub const SYN: u8 = 0x02;

@@ -9,6 +9,7 @@ use std::{
 use lb_core::{
     limits,
     maglev::{Candidate, Maglev},
+    receive_hash::HashedFields,
     tables::*,
 };
 
@@ -185,4 +186,21 @@ impl Scene {
         }
         targets
     }
+}
+
+/// What a device with so many queues has for a receive hash over addresses and ports.
+pub fn receive_hash(queues: u16) -> Option<Arc<ReceiveHash>> {
+    let (tcp4_ports, udp4_ports, tcp6_ports, udp6_ports) = (true, true, true, true);
+    hash_over(queues, HashedFields { tcp4_ports, udp4_ports, tcp6_ports, udp6_ports })
+}
+
+/// The same over addresses alone.
+pub fn receive_hash_without_ports(queues: u16) -> Option<Arc<ReceiveHash>> {
+    hash_over(queues, HashedFields::default())
+}
+
+fn hash_over(queues: u16, fields: HashedFields) -> Option<Arc<ReceiveHash>> {
+    let key: Vec<u8> = (0..40u32).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 23) as u8).collect();
+    let indirection: Vec<u16> = (0..128).map(|at| at % queues).collect();
+    Some(Arc::new(ReceiveHash::new(&key, &indirection, fields).unwrap()))
 }

@@ -1,0 +1,85 @@
+//! Unhealthy or deregistered, with connection termination.
+
+use super::*;
+
+/// The flow's next packet, from whichever side, resets both: its sender by an answer, the other in the packet's place.
+#[test]
+fn has_both_sides_of_its_tcp_flows_reset() {
+    for mode in modes() {
+        for is_request in [true, false] {
+            let mut path = mode.path();
+            let flow = mode.connect(&mut path);
+            path.install(with_policy(&mode.scene, number_of(flow.target), FlowPolicy::Cut).tables());
+            let packet = if is_request { flow.request(ACK) } else { flow.reply(ACK) };
+            let packet = Crafted { sequence: 77, acknowledgement: 88, ..packet.payload(b"data") };
+            assert_reset(&mut path, &packet, Reason::ResetTerminated, 1);
+            let extras = take_extras(&mut path);
+            assert_eq!((extras.len(), extras[0].0.reason), (1, Reason::ResetOtherSide), "{}", mode.name);
+            assert_eq!(extras[0].0.port, if is_request { INSIDE.0 } else { OUTSIDE.0 });
+            let seen = read(&extras[0].1);
+            let golden = if is_request { flow.at_target(&packet) } else { flow.at_client(&packet) };
+            assert_eq!(
+                (seen.source, seen.destination, seen.macs),
+                (golden.source, golden.destination, golden.macs)
+            );
+            assert_eq!((seen.flags, seen.sequence, seen.acknowledgement), (RST | ACK, 77, 88));
+            assert_eq!((seen.ttl, seen.payload.len()), (limits::REPLY_TTL, 0));
+            // From now on each gets its own.
+            for packet in [flow.request(ACK), flow.reply(ACK)] {
+                assert_reset(&mut path, &packet, Reason::ResetTerminated, 2);
+                assert!(take_extras(&mut path).is_empty());
+            }
+            for packet in [flow.request(RST), flow.reply(RST)] {
+                assert_silence(&mut path, &packet, Reason::Terminated);
+            }
+            assert_eq!((path.counters().cut.value(), path.counters().made.value()), (1, 1));
+            assert_books_balance(path.counters());
+        }
+    }
+}
+
+#[test]
+fn gets_no_new_flow_and_the_client_reaches_another_by_a_new_syn() {
+    for mode in modes() {
+        let mut path = mode.path();
+        let flow = mode.connect(&mut path);
+        let n = number_of(flow.target);
+        path.install(with_policy(&mode.scene, n, FlowPolicy::Cut).tables());
+        through(&mut path, &flow.request(ACK), 1);
+        take_extras(&mut path);
+        let again = OpenFlow::connect(&mut path, flow.client, flow.vip, 2);
+        assert_ne!(number_of(again.target), n, "{}", mode.name);
+        for port in 10_000..10_060 {
+            let other = OpenFlow::open(&mut path, &tcp((mode.client.ip(), port), mode.web(), SYN), 2);
+            assert_ne!(number_of(other.target), n);
+        }
+    }
+}
+
+#[test]
+fn loses_its_udp_flows_to_others() {
+    for mode in modes() {
+        let mut path = mode.path();
+        let flow = OpenFlow::open(&mut path, &mode.datagram(), 0);
+        path.install(with_policy(&mode.scene, number_of(flow.target), FlowPolicy::Cut).tables());
+        let (verdict, out) = through(&mut path, &mode.datagram(), 1);
+        assert_eq!(verdict.reason, Reason::FlowNew, "{}", mode.name);
+        assert_ne!(read(&out.unwrap()).destination, flow.target);
+        assert_silence(&mut path, &flow.reply(0), Reason::NoFlow);
+        assert!(take_extras(&mut path).is_empty(), "a datagram is never answered by a reset");
+    }
+}
+
+#[test]
+fn and_then_well_again_does_not_get_its_old_flows_back() {
+    for mode in modes() {
+        let mut path = mode.path();
+        let flow = mode.connect(&mut path);
+        path.install(with_policy(&mode.scene, number_of(flow.target), FlowPolicy::Cut).tables());
+        assert_reset(&mut path, &flow.request(ACK), Reason::ResetTerminated, 1);
+        take_extras(&mut path);
+        path.install(Scene { generation: 3, ..mode.scene.clone() }.tables());
+        assert_reset(&mut path, &flow.request(ACK), Reason::ResetTerminated, 2);
+        assert_reset(&mut path, &flow.reply(ACK), Reason::ResetTerminated, 2);
+    }
+}
