@@ -331,12 +331,25 @@ impl Pipeline<'_> {
         if it.packet.ttl == 1 {
             return self.time_exceeded(tables, hash, &mut it);
         }
-        if let Some((record, direction)) = self.flows.lookup(hash, &it.packet.key)
-            && let Some(verdict) = self.hit(tables, &mut it, record, direction)
-        {
-            return verdict;
+        if let Some((record, direction)) = self.flows.lookup(hash, &it.packet.key) {
+            if let Some(verdict) = self.hit(tables, &mut it, record, direction) {
+                return verdict;
+            }
+            self.end_rest(tables, hash, &it);
         }
         self.miss(tables, &mut it)
+    }
+
+    /// A flow that is over rests under the key of its target's packets. Where a listener has come to the port of its source since,
+    /// the target is that listener's client, whose flow gets the key.
+    #[cold]
+    fn end_rest(&mut self, tables: &Tables, hash: u64, it: &InFlight<'_, '_>) {
+        let key = &it.packet.key;
+        let is_for_listener =
+            key.destination_endpoint().is_some_and(|endpoint| tables.listener_at(&endpoint).is_some());
+        if is_for_listener && let Some((record, _)) = self.flows.lookup(hash, key) {
+            self.forget(record, it.now.wrapping_millis());
+        }
     }
 
     /// Rewrites a packet of a flow in the table and counts it.

@@ -268,7 +268,8 @@ impl Pipeline<'_> {
         inserted
     }
 
-    /// Whether another flow's replies look like those of a target to this client would. One that is over makes way.
+    /// Whether another flow's replies look like those of a target to this client would. One that is over makes way, unless it has to
+    /// rest.
     fn is_reply_taken(&mut self, target: &Target, key: &FlowKey, now: Instant) -> bool {
         let reply = FlowKey::new(
             (target.address, target.port.to_be_bytes()),
@@ -282,7 +283,7 @@ impl Pipeline<'_> {
         if is_over {
             self.forget(record, now.wrapping_millis());
         }
-        !is_over
+        !is_over || self.flows.lookup(self.flows.hash(&reply), &reply).is_some()
     }
 
     pub(super) fn adopts_strays(&self, now: Instant) -> bool {
