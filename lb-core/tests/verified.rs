@@ -14,10 +14,13 @@ use generate::{
     packet::{Body, Header, Packet, Udp},
     random::Random,
     traffic::{Manners, Traffic},
-    world::{CLIENT_MAC, INSIDE, MODES, Mode, OUTSIDE, OWN_MACS, Supply, World, client, target_mac, vip},
+    world::{
+        CLIENT_MAC, Family, INSIDE, MODES, Mode, OUTSIDE, OWN_MACS, Supply, World, client, target_mac, vip,
+    },
 };
 use lb_core::{
     flow_table::FlowArena,
+    limits,
     tables::{InterfaceId, Mac},
     verdict::{Action, Reason},
 };
@@ -49,12 +52,36 @@ fn datagrams_in_pieces_are_whole_again_behind_us() {
     for number in 0..DATAGRAMS {
         for at in (0..MODES.len()).filter(|&at| can_forward(at)) {
             let sent = datagram(at, number * MODES.len() as u32, &mut random);
-            let got = send_in_pieces(&mut fleet, OUTSIDE, &sent, &mut random);
+            let got = send(&mut fleet, OUTSIDE, &sent, pieces(&sent, &mut random), &mut random);
             let answer = answering(&got, sent.header.number);
-            let answered = send_in_pieces(&mut fleet, INSIDE, &answer, &mut random);
+            let answered = send(&mut fleet, INSIDE, &answer, pieces(&answer, &mut random), &mut random);
             assert_eq!(answered.source, sent.header.destination, "{}", MODES[at].name);
             assert_eq!(answered.destination, sent.header.source, "{}", MODES[at].name);
             assert_eq!(answered.ports, Some((sent.ports.1, sent.ports.0)), "{}", MODES[at].name);
+        }
+    }
+    fleet.audit();
+}
+
+/// IPv4 datagrams that are too long for the way out, whole ones and pieces, are cut up into ones that fit and say the same.
+#[test]
+fn datagrams_that_are_cut_up_are_whole_again_behind_us() {
+    let mut random = Random::seeded(0x5eed_0f5c_1550);
+    let mut arenas: Vec<FlowArena> = (0..3).map(|_| FlowArena::new(FLOWS)).collect();
+    let mut fleet = Fleet::new(&mut arenas, &World::with_mtu(SMALL_MTU).tables());
+    let is_ipv4 = |at: &usize| MODES[*at].vip == Family::V4 && can_forward(*at);
+    for number in 0..DATAGRAMS {
+        for at in (0..MODES.len()).filter(is_ipv4) {
+            let sent = datagram(at, number * MODES.len() as u32, &mut random);
+            let frames = match random.one_in(2) && sent.segment().len() > 8 {
+                true => pieces(&sent, &mut random),
+                false => vec![sent.frame()],
+            };
+            let got = send(&mut fleet, OUTSIDE, &sent, frames, &mut random);
+            if MODES[at].targets == Family::V4 {
+                let answer = answering(&got, sent.header.number);
+                send(&mut fleet, INSIDE, &answer, vec![answer.frame()], &mut random);
+            }
         }
     }
     fleet.audit();
@@ -122,7 +149,7 @@ impl Class {
         let modes = (0..MODES.len()).filter(|&mode| can_forward(mode));
         modes.flat_map(|mode| {
             use Kind::*;
-            let plain = (MODES[mode].vip == generate::world::Family::V4).then_some(UdpPlain);
+            let plain = (MODES[mode].vip == Family::V4).then_some(UdpPlain);
             let kinds = [TcpRight, TcpWrong, UdpRight, UdpWrong, FirstPiece, IcmpError];
             let to_target =
                 kinds.into_iter().chain(plain).map(move |kind| Class { mode, way: Way::ToTarget, kind });
@@ -174,7 +201,7 @@ fn can_forward(at: usize) -> bool {
 /// A client's datagram to a mode's listener.
 fn datagram(at: usize, number: u32, random: &mut Random<'_>) -> Packet {
     let (source, destination) = (client(MODES[at].vip, 0), vip(MODES[at].vip));
-    let length = 40 + random.below(4_000);
+    let length = 40 + random.below(LONGEST_PAYLOAD);
     Packet {
         header: header((CLIENT_MAC, OWN_MACS[0]), (source, destination), number + at as u32),
         ports: (50_000, Mode::port(at)),
@@ -210,16 +237,11 @@ fn header(
     }
 }
 
-/// Sends a datagram in pieces, in any order, and puts together what leaves.
-fn send_in_pieces(
-    fleet: &mut Fleet<'_>,
-    ingress: InterfaceId,
-    packet: &Packet,
-    random: &mut Random<'_>,
-) -> Seen {
+/// Frames of a datagram in pieces, in any order.
+fn pieces(packet: &Packet, random: &mut Random<'_>) -> Vec<Vec<u8>> {
     let length = packet.segment().len();
-    let size =
-        (8 * (1 + random.below(180))).clamp(length.div_ceil(16).next_multiple_of(8), (length - 1) / 8 * 8);
+    let (least, most) = (length.div_ceil(16).next_multiple_of(8), (length - 1) / 8 * 8);
+    let size = (8 * (1 + random.below(180))).clamp(least, most);
     let ranges: Vec<_> = (0..length).step_by(size).map(|start| start..(start + size).min(length)).collect();
     let mut pieces = packet.pieces(&ranges);
     let turned = random.below(pieces.len());
@@ -227,14 +249,29 @@ fn send_in_pieces(
     if random.one_in(2) {
         pieces.reverse();
     }
-    let arriving = pieces.into_iter().map(|bytes| Arriving { bytes, ingress }).collect();
+    pieces
+}
+
+/// Sends the frames of a datagram, and puts together what leaves.
+fn send(
+    fleet: &mut Fleet<'_>,
+    ingress: InterfaceId,
+    packet: &Packet,
+    frames: Vec<Vec<u8>>,
+    random: &mut Random<'_>,
+) -> Seen {
+    let arriving = frames.into_iter().map(|bytes| Arriving { bytes, ingress }).collect();
     let events = fleet.process(arriving, 0, random);
     let left: Vec<Vec<u8>> = events
         .into_iter()
         .filter(|event| event.verdict.reason.action() == Action::Transmit)
         .map(|event| event.after)
         .collect();
-    let seen = reassemble(&left).unwrap_or_else(|error| panic!("{error}: {packet:?}"));
+    let seen = match &left[..] {
+        [whole] => see(whole),
+        pieces => reassemble(pieces),
+    }
+    .unwrap_or_else(|error| panic!("{error}: {packet:?}"));
     assert_eq!(seen.checksum, Checksum::Right, "{packet:?}");
     assert_eq!(seen.segment[8..], packet.segment()[8..], "the data is what it was");
     seen
@@ -248,5 +285,9 @@ const FRAMES: u64 = 300_000;
 const FRAMES_OF_A_ROUND: u64 = 100_000;
 /// Datagrams in pieces of each mode.
 const DATAGRAMS: u32 = 100;
+/// Of a datagram, in bytes: no longer, its frame could not be copied to be cut up.
+const LONGEST_PAYLOAD: usize = limits::EXTRA_FRAME_BYTES - 100;
+/// Of links that datagrams have to be cut up for: small, so that pieces are cut up, too.
+const SMALL_MTU: u32 = 1_280;
 /// Of each worker.
 const FLOWS: u32 = 16_384;

@@ -180,11 +180,27 @@ impl<'a> Fleet<'a> {
                 self.workers[usize::from(port)].handed_over.push_back(given);
             }
             Action::Pass => panic!("the packet path passes nothing: {reason:?}"),
-            Action::Transmit | Action::Reply => assert!(port < 2, "{reason:?} by interface {port}"),
+            Action::Transmit | Action::Reply => {
+                let path = &self.workers[worker].path;
+                let interface =
+                    path.tables().interface(InterfaceId(port)).expect("an interface that is there");
+                let length = packet_length(&event.after);
+                assert!(
+                    length <= interface.mtu as usize || reason.action() == Action::Reply,
+                    "{reason:?}: {length} bytes by a link of {}",
+                    interface.mtu
+                );
+            }
             Action::Hold | Action::Drop => {}
         }
         events.push(event);
     }
+}
+
+/// Bytes of the packet in a frame that leaves.
+fn packet_length(frame: &[u8]) -> usize {
+    let field = |at: usize| usize::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
+    if frame[12..14] == [8, 0] { field(16) } else { 40 + field(18) }
 }
 
 fn in_bursts(frames: Vec<Given>) -> Vec<Vec<Given>> {

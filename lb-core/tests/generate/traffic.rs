@@ -16,8 +16,8 @@ use super::{
     packet::{ACK, Body, FIN, Header, PSH, Packet, RST, SYN, Tcp, Udp, icmp},
     random::Random,
     world::{
-        CLIENT_MAC, CLIENTS, Family, INSIDE, MODES, Mode, OUTSIDE, OWN_MACS, TARGETS, client, target,
-        target_address, target_mac, vip,
+        CLIENT_MAC, CLIENTS, Family, INSIDE, MODES, Mode, OUTSIDE, OWN_MACS, TARGETS, VIP_SOURCES, client,
+        target, target_address, target_mac, vip,
     },
 };
 
@@ -203,7 +203,7 @@ fn stray(random: &mut Random<'_>) -> Packet {
     let (source, source_port) = target(random.below(4), n);
     let family = if source.is_ipv4() { Family::V4 } else { Family::V6 };
     let (destination, destination_port) = match random.below(3) {
-        0 => (vip(family), 20_000 + random.below(600) as u16),
+        0 => (vip(family), VIP_SOURCES.start() + random.below(VIP_SOURCES.len()) as u16),
         _ => (client(family, random.below(usize::from(CLIENTS)) as u8), 40_000 + random.below(48) as u16),
     };
     let source_port = if random.one_in(8) { 22 } else { source_port };

@@ -44,7 +44,7 @@ pub enum Supply {
     Few,
     /// 512 ports of an address of each family.
     Many,
-    /// 512 ports of the VIPs.
+    /// 64 ports of the VIPs.
     OfVip,
 }
 
@@ -78,6 +78,8 @@ pub const TARGETS: u8 = 3;
 pub struct World {
     generation: u32,
     listeners: [ListenerState; 2 * MODES.len()],
+    /// Whether there are listeners on ports of VIPs that flows may have had as their sources.
+    has_late_listeners: bool,
     /// By `Mode::group`.
     groups: [GroupState; 4],
     mtus: [u32; 2],
@@ -134,6 +136,7 @@ impl Default for World {
         World {
             generation: 1,
             listeners: std::array::from_fn(listener),
+            has_late_listeners: false,
             groups: std::array::from_fn(group),
             mtus: [1_500; 2],
         }
@@ -166,13 +169,21 @@ impl World {
             listener.has_syn_cookies = usual.has_syn_cookies != random.one_in(24);
             listener.adopts_strays = usual.adopts_strays != random.one_in(24);
         }
+        self.has_late_listeners = random.one_in(3);
         self.mtus = self.mtus.map(|_| random.pick(&[1_500, 1_500, 1_500, 1_500, 9_000, 1_400, 1_280, 576]));
     }
 
+    /// The usual one, but its links carry packets of so many bytes.
+    pub fn with_mtu(mtu: u32) -> World {
+        World { mtus: [mtu; 2], ..World::default() }
+    }
+
     pub fn tables(&self) -> Arc<Tables> {
+        let usual = (0..self.listeners.len()).map(|at| self.listener(at));
+        let late = (0..LATE_LISTENERS).map(|at| self.late_listener(at));
         let parts = TablesParts {
             generation: self.generation,
-            listeners: (0..self.listeners.len()).map(|at| self.listener(at)).collect(),
+            listeners: usual.chain(late).collect(),
             groups: (0..self.groups.len()).map(|at| self.group(at)).collect(),
             targets: (0..self.groups.len()).flat_map(|group| self.targets(group)).collect(),
             interfaces: (0..2).map(|at| self.interface(at)).collect(),
@@ -201,6 +212,14 @@ impl World {
             adopts_strays: state.adopts_strays,
             has_syn_cookies: state.has_syn_cookies,
         })
+    }
+
+    /// A listener on a port that may be, or may have been, a source.
+    fn late_listener(&self, at: usize) -> Option<Listener> {
+        let like = if at.is_multiple_of(2) { 0 } else { 2 };
+        let usual = self.listener(like + at / 2 % 2).filter(|_| self.has_late_listeners)?;
+        let port = VIP_SOURCES.start() + (at / 4) as u16;
+        Some(Listener { endpoint: Endpoint { port, ..usual.endpoint }, ..usual })
     }
 
     fn group(&self, at: usize) -> TargetGroup {
@@ -313,7 +332,7 @@ fn source_range(supply: Supply) -> (Vec<IpAddr>, RangeInclusive<u16>) {
         Supply::None => (Vec::new(), 1..=u16::MAX),
         Supply::Few => (address(2).into(), 2_000..=2_003),
         Supply::Many => (address(1).into(), 1_024..=1_535),
-        Supply::OfVip => ([V4, V6].map(vip).into(), 20_000..=20_511),
+        Supply::OfVip => ([V4, V6].map(vip).into(), VIP_SOURCES),
     }
 }
 
@@ -321,5 +340,8 @@ fn source_range(supply: Supply) -> (Vec<IpAddr>, RangeInclusive<u16>) {
 pub const CLIENTS: u8 = 4;
 pub const CLIENT_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xc1]);
 const FIRST_PORT: u16 = 80;
+pub const VIP_SOURCES: RangeInclusive<u16> = 20_000..=20_063;
+/// For TCP and UDP, of both families, on each of eight ports.
+const LATE_LISTENERS: usize = 32;
 /// A prime, and enough for three targets.
 const MAGLEV_SLOTS: u32 = 251;
