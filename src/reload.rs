@@ -49,6 +49,10 @@ impl Control {
             ("control_socket", old.control_socket != new.control_socket),
             ("workers", old.workers != new.workers),
             ("flow_table", old.flow_capacity != new.flow_capacity),
+            (
+                "source_nat.ports_per_client",
+                old.source_nat.ports_per_client != new.source_nat.ports_per_client,
+            ),
             // `adopt_seconds` matters at a start only, so any change is fine.
             ("selection.secret", old.selection.secret != new.selection.secret),
         ]

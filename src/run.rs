@@ -183,6 +183,7 @@ fn engine_settings(
         }),
         selection_secret,
         adopt_until,
+        ports_per_client: config.source_nat.ports_per_client,
         lock_directory: LOCK_DIRECTORY.into(),
     })
 }

@@ -9,13 +9,14 @@
 //! ```
 //!
 //! The stages of the burst stand here. The ways of a single packet: `hit` and `miss`, with `home` (which worker owns a flow),
-//! `source` (ports of our own) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of
+//! `source` and `clients` (ports of our own) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of
 //! a flow; `split` for packets that are cut up, `reply` for answers of our own, and `extra` for frames beside the burst's.
 //!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
 //! refused without a reason. Called by the worker's loop, by `lbctl simulate`, by tests and benches.
 
 mod audit;
+mod clients;
 mod cookie;
 mod extra;
 mod fragment;
@@ -81,6 +82,8 @@ pub struct Settings {
     pub selection_secret: [u8; 16],
     /// Until when TCP packets of no flow are adopted instead of reset (after an unclean start).
     pub adopt_until: Option<Instant>,
+    /// Most source ports of one client, over all workers, each of which gives out its share; `None`: no limit.
+    pub ports_per_client: Option<u32>,
     /// Which frames are for us.
     pub mac_filter: MacFilter,
 }
@@ -133,6 +136,7 @@ struct Pipeline<'m> {
     extras: extra::Extras,
     fragments: fragment::Fragments,
     cookies: cookie::Cookies,
+    clients: Option<clients::Clients>,
     /// By target, when no source port was free, in wrapping milliseconds; 0 where one was.
     exhausted_ms: Box<[u32]>,
     wanted_hops: Vec<IpAddr>,
@@ -163,6 +167,9 @@ impl<'m> Datapath<'m> {
         counters: Arc<WorkerCounters>,
     ) -> Datapath<'m> {
         let hash = FlowHash::new(&settings.flow_hash_key);
+        let capacity = memory.capacity();
+        let ports_per_client =
+            settings.ports_per_client.map(|most| most.div_ceil(u32::from(settings.workers.max(1))));
         let pipeline = Pipeline {
             flows: FlowTable::new(memory, hash.clone()),
             counters,
@@ -177,6 +184,7 @@ impl<'m> Datapath<'m> {
             extras: extra::Extras::new(),
             fragments: fragment::Fragments::new(),
             cookies: cookie::Cookies::new(&settings.flow_hash_key),
+            clients: ports_per_client.map(|most| clients::Clients::new(most, capacity)),
             exhausted_ms: vec![0; limits::TARGETS].into(),
             wanted_hops: Vec::with_capacity(limits::WANTED_HOPS),
             expired_until: None,
@@ -433,9 +441,19 @@ impl Pipeline<'_> {
             let flow = self.flows.flow_mut(record);
             (flow.last_seen_ms, flow.timeout_s) = (now_ms, limits::REST_S);
         } else {
+            if flow.is_source_translated() {
+                self.give_back_port(self.flows.key(record, Direction::Forward).source());
+            }
             self.flows.remove(record);
         }
         self.publish_gauges();
+    }
+
+    /// A source port of a client is free again.
+    fn give_back_port(&mut self, client: IpAddr) {
+        if let Some(clients) = &mut self.clients {
+            clients.give_back(client);
+        }
     }
 
     /// Ends a flow whose time is over.

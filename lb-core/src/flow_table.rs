@@ -223,12 +223,12 @@ impl<'m> FlowTable<'m> {
 
     /// Puts a flow in. The caller has looked up both its keys and found neither. Half-open flows are the first to go: the
     /// oldest is pushed out, and returned beside, by a half-open flow over the budget and by any flow when no record is free.
-    pub fn insert(&mut self, new: &NewFlow) -> (Result<u32, Full>, Option<Flow>) {
+    pub fn insert(&mut self, new: &NewFlow) -> (Result<u32, Full>, Option<NewFlow>) {
         let is_over_budget = new.flow.state().is_half_open() && self.half_open.count >= self.half_open.budget;
         let mut evicted = None;
         let oldest = self.half_open.oldest;
         if oldest != NONE && (is_over_budget || self.live == self.capacity()) {
-            evicted = Some(self.flows[oldest as usize]);
+            evicted = Some(NewFlow { flow: *self.flow(oldest), addresses: *self.addresses(oldest) });
             self.remove(oldest);
         }
         (self.place(new), evicted)
@@ -621,9 +621,9 @@ mod tests {
         assert_eq!(table.half_open(), 9);
         table.insert(&flow(10, State::HalfOpen)).0.unwrap();
         let (_, evicted) = table.insert(&flow(11, State::HalfOpen));
-        assert_eq!(evicted.unwrap().target_id, 0);
+        assert_eq!(evicted.unwrap().flow.target_id, 0);
         let (_, evicted) = table.insert(&flow(12, State::HalfOpen));
-        assert_eq!(evicted.unwrap().target_id, 2, "1 is established and stays");
+        assert_eq!(evicted.unwrap().flow.target_id, 2, "1 is established and stays");
         assert!(find(&table, &flow(1, State::HalfOpen).key(Direction::Forward)).is_some());
         assert_eq!((table.len(), table.half_open()), (12, 10));
     }
@@ -670,7 +670,7 @@ mod tests {
                         match table.insert(&flow(n, state)) {
                             (Ok(_), evicted) => {
                                 if let Some(evicted) = evicted {
-                                    prop_assert_eq!(model.remove(&u32::from(evicted.target_id)), Some(State::HalfOpen));
+                                    prop_assert_eq!(model.remove(&u32::from(evicted.flow.target_id)), Some(State::HalfOpen));
                                 }
                                 model.insert(n, state);
                             }

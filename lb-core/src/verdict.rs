@@ -101,6 +101,7 @@ reasons! {
     Terminated, "terminated", Drop, "Reset of a flow that was cut with its target.";
     TupleCollision, "tuple_collision", Drop, "The client's address and port already reach every candidate target through another listener, or the client is the only target itself.";
     NoSourcePort, "no_source_port", Drop, "No source port is free towards the target (NLB PortAllocationErrorCount).";
+    ClientPorts, "client_ports", Drop, "The client has as many source ports as one may have (`source_nat.ports_per_client`).";
     NoSource, "no_source", Drop, "The client's address cannot be kept, and there is no source address of the target's family.";
     FlowTableFull, "flow_table_full", Drop, "The flow table has no room for a flow whose source address is translated.";
     Connecting, "connecting", Drop, "Packet of a flow whose target has not answered the SYN of a confirmed client yet.";

@@ -122,6 +122,8 @@ pub struct SourceNat {
     pub addresses: Vec<IpAddr>,
     /// Ports of each address; never empty, never 0.
     pub ports: RangeInclusive<u16>,
+    /// Most ports of one client; `None`: no limit.
+    pub ports_per_client: Option<u32>,
     /// Interface that the addresses are assigned to and announced on, unless they are a load balancer's.
     pub interface: InterfaceId,
     /// Who puts the addresses on that interface.
@@ -314,6 +316,7 @@ const FRAMES_DEFAULT: u32 = 8_192;
 const FRAMES: RangeInclusive<i64> = 512..=1 << 20;
 const ADDRESSES: usize = 8;
 const SOURCE_ADDRESSES: usize = 64;
+const PORTS_PER_CLIENT: RangeInclusive<i64> = 1..=SOURCE_ADDRESSES as i64 * 65_535;
 const SOURCE_PORTS_DEFAULT: RangeInclusive<u16> = 1_024..=65_535;
 const NAME_CHARACTERS: usize = 32;
 const INTERFACE_NAME_BYTES: usize = 15;

@@ -145,6 +145,7 @@ impl<'a> Simulator<'a> {
             flow_hash_key: flow_hash_key(&assumptions.selection_secret),
             selection_secret: assumptions.selection_secret,
             adopt_until: None,
+            ports_per_client: config.source_nat.ports_per_client,
             mac_filter: MacFilter::AnyUnicast,
         };
         let steering = Steering::new(&tables, &[]);

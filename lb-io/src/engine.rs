@@ -73,6 +73,8 @@ pub struct EngineSettings {
     pub selection_secret: [u8; 16],
     /// Until when TCP packets of no flow are adopted, by [`crate::clock`].
     pub adopt_until: Option<Instant>,
+    /// Most source ports of one client; `None`: no limit.
+    pub ports_per_client: Option<u32>,
     /// Directory of the files that keep two instances off one interface.
     pub lock_directory: PathBuf,
 }
@@ -577,6 +579,7 @@ fn muster(
                 flow_hash_key: settings.flow_hash_key,
                 selection_secret: settings.selection_secret,
                 adopt_until: settings.adopt_until,
+                ports_per_client: settings.ports_per_client,
                 mac_filter: MacFilter::Own,
             },
             counters: counters.clone(),

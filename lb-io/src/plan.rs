@@ -203,6 +203,7 @@ mod tests {
             flow_hash_key: [0; 16],
             selection_secret: [0; 16],
             adopt_until: None,
+            ports_per_client: None,
             lock_directory: PathBuf::new(),
         }
     }

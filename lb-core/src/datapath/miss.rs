@@ -147,6 +147,9 @@ impl Pipeline<'_> {
         now: Instant,
     ) -> Result<Choice, Reason> {
         let hop = target.next_hop.ok_or(Reason::NextHopUnresolved)?;
+        if self.clients.as_ref().is_some_and(|clients| !clients.may_take(key.source())) {
+            return Err(Reason::ClientPorts);
+        }
         let wanted = Wanted {
             listener,
             target_id,
@@ -259,10 +262,16 @@ impl Pipeline<'_> {
         let (inserted, evicted) = self.flows.insert(new);
         if let Some(evicted) = evicted {
             self.counters.half_open_evicted.add(1);
-            self.counters.count_end(&evicted);
+            self.counters.count_end(&evicted.flow);
+            if evicted.flow.is_source_translated() {
+                self.give_back_port(evicted.key(Direction::Forward).source());
+            }
         }
         if inserted.is_ok() {
             self.counters.count_start(&new.flow);
+            if let Some(clients) = self.clients.as_mut().filter(|_| new.flow.is_source_translated()) {
+                clients.take(new.key(Direction::Forward).source());
+            }
         }
         self.publish_gauges();
         inserted

@@ -14,6 +14,7 @@ use std::{
 };
 
 use lb_core::{
+    datapath::Settings,
     limits,
     tables::{FlowPolicy, NextHop, Sources},
     time::Instant,
@@ -87,6 +88,32 @@ fn ports_are_counted_for_each_target_each_source_address_and_each_protocol() {
             }
         }
         assert_eq!(taken.values().copied().collect::<Vec<_>>(), [10; 4], "{}: {taken:?}", mode.name);
+    }
+}
+
+/// RFC 6888 section 3, REQ-4 and REQ-5.
+#[test]
+fn one_client_takes_no_more_ports_than_it_may_have() {
+    for mode in source_translating_modes() {
+        let settings = Settings { ports_per_client: Some(3), ..settings() };
+        let mut path = leaked_datapath(256, settings, &mode.scene);
+        let syn = |port| tcp(client(&mode, port), mode.web(), SYN);
+        for port in 1..=3 {
+            assert_eq!(through(&mut path, &syn(port), 0).0.reason, Reason::FlowNew, "{}", mode.name);
+        }
+        assert_eq!(through(&mut path, &syn(4), 0).0.reason, Reason::ClientPorts, "{}", mode.name);
+        let mut other = syn(4);
+        other.source = match other.source.ip() {
+            IpAddr::V4(_) => "198.18.0.77:4".parse().unwrap(),
+            IpAddr::V6(_) => "[2001:db8::77]:4".parse().unwrap(),
+        };
+        assert_eq!(through(&mut path, &other, 0).0.reason, Reason::FlowNew, "{}", mode.name);
+        // The handshakes were never completed: their ports are free again.
+        let late = u64::from(limits::HALF_OPEN_S) * 1_000 + 1;
+        path.expire(Instant::from_millis(0));
+        (1..=2).for_each(|round| path.expire(Instant::from_millis(late * round)));
+        assert_eq!(through(&mut path, &syn(4), late * 2).0.reason, Reason::FlowNew, "{}", mode.name);
+        assert_books_balance(path.counters());
     }
 }
 

@@ -81,6 +81,7 @@ pub fn settings() -> Settings {
         flow_hash_key: std::array::from_fn(|i| (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
         selection_secret: [7; 16],
         adopt_until: None,
+        ports_per_client: None,
         mac_filter: MacFilter::Own,
     }
 }

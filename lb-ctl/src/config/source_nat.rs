@@ -3,7 +3,7 @@
 use std::{net::IpAddr, ops::RangeInclusive};
 
 use super::{
-    Assignment, Family, SOURCE_ADDRESSES, SOURCE_PORTS_DEFAULT, SourceNat,
+    Assignment, Family, PORTS_PER_CLIENT, SOURCE_ADDRESSES, SOURCE_PORTS_DEFAULT, SourceNat,
     address::unicast,
     read::{assignment, interface},
     target_group::{Group, target_at},
@@ -25,19 +25,30 @@ pub(super) fn read(root: &Section<'_>, interfaces: Option<&[String]>, groups: &[
         return Some(SourceNat {
             addresses: Vec::new(),
             ports: SOURCE_PORTS_DEFAULT,
+            ports_per_client: None,
             interface: InterfaceId(0),
             assignment: Assignment::Daemon,
         });
     };
-    section.allow_only(&["addresses", "ports", "interface", "assign"]);
+    section.allow_only(&["addresses", "ports", "ports_per_client", "interface", "assign"]);
     let addresses = addresses(&section, groups);
     let ports = match section.optional("ports") {
         Some(value) => ports(&value),
         None => Some(SOURCE_PORTS_DEFAULT),
     };
+    let ports_per_client = match section.optional("ports_per_client") {
+        Some(value) => value.integer(PORTS_PER_CLIENT).map(Some),
+        None => Some(None),
+    };
     let interface = interface(&section, interfaces);
     let assignment = assignment(&section);
-    Some(SourceNat { addresses: addresses?, ports: ports?, interface: interface?, assignment: assignment? })
+    Some(SourceNat {
+        addresses: addresses?,
+        ports: ports?,
+        ports_per_client: ports_per_client?,
+        interface: interface?,
+        assignment: assignment?,
+    })
 }
 
 fn addresses(section: &Section<'_>, groups: &[Group]) -> Option<Vec<IpAddr>> {

@@ -435,6 +435,7 @@ fn settings(polling: Polling) -> EngineSettings {
         selection_secret: [7; 16],
         adopt_until: None,
         // Every test has a network namespace of its own, and so a lock of its own.
+        ports_per_client: None,
         lock_directory: std::env::temp_dir(),
     }
 }

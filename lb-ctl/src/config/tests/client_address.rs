@@ -48,6 +48,22 @@ fn source_ports_are_a_range() {
 }
 
 #[test]
+fn ports_of_one_client_can_be_limited() {
+    assert_eq!(parse(BASE, "f").unwrap().source_nat.ports_per_client, None);
+    assert_eq!(
+        parse(&format!("{BASE}[source_nat]\nports_per_client = 64\n"), "f")
+            .unwrap()
+            .source_nat
+            .ports_per_client,
+        Some(64)
+    );
+    assert_errors(
+        &format!("{BASE}[source_nat]\nports_per_client = 0\n"),
+        &["22: source_nat.ports_per_client: found 0, expected an integer from 1 to 4194240"],
+    );
+}
+
+#[test]
 fn a_family_without_a_source_address_takes_the_load_balancers_own() {
     let [v4, v6, source_v4]: [IpAddr; 3] =
         ["198.18.100.1", "2001:db8::1", "198.18.100.9"].map(|address| address.parse().unwrap());

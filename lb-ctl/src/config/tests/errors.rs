@@ -225,7 +225,7 @@ const ADDITIONS: &[(&str, &str)] = &[
     ("[source_nat]\naddresses = [\"198.18.100.1\"]", ""),
     (
         "[source_nat]\naddress = \"198.18.100.9\"",
-        "22: source_nat.address: found an unknown key, expected one of: addresses, ports, interface, assign",
+        "22: source_nat.address: found an unknown key, expected one of: addresses, ports, ports_per_client, interface, assign",
     ),
     (
         "[source_nat]\naddresses = []",
