@@ -8,6 +8,7 @@ use crate::{
     rewrite::{icmp, icmp_translate, link},
     tables::Tables,
     verdict::{Reason, Verdict},
+    wire::ethernet,
 };
 
 impl Pipeline<'_> {
@@ -50,12 +51,17 @@ impl Pipeline<'_> {
         let Some(hop) = flow.hop(direction).or_else(|| tables.hop(out.destination)) else {
             return Verdict::drop(Reason::NextHopUnresolved);
         };
+        let egress = self.egress(hop.interface);
         if error.quoted.is_ipv6() == out.source.is_ipv6() {
+            // Errors are to be so short that they fit every link.
+            if error.end - ethernet::HEADER > egress.mtu as usize {
+                return Verdict::drop(Reason::MtuExceeded);
+            }
             icmp::apply(it.frame.bytes_mut(), error, flow, &out, direction);
         } else if let Err(reason) = icmp_translate::apply(it.frame, error, flow, &out, direction) {
             return Verdict::drop(reason);
         }
-        link(it.frame.bytes_mut(), self.egress(hop.interface).mac, hop.mac);
+        link(it.frame.bytes_mut(), egress.mac, hop.mac);
         Verdict::to(Reason::IcmpError, hop.interface.0)
     }
 
