@@ -185,9 +185,9 @@ impl<'a> Fleet<'a> {
                 let path = &self.workers[worker].path;
                 let interface =
                     path.tables().interface(InterfaceId(port)).expect("an interface that is there");
-                let length = packet_length(&event.after);
+                let (length, least) = packet_length(&event.after);
                 assert!(
-                    length <= interface.mtu as usize || reason.action() == Action::Reply,
+                    length <= interface.mtu.max(least) as usize || reason.action() == Action::Reply,
                     "{reason:?}: {length} bytes by a link of {}",
                     interface.mtu
                 );
@@ -198,10 +198,10 @@ impl<'a> Fleet<'a> {
     }
 }
 
-/// Bytes of the packet in a frame that leaves.
-fn packet_length(frame: &[u8]) -> usize {
+/// Bytes of the packet in a frame that leaves, and those that every link of its family carries.
+fn packet_length(frame: &[u8]) -> (usize, u32) {
     let field = |at: usize| usize::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
-    if frame[12..14] == [8, 0] { field(16) } else { 40 + field(18) }
+    if frame[12..14] == [8, 0] { (field(16), 68) } else { (40 + field(18), 1_280) }
 }
 
 fn in_bursts(frames: Vec<Given>) -> Vec<Vec<Given>> {
