@@ -71,6 +71,12 @@ pub const REST_S: u16 = 120;
 /// Source addresses and ports that are tried for a new flow.
 pub const SOURCES_TRIED: u32 = 4_096;
 
+/// As many are tried at least for a free one, before a flow whose handshake is slow gives up its own.
+pub const SOURCES_TRIED_IN_FLOOD: u32 = 64;
+
+/// A flow that is half-open for this long, in milliseconds, gives up its source port to one that finds none free.
+pub const HANDSHAKE_MS: u32 = 1_000;
+
 /// A target that no source port was free for is not tried again for this long, in milliseconds.
 pub const EXHAUSTION_MS: u32 = 10;
 
@@ -87,7 +93,7 @@ pub const PIECES: usize = 8;
 pub const FRAGMENTED_DATAGRAMS: usize = 4_096;
 
 /// The pieces of a datagram belong together for this long after the first, in seconds.
-pub const FRAGMENTED_DATAGRAM_S: u64 = 30;
+pub const FRAGMENTED_DATAGRAM_S: u64 = 5;
 
 /// Frames that one worker keeps or makes beside those that came, at a time.
 pub const EXTRA_FRAMES: usize = 192;

@@ -18,7 +18,8 @@ pub fn next(state: State, direction: Direction, flags: u8) -> State {
 fn step(state: State, direction: Direction, flags: u8) -> State {
     use {Direction::*, State::*};
     // Only a complete handshake leaves the half-open states: else whoever never meant to connect escapes their budget.
-    let is_confirmed = state == Answered && direction == Forward && flags & (SYN | RST | ACK) == ACK;
+    // In a simultaneous open, that is the client's SYN-ACK.
+    let is_confirmed = state == Answered && direction == Forward && flags & (RST | ACK) == ACK;
     if state.is_half_open() && !is_confirmed {
         return if state == HalfOpen && direction == Reverse && flags & (SYN | RST) == SYN {
             Answered
@@ -42,6 +43,13 @@ fn step(state: State, direction: Direction, flags: u8) -> State {
         Reset if flags & SYN == 0 => Established,
         _ => state,
     }
+}
+
+/// Whether a segment ends a connection that its target will not have. What a client refuses stays half-open: a flood of such would
+/// use up source ports, which rest only after those who meant it.
+#[inline]
+pub fn is_refusal(state: State, direction: Direction, flags: u8) -> bool {
+    state.is_half_open() && direction == Direction::Reverse && flags & RST != 0
 }
 
 /// How long a flow in this state is kept without packets, in seconds.

@@ -113,7 +113,7 @@ fn what_stays_on_the_link_is_the_kernels() {
         frame[at..at + 2].copy_from_slice(&[0xfe, 0x80]);
         steer(&frame)
     };
-    assert_eq!(neighbour(true), Steer::Pass(Reason::PassHost));
+    assert_eq!(neighbour(true), Steer::Redirect, "dropped as a martian; the kernel would answer for the VIP");
     assert_eq!(neighbour(false), Steer::Pass(Reason::PassHost));
     for kind in 133..=137 {
         let mut frame = echo(Family::V6, CLIENT, VIP);

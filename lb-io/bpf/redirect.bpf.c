@@ -131,7 +131,7 @@ struct packet {
 	u8 is_icmp;
 	u8 is_fragment;
 	u8 is_later_fragment;
-	u8 is_link_scope;       // to many, or from or to a neighbour's link-local address
+	u8 is_link_scope;       // to many, to a link-local address, or a neighbour's ICMP
 };
 
 INLINE struct address mapped(u32 v4)
@@ -213,7 +213,7 @@ INLINE int read_ipv6(struct packet *packet, struct ipv6 *ip, void *end)
 	packet->is_fragment = fragment != 0;
 	packet->is_later_fragment = (fragment & V6_OFFSET_MASK) != 0;
 	packet->is_link_scope = *(u8 *)&ip->destination == V6_MULTICAST || is_link_local(&ip->destination) ||
-				is_link_local(&ip->source);
+				(packet->is_icmp && is_link_local(&ip->source));
 	return 1;
 }
 

@@ -137,10 +137,10 @@ impl WorkerPlan {
         if (frames as usize) < sockets.len() * FRAMES_PER_SOCKET as usize {
             return Err(PlanError::Frames { frames, sockets: sockets.len() });
         }
-        // Half of the frames wait on fill rings; the other half is enough for full tx rings.
-        let share = frames / 2 / sockets.len() as u32;
-        let entries = 1 << share.ilog2();
-        let rings = RingSizes { receive: entries, transmit: entries, completion: entries * 2 };
+        // Half of the frames wait on fill rings; the other half is enough for full tx rings. One socket of each device sends.
+        let receive = 1 << (frames / 2 / sockets.len() as u32).ilog2();
+        let transmit = 1 << (frames / 2 / devices.len() as u32).ilog2();
+        let rings = RingSizes { receive, transmit, completion: transmit * 2 };
         Ok(WorkerPlan { cpu, sockets, rings })
     }
 }

@@ -18,7 +18,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-use super::{InFlight, Pipeline, last_hop, miss::Known};
+use super::{InFlight, Pipeline, last_hop, miss::Known, reply::has_right_checksum};
 use crate::{
     flow::{Direction, Flow, State},
     flow_key::FlowKey,
@@ -27,7 +27,7 @@ use crate::{
     time::Instant,
     verdict::{Reason, Verdict},
     wire::{
-        checksum, ipv4, ipv6,
+        ipv4, ipv6,
         l4::tcp::{self, ACK, RST, SYN, option},
     },
 };
@@ -94,7 +94,7 @@ impl Cookies {
 
 impl Offer {
     fn of(options: &[u8]) -> Offer {
-        let mut offer = Offer { segment_size: 0, window_scale: NO_SCALE, has_sack: false };
+        let mut offer = Offer { segment_size: UNSAID_SIZE, window_scale: NO_SCALE, has_sack: false };
         for (kind, value) in tcp::options(options) {
             match (kind, &options[value]) {
                 (option::MAXIMUM_SEGMENT_SIZE, &[high, low]) => {
@@ -382,14 +382,6 @@ fn numbers<'f>(it: &'f InFlight<'_, '_>) -> (u32, u32, &'f [u8]) {
     (word(tcp::SEQUENCE.start), word(tcp::ACKNOWLEDGEMENT.start), &header[tcp::HEADER..])
 }
 
-/// Elsewhere a wrong checksum goes on, for the receiver to find; here the segment ends.
-fn has_right_checksum(it: &InFlight<'_, '_>) -> bool {
-    let key = &it.packet.key;
-    let segment = &it.frame.bytes()[usize::from(it.packet.l4)..it.packet.end()];
-    let pseudo = checksum::pseudo_header_of(key.source(), key.destination(), key.protocol(), segment.len());
-    checksum::fold(checksum::sum(segment, pseudo)) == 0xffff
-}
-
 fn window(it: &InFlight<'_, '_>) -> u16 {
     let header = header(it);
     u16::from_be_bytes([header[14], header[15]])
@@ -405,8 +397,10 @@ fn period(now: Instant) -> u64 {
     now.nanos() / PERIOD_NS
 }
 
-/// Segment sizes that a cookie can tell: those of common links.
-const SEGMENT_SIZES: [u16; 8] = [536, 1_220, 1_360, 1_400, 1_440, 1_452, 1_460, 8_940];
+/// Segment sizes that a cookie can tell: those of common links, and one that nobody is too small for. A client's is never raised.
+const SEGMENT_SIZES: [u16; 8] = [64, 536, 1_220, 1_360, 1_400, 1_440, 1_460, 8_940];
+/// The index of what a client takes that offers no size (RFC 9293 section 3.7.1).
+const UNSAID_SIZE: u8 = 1;
 /// Bits of a cookie that hold the offer.
 const OFFER_BITS: u32 = 8;
 /// The client offered no window scale.
@@ -453,10 +447,13 @@ mod tests {
         assert_eq!(offer, Offer { segment_size: 6, window_scale: 7, has_sack: true });
         let (options, length) = offer.options(1_460, 7);
         assert_eq!(Offer::of(&options[..length]), offer);
-        for options in
-            [&[][..], &[2, 3, 5], &[2, 0, 0, 0], &[0, 2, 4, 5, 0xb4], &[2, 4, 1, 0], &[3, 3], &[1, 1]]
-        {
-            let poor = Offer { segment_size: 0, window_scale: NO_SCALE, has_sack: false };
+        assert_eq!(
+            SEGMENT_SIZES[usize::from(Offer::of(&[2, 4, 1, 0]).segment_size)],
+            64,
+            "never more than offered"
+        );
+        for options in [&[][..], &[2, 3, 5], &[2, 0, 0, 0], &[0, 2, 4, 5, 0xb4], &[3, 3], &[1, 1]] {
+            let poor = Offer { segment_size: UNSAID_SIZE, window_scale: NO_SCALE, has_sack: false };
             assert_eq!(Offer::of(options), poor, "{options:?}");
             assert_eq!(poor.options(536, 7).1, 4);
         }

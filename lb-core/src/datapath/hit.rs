@@ -49,7 +49,9 @@ impl Pipeline<'_> {
         }
         let state = self.flows.flow(record).state();
         if state != State::Udp {
-            if state != State::Established && state.needs_attention() {
+            if state != State::Established
+                && (state.needs_attention() || tcp::is_refusal(state, direction, it.packet.tcp_flags))
+            {
                 return self.hit_unusual(tables, it, record, direction);
             }
             if direction == Direction::Forward && state.is_over() && it.packet.is_syn() {
@@ -74,7 +76,7 @@ impl Pipeline<'_> {
         }
     }
 
-    /// A packet of a flow that was cut, rests, or waits for its target's answer to a confirmed SYN cookie.
+    /// A packet of a flow that was cut, rests, is refused, or waits for its target's answer to a confirmed SYN cookie.
     #[cold]
     fn hit_unusual(
         &mut self,
@@ -90,8 +92,16 @@ impl Pipeline<'_> {
                 None
             }
             State::Cut => Some(self.refuse_cut(it, record)),
+            State::HalfOpen | State::Answered => Some(self.forward_refusal(tables, it, record)),
             _ => None,
         }
+    }
+
+    /// The target refuses a connection: once the client is told, there is none.
+    fn forward_refusal(&mut self, tables: &Tables, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
+        let verdict = self.forward_by_route(tables, it, record, Direction::Reverse);
+        self.forget(record, it.now.wrapping_millis());
+        verdict
     }
 
     /// A target's packet to a client whose packets have not been seen: the tables may know the way.
@@ -104,7 +114,7 @@ impl Pipeline<'_> {
         direction: Direction,
     ) -> Verdict {
         let client = self.flows.key(record, Direction::Forward).source();
-        match tables.hop(client) {
+        match self.flows.flow(record).hop(direction).or_else(|| tables.hop(client)) {
             Some(hop) => self.forward(it, record, direction, hop, Reason::FlowHit),
             None => {
                 self.want(client);
@@ -176,7 +186,7 @@ impl Pipeline<'_> {
     /// Resets the side that a packet of a flow just cut was for: it is reset in the packet's place, with the packet's numbers.
     fn reset_other_side(&mut self, it: &InFlight<'_, '_>, record: u32, direction: Direction) {
         let Some(hop) = self.flows.flow(record).hop(direction) else { return };
-        if it.packet.has(RST) || !self.replies.take(it.now) {
+        if it.packet.has(RST) || !self.resets.take(it.now) {
             return;
         }
         let from = self.egress(hop.interface).mac;

@@ -203,13 +203,13 @@ impl Pipeline<'_> {
             is_origin.then_some(((id, listener), target_id, forward))
         });
         let is_ours = tables.is_source(key.destination());
-        let (Some((known, target_id, forward)), None, false) = (origins.next(), origins.next(), is_ours)
-        else {
-            let may_reset = !it.packet.is_udp() && !it.packet.has(RST);
-            let adopts = self.adopts_strays(it.now) || rows.iter().any(|row| is_adopting(tables, row.1));
-            return match may_reset && (is_ours || !adopts) {
-                true => self.reset(it, Reason::ResetNoFlow, None),
-                false => Verdict::drop(Reason::NoFlow),
+        let (first, second) = (origins.next(), origins.next());
+        let (Some((known, target_id, forward)), None, false) = (first, second, is_ours) else {
+            // In the time after a crash, or where several may be meant, nobody can tell that there is no flow.
+            let may_be_known = !is_ours && (first.is_some() || self.adopts_strays(it.now));
+            return match it.packet.is_udp() || it.packet.has(RST) || may_be_known {
+                true => Verdict::drop(Reason::NoFlow),
+                false => self.reset(it, Reason::ResetNoFlow, None),
             };
         };
         if self.flows.lookup(self.flows.hash(&forward), &forward).is_some() {
@@ -309,8 +309,4 @@ fn stamp(new: &mut NewFlow, tables: &Tables, (id, listener): Known<'_>, target_i
     flow.idle_timeout_s = listener.idle_timeout_s;
     flow.timeout_s = tcp::timeout_s(flow.state(), listener.idle_timeout_s);
     flow.last_seen_ms = now.wrapping_millis();
-}
-
-fn is_adopting(tables: &Tables, id: ListenerId) -> bool {
-    tables.listener(id).is_some_and(|listener| listener.adopts_strays)
 }

@@ -16,7 +16,7 @@ use crate::{
     tables::{Mac, NextHop, Tables},
     time::Instant,
     verdict::{Reason, Verdict},
-    wire::{ethernet, ipv4, ipv6},
+    wire::{checksum, ethernet, ipv4, ipv6},
 };
 
 impl Pipeline<'_> {
@@ -28,7 +28,10 @@ impl Pipeline<'_> {
         reason: Reason,
         listener: Option<ListenerId>,
     ) -> Verdict {
-        if !self.replies.take(it.now) {
+        if !has_right_checksum(it) {
+            return Verdict::drop(Reason::TcpChecksum);
+        }
+        if !self.resets.take(it.now) {
             return Verdict::drop(Reason::ReplyRateLimited);
         }
         if let Some(traffic) = listener.and_then(|id| self.counters.listeners.get(usize::from(id.0))) {
@@ -114,7 +117,7 @@ impl Pipeline<'_> {
         if it.packet.piece == Piece::Later && source.is_ipv4() {
             return Verdict::drop(dropped); // RFC 1812 section 4.3.2.7
         }
-        if !self.replies.take(it.now) {
+        if !self.errors.take(it.now) {
             return Verdict::drop(Reason::ReplyRateLimited);
         }
         let from = self.own_mac(it.frame);
@@ -142,7 +145,16 @@ fn may_be_cut(it: &InFlight<'_, '_>) -> bool {
     !it.packet.key.is_ipv6() && flags & ipv4::DO_NOT_FRAGMENT == 0
 }
 
-/// Resets and other answers of the current second.
+/// Whether the checksum of a whole TCP segment is right. A wrong one goes on elsewhere, for the receiver to find; where the segment
+/// ends here, we are the receiver.
+pub(super) fn has_right_checksum(it: &InFlight<'_, '_>) -> bool {
+    let segment = &it.frame.bytes()[usize::from(it.packet.l4)..it.packet.end()];
+    let key = &it.packet.key;
+    let pseudo = checksum::pseudo_header_of(key.source(), key.destination(), key.protocol(), segment.len());
+    checksum::fold(checksum::sum(segment, pseudo)) == 0xffff
+}
+
+/// Resets, or errors, of the current second: each have their own, so that a flood that is reset leaves path MTU discovery alone.
 #[derive(Debug, Default)]
 pub(super) struct ReplyBudget {
     second: u64,

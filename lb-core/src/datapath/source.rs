@@ -28,8 +28,19 @@ pub(super) struct Wanted<'t> {
     pub(super) seed: u64,
 }
 
+/// Who has a source.
+#[derive(Clone, Copy, Debug)]
+enum Holder {
+    Nobody,
+    /// The flow in this record, half-open for longer than a handshake takes.
+    SlowHandshake(u32),
+    /// Another flow, one that rests, a listener, or another worker.
+    Other,
+}
+
 impl Pipeline<'_> {
-    /// A free source towards a target. The port in network order.
+    /// A free source towards a target; without any, that of a flow which has been half-open for too long: a flood of SYNs must not
+    /// take all ports. The port in network order.
     pub(super) fn allocate_source(
         &mut self,
         tables: &Tables,
@@ -43,50 +54,70 @@ impl Pipeline<'_> {
             return Err(Reason::NoSource);
         }
         let now_ms = now.wrapping_millis();
-        let exhausted_ms = self.exhausted_ms[wanted.target_id.0 as usize % limits::TARGETS];
+        let memory = wanted.target_id.0 as usize * 2 + usize::from(wanted.protocol == Protocol::Udp as u8);
+        let memory = memory % self.exhausted_ms.len();
+        let exhausted_ms = self.exhausted_ms[memory];
         if exhausted_ms != 0 && now_ms.wrapping_sub(exhausted_ms) < limits::EXHAUSTION_MS {
             return Err(Reason::NoSourcePort);
         }
         let ports = &wanted.listener.sources.ports;
         let (first, range) =
             (*ports.start(), u32::from(*ports.end()).saturating_sub(u32::from(*ports.start())) + 1);
-        for place in places(wanted.seed, count * range).take(limits::SOURCES_TRIED as usize) {
+        let mut slow = None;
+        for (tried, place) in (0..limits::SOURCES_TRIED).zip(places(wanted.seed, count * range)) {
             let Some(&address) = addresses.clone().nth((place / range) as usize) else { continue };
-            let port = first + (place % range) as u16;
-            if self.is_source_free(tables, wanted, (address, port), now) {
-                return Ok((address, port.to_be_bytes()));
+            let source = (address, first + (place % range) as u16);
+            match self.holder(tables, wanted, source, now) {
+                Holder::Nobody => return Ok((address, source.1.to_be_bytes())),
+                Holder::SlowHandshake(record) => slow = slow.or(Some((record, source))),
+                Holder::Other => {}
+            }
+            if tried >= limits::SOURCES_TRIED_IN_FLOOD && slow.is_some() {
+                break;
             }
         }
-        self.exhausted_ms[wanted.target_id.0 as usize % limits::TARGETS] = now_ms.max(1);
+        if let Some((record, source)) = slow {
+            self.counters.half_open_evicted.add(1);
+            self.forget(record, now_ms);
+            return Ok((source.0, source.1.to_be_bytes()));
+        }
+        self.exhausted_ms[memory] = now_ms.max(1);
         Err(Reason::NoSourcePort)
     }
 
-    fn is_source_free(
+    /// Who has a source towards a target.
+    fn holder(
         &mut self,
         tables: &Tables,
         wanted: &Wanted<'_>,
         source: (IpAddr, u16),
         now: Instant,
-    ) -> bool {
-        let Some(reply) = reply_key(wanted, source) else { return false };
+    ) -> Holder {
+        let Some(reply) = reply_key(wanted, source) else { return Holder::Other };
         if source.1 == 0 || self.reply_home(tables, Some(wanted.interface), &reply) != self.worker {
-            return false;
+            return Holder::Other;
         }
         let is_listener = Protocol::from_number(wanted.protocol).is_some_and(|protocol| {
             tables.listener_at(&Endpoint { address: source.0, port: source.1, protocol }).is_some()
         });
-        !is_listener && !self.is_taken(&reply, now)
-    }
-
-    /// Whether a flow has this key. One whose time is over makes way, or begins to rest.
-    fn is_taken(&mut self, key: &FlowKey, now: Instant) -> bool {
-        let Some((record, _)) = self.flows.lookup(self.flows.hash(key), key) else { return false };
+        if is_listener {
+            return Holder::Other;
+        }
+        let hash = self.flows.hash(&reply);
+        let Some((record, _)) = self.flows.lookup(hash, &reply) else { return Holder::Nobody };
         let now_ms = now.wrapping_millis();
         if self.flows.flow(record).is_expired(now_ms) {
             self.expire_flow(record, now_ms);
-            return self.flows.lookup(self.flows.hash(key), key).is_some();
+            // It may have begun to rest.
+            let is_free = self.flows.lookup(hash, &reply).is_none();
+            return if is_free { Holder::Nobody } else { Holder::Other };
         }
-        true
+        let flow = self.flows.flow(record);
+        let is_slow = now_ms.wrapping_sub(flow.last_seen_ms) >= limits::HANDSHAKE_MS;
+        match flow.state().is_half_open() && is_slow {
+            true => Holder::SlowHandshake(record),
+            false => Holder::Other,
+        }
     }
 
     /// The worker that a target's replies to a source of ours come to, or are handed over to: by the receive hash of the

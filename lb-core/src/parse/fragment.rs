@@ -53,9 +53,8 @@ pub fn parse_fragment(frame: &[u8]) -> Result<Fragment, Reason> {
     let protocol = it.header[ipv4::PROTOCOL];
     check_protocol(protocol)?;
     let segment = &rest[it.header_length..it.total_length];
-    if flags & ipv4::MORE_FRAGMENTS != 0 && (segment.is_empty() || segment.len() % 8 != 0) {
-        return Err(Reason::FragmentLength);
-    }
+    let has_more = flags & ipv4::MORE_FRAGMENTS != 0;
+    check_length(segment.len(), usize::from(flags & ipv4::OFFSET_MASK) * 8, has_more)?;
     let mut end = End {
         local: [it.header[16], it.header[17], it.header[18], it.header[19]],
         remote: [it.header[12], it.header[13], it.header[14], it.header[15]],
@@ -95,9 +94,8 @@ fn parse_ipv6_fragment(ethernet: &[u8; ethernet::HEADER], rest: &[u8]) -> Result
     }
     let offset = u16::from_be_bytes([header[2], header[3]]);
     let segment = &it.packet[it.upper..];
-    if offset & fragment::MORE != 0 && (segment.is_empty() || segment.len() % 8 != 0) {
-        return Err(Reason::FragmentLength);
-    }
+    let has_more = offset & fragment::MORE != 0;
+    check_length(segment.len(), usize::from(offset & fragment::OFFSET_MASK), has_more)?;
     let piece = if offset & fragment::OFFSET_MASK == 0 { Piece::First } else { Piece::Later };
     let packet = it.packet(piece)?;
     let id = FragmentId {
@@ -105,6 +103,15 @@ fn parse_ipv6_fragment(ethernet: &[u8; ethernet::HEADER], rest: &[u8]) -> Result
         number: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
     };
     Ok(Fragment { packet, id })
+}
+
+/// All pieces but the last are of full units, and none ends behind what a packet can have.
+fn check_length(length: usize, offset: usize, has_more: bool) -> Result<(), Reason> {
+    let is_broken = has_more && (length == 0 || !length.is_multiple_of(8));
+    match is_broken || offset + length > usize::from(u16::MAX) {
+        true => Err(Reason::FragmentLength),
+        false => Ok(()),
+    }
 }
 
 fn check_protocol(protocol: u8) -> Result<(), Reason> {

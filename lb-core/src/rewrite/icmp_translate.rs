@@ -24,7 +24,8 @@ pub fn apply(
     direction: Direction,
 ) -> Result<(), Reason> {
     let to_ipv4 = out.source.is_ipv4();
-    let kind = kind(&frame.bytes()[error.icmp..error.icmp + icmp::HEADER], to_ipv4)?;
+    let about = error.quoted_l4 - error.icmp - icmp::HEADER + quoted_payload(frame.bytes(), error);
+    let kind = kind(&frame.bytes()[error.icmp..error.icmp + icmp::HEADER], to_ipv4, about)?;
     let mut quote = [0; QUOTE_BYTES];
     let quoted = quote_l4(frame.bytes(), error, flow, out, direction, &mut quote);
     let quote = &quote[..quoted];
@@ -124,11 +125,11 @@ fn quoted_payload(frame: &[u8], error: &IcmpError) -> usize {
     total.saturating_sub(headers).min(usize::from(u16::MAX) - ipv6::HEADER)
 }
 
-/// The first eight bytes of the error in the other family, their checksum zero.
-fn kind(header: &[u8], to_ipv4: bool) -> Result<[u8; icmp::HEADER], Reason> {
+/// The first eight bytes of the error, about a packet of so many bytes, in the other family; their checksum zero.
+fn kind(header: &[u8], to_ipv4: bool, about: usize) -> Result<[u8; icmp::HEADER], Reason> {
     match to_ipv4 {
         true => to_icmpv4(header),
-        false => to_icmpv6(header),
+        false => to_icmpv6(header, about),
     }
     .ok_or(Reason::IcmpUntranslatable)
 }
@@ -166,7 +167,7 @@ fn to_icmpv4(header: &[u8]) -> Option<[u8; icmp::HEADER]> {
 }
 
 /// RFC 7915 section 4.2.
-fn to_icmpv6(header: &[u8]) -> Option<[u8; icmp::HEADER]> {
+fn to_icmpv6(header: &[u8], about: usize) -> Option<[u8; icmp::HEADER]> {
     let plain = |kind, code| Some([kind, code, 0, 0, 0, 0, 0, 0]);
     match (header[icmp::TYPE], header[icmp::CODE]) {
         (icmp::UNREACHABLE, 0 | 1 | 5..=8 | 11 | 12) => plain(icmpv6::UNREACHABLE, 0),
@@ -175,8 +176,12 @@ fn to_icmpv6(header: &[u8]) -> Option<[u8; icmp::HEADER]> {
         }
         (icmp::UNREACHABLE, PORT_UNREACHABLE) => plain(icmpv6::UNREACHABLE, 4),
         (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED) => {
-            let mtu = u32::from(u16::from_be_bytes([header[6], header[7]])) + FAMILY_GAP;
-            let mtu = mtu.max(ipv6::MINIMUM_MTU).to_be_bytes();
+            let mtu = match u16::from_be_bytes([header[6], header[7]]) {
+                // From a router that does not say: the next plateau below the packet.
+                0 => PLATEAUS.into_iter().find(|&mtu| usize::from(mtu) < about).unwrap_or(MINIMUM_IPV4_MTU),
+                mtu => mtu,
+            };
+            let mtu = (u32::from(mtu) + FAMILY_GAP).max(ipv6::MINIMUM_MTU).to_be_bytes();
             Some([icmpv6::PACKET_TOO_BIG, 0, 0, 0, mtu[0], mtu[1], mtu[2], mtu[3]])
         }
         (icmp::UNREACHABLE, 9 | 10 | 13 | 15) => plain(icmpv6::UNREACHABLE, 1),
@@ -197,6 +202,8 @@ fn to_icmpv6(header: &[u8]) -> Option<[u8; icmp::HEADER]> {
     }
 }
 
+/// Common MTUs (RFC 1191 section 7).
+const PLATEAUS: [u16; 10] = [65_535, 32_000, 17_914, 8_166, 4_352, 2_002, 1_492, 1_006, 508, 296];
 /// What an IPv6 header is longer than one of IPv4.
 const FAMILY_GAP: u32 = (ipv6::HEADER - ipv4::HEADER) as u32;
 /// Smallest MTU of an IPv4 link (RFC 791 section 3.2).
@@ -231,7 +238,7 @@ mod tests {
             ((4, 1, 6), Some((3, 2, 0))),
             ((4, 2, 0), None),
         ] {
-            assert_eq!(unpack(kind(&pack(v6), true).ok()), v4, "{v6:?}");
+            assert_eq!(unpack(kind(&pack(v6), true, 1_500).ok()), v4, "{v6:?}");
         }
     }
 
@@ -244,6 +251,7 @@ mod tests {
             ((3, 3, 0), Some((1, 4, 0))),
             ((3, 4, 1_380), Some((2, 0, 1_400))),
             ((3, 4, 576), Some((2, 0, 1_280))),
+            ((3, 4, 0), Some((2, 0, 1_512))),
             ((3, 10, 0), Some((1, 1, 0))),
             ((3, 13, 0), Some((1, 1, 0))),
             ((3, 14, 0), None),
@@ -253,7 +261,7 @@ mod tests {
             ((12, 1, 0), None),
             ((4, 0, 0), None),
         ] {
-            assert_eq!(unpack(kind(&pack(v4), false).ok()), v6, "{v4:?}");
+            assert_eq!(unpack(kind(&pack(v4), false, 1_500).ok()), v6, "{v4:?}");
         }
     }
 

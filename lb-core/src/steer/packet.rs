@@ -31,7 +31,7 @@ pub(super) struct Packet<'f> {
     pub(super) protocol: u8,
     pub(super) is_fragment: bool,
     is_later_fragment: bool,
-    /// To many, or from or to a neighbour's link-local address.
+    /// To many, to a link-local address, or a neighbour's ICMP.
     pub(super) is_link_scope: bool,
     /// What follows the headers; empty after an impossible header.
     payload: &'f [u8],
@@ -111,7 +111,9 @@ impl<'f> Packet<'f> {
         let is_multicast = destination.0[0] == 0xff;
         Some(Packet {
             family: Family::V6,
-            is_link_scope: is_multicast || is_link_local(&source) || is_link_local(&destination),
+            is_link_scope: is_multicast
+                || is_link_local(&destination)
+                || (protocol == icmpv6::PROTOCOL && is_link_local(&source)),
             source,
             destination,
             protocol,

@@ -203,7 +203,7 @@ fn what_a_client_does_not_offer_is_offered_to_nobody() {
     for mode in cookie_modes() {
         for (offer, expected) in [
             (vec![], (Some(536), None, false, false)),
-            (vec![2, 4, 0x02, 0x00], (Some(536), None, false, false)),
+            (vec![2, 4, 0x02, 0x00], (Some(64), None, false, false)),
             (vec![2, 4, 0x05, 0x78], (Some(1_400), None, false, false)),
             (vec![4, 2, 1, 1], (Some(536), None, true, false)),
             (vec![1, 3, 3, 15], (Some(536), Some(14), false, false)),

@@ -76,7 +76,7 @@ fn addresses(section: &Section<'_>, groups: &[Group]) -> Option<Vec<IpAddr>> {
 
 /// `"FIRST-LAST"`.
 fn ports(value: &Value<'_>) -> Option<RangeInclusive<u16>> {
-    let expected = "a range of ports from 1 to 65535, such as \"1024-65535\"";
+    let expected = "a range of ports from 1 to 65535, the lower first, such as \"1024-65535\"";
     let range = value.text(expected)?.split_once('-').and_then(|(first, last)| {
         let range = port(first)?..=port(last)?;
         (!range.is_empty()).then_some(range)

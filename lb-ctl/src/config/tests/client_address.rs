@@ -41,7 +41,7 @@ fn source_ports_are_a_range() {
     }
     for ports in ["", "-", "1024", "0-5", "5-4", "1-65536", "+1-5", "1 - 5", "1-2-3", "a-b"] {
         let expected = format!(
-            "22: source_nat.ports: found {ports:?}, expected a range of ports from 1 to 65535, such as \"1024-65535\""
+            "22: source_nat.ports: found {ports:?}, expected a range of ports from 1 to 65535, the lower first, such as \"1024-65535\""
         );
         assert_errors(&format!("{BASE}[source_nat]\nports = \"{ports}\"\n"), &[&expected]);
     }
