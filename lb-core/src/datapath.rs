@@ -28,7 +28,7 @@ mod reply;
 mod source;
 mod split;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
 use crate::{
     counters::WorkerCounters,
@@ -137,6 +137,7 @@ struct Pipeline<'m> {
     extras: extra::Extras,
     fragments: fragment::Fragments,
     cookies: cookie::Cookies,
+    unanswered: VecDeque<cookie::Unanswered>,
     clients: Option<clients::Clients>,
     /// By target and protocol, when no source port was free, in wrapping milliseconds; 0 where one was.
     exhausted_ms: Box<[u32]>,
@@ -186,6 +187,7 @@ impl<'m> Datapath<'m> {
             extras: extra::Extras::new(),
             fragments: fragment::Fragments::new(),
             cookies: cookie::Cookies::new(&settings.flow_hash_key),
+            unanswered: VecDeque::with_capacity(limits::SYNS_REPEATED),
             clients: ports_per_client.map(|most| clients::Clients::new(most, capacity)),
             exhausted_ms: vec![0; limits::TARGETS * 2].into(),
             wanted_hops: Vec::with_capacity(limits::WANTED_HOPS),
@@ -263,9 +265,10 @@ impl<'m> Datapath<'m> {
         &self.pipeline.counters
     }
 
-    /// Forgets flows whose time is over. Bounded work, in proportion to the time since the last call; call once per turn.
+    /// Forgets flows whose time is over, and does what else is due: see [`Datapath::next_extra`]. Bounded work, in proportion to the time since the last call; call once per turn.
     pub fn expire(&mut self, now: Instant) {
         self.pipeline.expire(now);
+        self.pipeline.repeat_syns(&self.tables, now);
     }
 
     /// Whether [`Datapath::next_extra`] has a frame.

@@ -68,6 +68,9 @@ pub const RESET_S: u16 = 240;
 /// (RFC 6888 section 3, REQ-8). A TCP flow that both sides have closed, or one has reset, has rested by then.
 pub const REST_S: u16 = 120;
 
+/// SYNs to targets of confirmed clients that one worker repeats at a time.
+pub const SYNS_REPEATED: usize = 4_096;
+
 /// Source addresses and ports that are tried for a new flow.
 pub const SOURCES_TRIED: u32 = 4_096;
 

@@ -45,6 +45,7 @@ reasons! {
     SynToTarget, "syn_to_target", Transmit, "The client has confirmed a SYN cookie: the SYN went to its target.";
     AckToTarget, "ack_to_target", Reply, "The target has answered the SYN of a confirmed client: acknowledged for it.";
     WindowToClient, "window_to_client", Reply, "The target has answered the SYN of a confirmed client: the client may send.";
+    ResetUnanswered, "reset_unanswered", Reply, "The target has not answered the SYN of a confirmed client: the client is reset.";
     RefusedByTarget, "refused_by_target", Reply, "The target has refused the SYN of a confirmed client: so did the VIP.";
     ResetTerminated, "reset_terminated", Reply, "TCP packet of a flow that was cut with its target: answered by a reset.";
     ResetNoTarget, "reset_no_target", Reply, "TCP SYN for a target group without targets: answered by a reset.";

@@ -159,20 +159,22 @@ impl<'a> Simulator<'a> {
         self.frames += 1;
         self.now = self.now.max(Instant::from_nanos(frame.time_ns)); // A capture's clock may step back; ours does not.
         self.datapath.expire(self.now);
-        self.collect_extras(&mut Vec::new()); // Held for too long: they are dropped, never sent.
+        let mut due = Vec::new();
+        self.collect_extras(&mut due);
         let name = frame.interface.as_deref().unwrap_or(&self.assumptions.interface);
         let Some(ingress) = self.config.interfaces.iter().position(|known| known == name) else {
-            return Ok(self.untouched(INTERFACE_NOT_CONFIGURED));
+            return Ok(self.untouched(INTERFACE_NOT_CONFIGURED, due));
         };
         let ingress = InterfaceId(ingress as u8);
         if let Steer::Pass(reason) = self.steering.steer(&frame.bytes) {
-            return Ok(self.untouched(reason.name()));
+            return Ok(self.untouched(reason.name(), due));
         }
         let mut processed = self.process(&frame.bytes, ingress);
         if processed.verdict.reason == Reason::NextHopUnresolved && self.resolve_wanted()? {
             processed = self.process(&frame.bytes, ingress);
         }
         let Processed { verdict, out } = processed;
+        due.extend(out);
         let Explanation { listener, target, source } = self.datapath.explain(&frame.bytes);
         let listener = listener.and_then(|id| self.datapath.tables().listener(id));
         let of_flow =
@@ -184,22 +186,14 @@ impl<'a> Simulator<'a> {
             listener: listener.map(|listener| listener.name.to_string()),
             target: of_flow(target),
             source: of_flow(source),
-            out,
+            out: due,
         })
     }
 
-    /// A frame that never reaches a worker.
-    fn untouched(&self, reason: &'static str) -> Answer {
+    /// A frame that never reaches a worker. What leaves was due before it.
+    fn untouched(&self, reason: &'static str, out: Vec<Vec<u8>>) -> Answer {
         let verdict = Action::Pass.name();
-        Answer {
-            frame: self.frames,
-            verdict,
-            reason,
-            listener: None,
-            target: None,
-            source: None,
-            out: vec![],
-        }
+        Answer { frame: self.frames, verdict, reason, listener: None, target: None, source: None, out }
     }
 
     /// The verdict on a copy of the frame, and what leaves because of it.
@@ -217,7 +211,7 @@ impl<'a> Simulator<'a> {
         Processed { verdict: verdicts[0], out }
     }
 
-    /// Frames that the packet path had held, or has made beside the last one.
+    /// Frames that the packet path had held, or has made beside the last one or because time has passed.
     fn collect_extras(&mut self, out: &mut Vec<Vec<u8>>) {
         while let Some(extra) = self.datapath.next_extra() {
             if leaves(extra.verdict) {

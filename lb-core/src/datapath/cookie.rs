@@ -11,6 +11,9 @@
 //!                              flow: Established, shifted by cookie - s
 //! ```
 //!
+//! A SYN that the target does not answer is repeated every second, since the client believes to be connected and may wait for
+//! the target to speak; after half a minute the client is reset.
+//!
 //! The client may not send before the target has answered, so nothing has to be kept for it. Timestamps are not offered: they
 //! would have to be translated, too.
 
@@ -22,8 +25,10 @@ use super::{InFlight, Pipeline, last_hop, miss::Known, reply::has_right_checksum
 use crate::{
     flow::{Direction, Flow, State},
     flow_key::FlowKey,
+    frame::Frame,
+    limits,
     rewrite::segment::Segment,
-    tables::{NextHop, Tables},
+    tables::{Mac, NextHop, Tables},
     time::Instant,
     verdict::{Reason, Verdict},
     wire::{
@@ -36,6 +41,16 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Cookies {
     secret: [u8; 16],
+}
+
+/// A SYN that its target has not answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unanswered {
+    record: u32,
+    /// The cookie and the client's initial sequence number: what tells that the record is still the same flow's.
+    connecting: (u32, u32),
+    due: Instant,
+    sent: u8,
 }
 
 /// What a client's SYN offered, as far as it is kept.
@@ -169,7 +184,7 @@ impl Pipeline<'_> {
             options: &options[..length],
         };
         let hop = last_hop(it.frame);
-        self.write(it, &answer, (self.own_mac(it.frame), hop), Reason::SynCookie)
+        write(it.frame, &answer, (self.own_mac(it.frame), hop), Reason::SynCookie)
     }
 
     /// The client of a packet of no flow, if the packet confirms a cookie.
@@ -204,7 +219,10 @@ impl Pipeline<'_> {
         let mut new = self.new_flow(tables, known, it, &choice, State::Connecting);
         new.flow.set_connecting(cookie, initial);
         match self.insert(&new) {
-            Ok(record) => self.send_syn(tables, it, record),
+            Ok(record) => {
+                self.await_answer(record, (cookie, initial), it.now, 1);
+                self.write_syn(tables, it.frame, record)
+            }
             Err(_) => Verdict::drop(Reason::FlowTableFull),
         }
     }
@@ -229,15 +247,51 @@ impl Pipeline<'_> {
                 Verdict::drop(Reason::NoFlow)
             }
             // The SYN, or the target's answer, was lost, or the client is in a hurry.
-            Direction::Forward => self.send_syn(tables, it, record),
+            Direction::Forward => self.write_syn(tables, it.frame, record),
             Direction::Reverse if it.packet.has(RST | ACK) && is_answer => self.refused(it, record),
             Direction::Reverse if it.packet.has(SYN | ACK) && is_answer => self.connected(it, record),
             Direction::Reverse => Verdict::drop(Reason::Connecting),
         }
     }
 
-    /// A client's packet becomes the SYN that the client has sent once.
-    fn send_syn(&mut self, tables: &Tables, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
+    fn await_answer(&mut self, record: u32, connecting: (u32, u32), now: Instant, sent: u8) {
+        // Of more than these, the client's packets alone repeat the SYN.
+        if self.unanswered.len() < limits::SYNS_REPEATED {
+            self.unanswered.push_back(Unanswered { record, connecting, due: now.after_seconds(1), sent });
+        }
+    }
+
+    /// Repeats the SYNs that are due, and gives up those that were sent too often.
+    #[inline]
+    pub(super) fn repeat_syns(&mut self, tables: &Tables, now: Instant) {
+        while let Some(due) = self.unanswered.front().copied().filter(|first| first.due <= now) {
+            self.unanswered.pop_front();
+            self.repeat_syn(tables, &due, now);
+        }
+    }
+
+    #[cold]
+    fn repeat_syn(&mut self, tables: &Tables, due: &Unanswered, now: Instant) {
+        let flow = *self.flows.flow(due.record);
+        if flow.state() != State::Connecting || flow.connecting() != due.connecting {
+            return;
+        }
+        if due.sent < SYNS {
+            self.make_new(|this, frame| Some(this.write_syn(tables, frame, due.record)));
+            return self.await_answer(due.record, due.connecting, now, due.sent + 1);
+        }
+        let (cookie, initial) = due.connecting;
+        let first = (cookie.wrapping_add(1), initial.wrapping_add(1));
+        if let Some((segment, hop)) = self.client_segment(&flow, due.record, towards_client(first, RST | ACK))
+        {
+            let from = self.egress(hop.interface).mac;
+            self.make_new(|_, frame| Some(write(frame, &segment, (from, hop), Reason::ResetUnanswered)));
+        }
+        self.forget(due.record, now.wrapping_millis());
+    }
+
+    /// Turns a frame into the SYN that the client has sent once.
+    fn write_syn(&self, tables: &Tables, frame: &mut Frame<'_>, record: u32) -> Verdict {
         let flow = self.flows.flow(record);
         let Some(hop) = flow.hop(Direction::Forward) else {
             return Verdict::drop(Reason::NextHopUnresolved);
@@ -245,8 +299,8 @@ impl Pipeline<'_> {
         let (cookie, initial) = flow.connecting();
         let offer = Offer::from_bits(cookie as u8);
         let out = flow.outward(self.flows.addresses(record), Direction::Forward);
-        let size =
-            SEGMENT_SIZES[usize::from(offer.segment_size)].min(self.segment_size(tables, &it.packet.key));
+        let size = SEGMENT_SIZES[usize::from(offer.segment_size)];
+        let size = size.min(self.segment_size(tables, &self.flows.key(record, Direction::Forward)));
         let (options, length) = offer.options(size, offer.window_scale);
         let syn = Segment {
             source: (out.source, out.source_port),
@@ -257,8 +311,7 @@ impl Pipeline<'_> {
             window: FIRST_WINDOW,
             options: &options[..length],
         };
-        let from = self.egress(hop.interface).mac;
-        self.write(it, &syn, (from, hop), Reason::SynToTarget)
+        write(frame, &syn, (self.egress(hop.interface).mac, hop), Reason::SynToTarget)
     }
 
     /// The target's SYN-ACK becomes our acknowledgement of it; the client is told that it may send.
@@ -300,7 +353,7 @@ impl Pipeline<'_> {
             options: &[],
         };
         let from = self.egress(hop.interface).mac;
-        self.write(it, &acknowledgement, (from, hop), Reason::AckToTarget)
+        write(it.frame, &acknowledgement, (from, hop), Reason::AckToTarget)
     }
 
     /// The target refuses the connection: so does the VIP.
@@ -311,7 +364,7 @@ impl Pipeline<'_> {
         let verdict = match self.client_segment(&flow, record, towards_client(first, RST | ACK)) {
             Some((segment, hop)) => {
                 let from = self.egress(hop.interface).mac;
-                self.write(it, &segment, (from, hop), Reason::RefusedByTarget)
+                write(it.frame, &segment, (from, hop), Reason::RefusedByTarget)
             }
             None => Verdict::drop(Reason::NextHopUnresolved),
         };
@@ -342,20 +395,6 @@ impl Pipeline<'_> {
         Some((Segment { source, destination, ..segment }, flow.hop(Direction::Reverse)?))
     }
 
-    /// Turns the frame into a segment.
-    fn write(
-        &self,
-        it: &mut InFlight<'_, '_>,
-        segment: &Segment<'_>,
-        (from, hop): (crate::tables::Mac, NextHop),
-        reason: Reason,
-    ) -> Verdict {
-        match segment.write(it.frame, from, hop.mac) {
-            true => Verdict::to(reason, hop.interface.0),
-            false => Verdict::drop(Reason::FrameOversize),
-        }
-    }
-
     /// Largest segment that fits every interface and both families' headers.
     fn segment_size(&self, tables: &Tables, key: &FlowKey) -> u16 {
         let mtu =
@@ -366,6 +405,19 @@ impl Pipeline<'_> {
         u16::try_from(mtu.saturating_sub((header + tcp::HEADER) as u32))
             .unwrap_or(u16::MAX)
             .max(SEGMENT_SIZES[0])
+    }
+}
+
+/// Turns a frame into a segment.
+fn write(
+    frame: &mut Frame<'_>,
+    segment: &Segment<'_>,
+    (from, hop): (Mac, NextHop),
+    reason: Reason,
+) -> Verdict {
+    match segment.write(frame, from, hop.mac) {
+        true => Verdict::to(reason, hop.interface.0),
+        false => Verdict::drop(Reason::FrameOversize),
     }
 }
 
@@ -413,6 +465,8 @@ const WINDOW_SCALE: u8 = 7;
 const FIRST_WINDOW: u16 = 0xffff;
 /// Window in the acknowledgement to a target, until the client tells its own; smaller than any that clients begin with.
 const FIRST_WINDOW_BYTES: u16 = 8_192;
+/// A SYN to a target is sent this often, once a second, before the client is reset: the flow has 30 s (NLB's half-open timeout).
+const SYNS: u8 = 29;
 /// A cookie is valid for one to two of these.
 const PERIOD_NS: u64 = 32_000_000_000;
 

@@ -94,6 +94,11 @@ impl Extras {
 }
 
 impl Pipeline<'_> {
+    /// A frame made from nothing.
+    pub(super) fn make_new(&mut self, make: impl FnOnce(&mut Self, &mut Frame<'_>) -> Option<Verdict>) {
+        self.make(&Frame::new(&mut [], 0, 0, InterfaceId::default()), make);
+    }
+
     /// A frame made from a copy of another: what `make` says becomes of it, unless it makes nothing.
     pub(super) fn make(
         &mut self,

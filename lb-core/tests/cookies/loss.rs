@@ -157,18 +157,33 @@ fn a_target_that_is_cut_before_it_answers_is_replaced_by_another() {
     }
 }
 
-/// Time that passes without another packet takes what waits.
+/// The client believes to be connected, and may wait for the target to speak first.
 #[test]
-fn flows_that_wait_for_their_target_expire() {
-    let mode = &cookie_modes()[0];
-    let mut script = Script::new(mode);
-    script.get_cookie(0);
-    script.confirm(0);
-    script.path.expire(Instant::from_millis(0));
-    for second in 0..60 {
-        script.path.expire(Instant::from_millis(second * 1_000));
+fn a_syn_without_an_answer_is_repeated_each_second_and_then_the_client_is_reset() {
+    for mode in cookie_modes() {
+        let mut script = Script::new(&mode);
+        script.get_cookie(0);
+        let syn = script.confirm(0);
+        let mut made = Vec::new();
+        for second in 1..=30 {
+            script.path.expire(Instant::from_millis(second * 1_000));
+            made.extend(
+                take_extras(&mut script.path)
+                    .into_iter()
+                    .map(|(verdict, frame)| (verdict.reason, read(&frame))),
+            );
+        }
+        let (last, repeated) = made.split_last().unwrap();
+        assert_eq!(repeated, vec![(Reason::SynToTarget, syn); 28], "{}", mode.name);
+        assert_eq!((last.0, last.1.flags), (Reason::ResetUnanswered, RST | ACK));
+        assert_eq!((last.1.source, last.1.destination), (mode.web(), mode.client));
+        assert_eq!(
+            (last.1.sequence, last.1.acknowledgement),
+            (script.cookie.wrapping_add(1), CLIENT_INITIAL + 1)
+        );
+        assert_eq!(script.path.counters().flows.value(), 0);
+        assert_books_balance(script.path.counters());
     }
-    assert_eq!(script.path.counters().flows.value(), 0);
 }
 
 /// Here the handshake ends, so here its checksums are verified: what is damaged is as good as lost.

@@ -99,10 +99,10 @@ impl<'a> Fleet<'a> {
                 self.burst(worker, burst, Arrival::HandedOver, now, &mut events);
             }
         }
-        for worker in &mut self.workers {
-            worker.path.expire(now);
-            assert!(!worker.path.has_extras(), "no time makes frames");
-            worker.path.take_wanted_hops().for_each(drop);
+        for worker in 0..self.workers.len() {
+            self.workers[worker].path.expire(now);
+            self.settle_extras(worker, &mut events);
+            self.workers[worker].path.take_wanted_hops().for_each(drop);
         }
         events
     }
@@ -152,17 +152,22 @@ impl<'a> Fleet<'a> {
         path.process_burst(&mut frames, arrival, now, &mut verdicts);
         let processed: Vec<(Vec<u8>, Verdict)> =
             frames.iter().zip(verdicts).map(|(frame, verdict)| (frame.bytes().to_vec(), verdict)).collect();
-        let mut extras = Vec::new();
-        while let Some(extra) = path.next_extra() {
-            let frame = Arriving { bytes: extra.bytes.to_vec(), ingress: extra.ingress };
-            extras.push((frame, extra.verdict));
-        }
         for (given, (after, verdict)) in burst.into_iter().zip(processed) {
             if !matches!(verdict.reason.action(), Action::Transmit | Action::Reply) {
                 assert_eq!(after, given.frame.bytes, "a frame that does not leave is not touched");
             }
             let before = Some(given.frame.bytes.clone());
             self.settle(worker, given, Event { before, after, verdict }, events);
+        }
+        self.settle_extras(worker, events);
+    }
+
+    /// Carries out what a worker has kept or made.
+    fn settle_extras(&mut self, worker: usize, events: &mut Vec<Event>) {
+        let mut extras = Vec::new();
+        while let Some(extra) = self.workers[worker].path.next_extra() {
+            let frame = Arriving { bytes: extra.bytes.to_vec(), ingress: extra.ingress };
+            extras.push((frame, extra.verdict));
         }
         for (frame, verdict) in extras {
             let after = frame.bytes.clone();
