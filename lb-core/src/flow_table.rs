@@ -537,12 +537,12 @@ mod tests {
         net::{IpAddr, Ipv4Addr, Ipv6Addr},
     };
 
-    fn hash() -> FlowHash {
+    pub(super) fn hash() -> FlowHash {
         FlowHash::new(&std::array::from_fn(|i| (i as u64 + 3).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
     }
 
     /// A flow of its own for each number: by turns IPv4, IPv6, and from an IPv6 client to an IPv4 target.
-    fn flow(number: u32, state: State) -> NewFlow {
+    pub(super) fn flow(number: u32, state: State) -> NewFlow {
         let v4 = |a, b, c, d| IpAddr::V4(Ipv4Addr::new(a, b, c, d));
         let v6 = |last| IpAddr::V6(Ipv6Addr::from(0x2001_0db8 << 96 | last));
         let (port, high, low) = ([0x80, 0], (number >> 8) as u8, number as u8);

@@ -25,8 +25,9 @@ fn generated_frames_meet_one_fate_each() {
         std::env::var("HOSTILE_FRAMES").ok().and_then(|text| text.parse().ok()).unwrap_or(FRAMES);
     let mut met = BTreeSet::new();
     for (round, start) in (0..frames).step_by(FRAMES_OF_A_ROUND).enumerate() {
-        let workers = 1 + round % 3;
-        met.extend(run(round as u64, workers, FRAMES_OF_A_ROUND.min(frames - start)));
+        let mut arenas: Vec<FlowArena> =
+            (0..1 + round % 3).map(|_| FlowArena::new(FLOWS[round / 3 % FLOWS.len()])).collect();
+        met.extend(run(round as u64, &mut arenas, FRAMES_OF_A_ROUND.min(frames - start)));
     }
     let missed: Vec<Reason> = Reason::ALL
         .iter()
@@ -38,12 +39,11 @@ fn generated_frames_meet_one_fate_each() {
     assert!(missed.is_empty(), "the generator never led to {missed:?}");
 }
 
-/// So many frames through new workers; the reasons that they met.
-fn run(seed: u64, workers: usize, frames: usize) -> BTreeSet<Reason> {
+/// So many frames through new workers, one for each arena; the reasons that they met.
+fn run(seed: u64, arenas: &mut [FlowArena], frames: usize) -> BTreeSet<Reason> {
     let mut random = Random::seeded(0x1234_5678_9abc_def1 ^ seed << 20);
     let mut world = World::default();
-    let mut arenas: Vec<FlowArena> = (0..workers).map(|_| FlowArena::new(FLOWS)).collect();
-    let mut fleet = Fleet::new(&mut arenas, &world.tables());
+    let mut fleet = Fleet::new(arenas, &world.tables());
     let mut traffic = Traffic::new(MANNERS);
     let (mut now_ms, mut sent) = (0, 0);
     while sent < frames {
@@ -73,5 +73,5 @@ const UNREACHABLE: [Reason; 4] = [
 const FRAMES: usize = 240_000;
 /// Each round has new workers, one to three of them.
 const FRAMES_OF_A_ROUND: usize = 20_000;
-/// Of each worker: few, so that tables are full at times.
-const FLOWS: u32 = 192;
+/// Of each worker, by turns: few, so that tables are full at times, and most of the time.
+const FLOWS: [u32; 4] = [192, 16, 64, 500];

@@ -106,3 +106,27 @@ fn direction_of(entry: u32) -> (u32, Direction) {
 fn equal(what: &str, said: u32, counted: usize) -> Result<(), String> {
     if said as usize == counted { Ok(()) } else { Err(format!("{what}: {said} said, {counted} counted")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow_table::{
+        FlowArena,
+        tests::{flow, hash},
+    };
+
+    /// In a full table, room for a flow is made by moving others.
+    #[test]
+    fn a_full_table_stays_sound_while_flows_come_and_go() {
+        let mut arena = FlowArena::new(64);
+        let mut table = FlowTable::new(arena.memory(), hash());
+        for number in 0..10_000 {
+            let inserted = table.insert(&flow(number, State::Established)).0;
+            if inserted.is_err() {
+                table.remove(number.wrapping_mul(7) % 64);
+            }
+            assert_eq!(table.audit(), Ok(()), "flow {number}");
+        }
+        assert!(table.len() >= 63);
+    }
+}
