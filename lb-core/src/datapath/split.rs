@@ -37,7 +37,7 @@ impl Pipeline<'_> {
             return Verdict::drop(Reason::UdpChecksumZero);
         }
         let Some(copies) = copies.get_mut(..count - 1) else { return Verdict::drop(Reason::MtuExceeded) };
-        if most == 0 || !self.copy_to_all(it, copies) {
+        if most < LONGEST_L4_HEADER || !self.copy_to_all(it, copies) {
             return Verdict::drop(Reason::MtuExceeded);
         }
 
@@ -79,3 +79,6 @@ impl Pipeline<'_> {
         is_complete
     }
 }
+
+/// The first piece holds the whole TCP header.
+const LONGEST_L4_HEADER: usize = 60;
