@@ -261,12 +261,19 @@ impl Flow {
         &self.ends[direction as usize]
     }
 
+    /// Key of the packets that come in at one end of an IPv4 flow.
+    #[inline]
+    pub(crate) fn ipv4_key(&self, direction: Direction) -> Option<Ipv4Key> {
+        let key = || Ipv4Key { end: *self.end(direction), protocol: self.protocol(), zero: [0; 3] };
+        (!self.is_wide()).then(key)
+    }
+
     /// Key of the packets that come in at one end, given the flow's addresses.
     pub fn key(&self, addresses: &Addresses, direction: Direction) -> FlowKey {
-        let end = self.end(direction);
-        if !self.is_wide() {
-            return FlowKey::V4(Ipv4Key { end: *end, protocol: self.protocol(), zero: [0; 3] });
+        if let Some(key) = self.ipv4_key(direction) {
+            return FlowKey::V4(key);
         }
+        let end = self.end(direction);
         let wide = &addresses.ends[direction as usize];
         let narrow = |address: [u8; 16]| Ipv6Addr::from(address).to_ipv4_mapped();
         match (narrow(wide.local), narrow(wide.remote)) {

@@ -211,7 +211,17 @@ impl<'m> FlowTable<'m> {
     }
 
     /// Key of the packets of a flow that come in at one end.
+    #[inline]
     pub fn key(&self, record: u32, direction: Direction) -> FlowKey {
+        match self.flow(record).ipv4_key(direction) {
+            Some(key) => FlowKey::V4(key),
+            None => self.wide_key(record, direction),
+        }
+    }
+
+    /// Apart, or the compiler reads the addresses before it is known whether there are any.
+    #[inline(never)]
+    fn wide_key(&self, record: u32, direction: Direction) -> FlowKey {
         self.flow(record).key(self.addresses(record), direction)
     }
 
@@ -228,8 +238,12 @@ impl<'m> FlowTable<'m> {
         let mut evicted = None;
         let oldest = self.half_open.oldest;
         if oldest != NONE && (is_over_budget || self.live == self.capacity()) {
-            evicted = Some(NewFlow { flow: *self.flow(oldest), addresses: *self.addresses(oldest) });
+            evicted = Some(self.copy(oldest));
             self.remove(oldest);
+            // The next one to go.
+            if let Some(next) = self.flows.get(self.half_open.oldest as usize) {
+                prefetch::read(next);
+            }
         }
         (self.place(new), evicted)
     }
@@ -237,13 +251,17 @@ impl<'m> FlowTable<'m> {
     /// Takes a live flow out.
     pub fn remove(&mut self, record: u32) {
         let state = self.flow(record).state();
+        let [forward, reverse] = [Direction::Forward, Direction::Reverse]
+            .map(|direction| (self.hash(&self.key(record, direction)), entry(record, direction)));
+        self.prefetch_bucket(forward.0);
+        self.prefetch_bucket(reverse.0);
         if state.is_half_open() {
             self.unlink_half_open(record);
         }
         if state != State::Resting {
-            self.remove_key(record, Direction::Forward);
+            self.remove_entry(forward.0, forward.1);
         }
-        self.remove_key(record, Direction::Reverse);
+        self.remove_entry(reverse.0, reverse.1);
         self.live -= 1;
         self.give_record(record);
     }
@@ -302,6 +320,18 @@ impl<'m> FlowTable<'m> {
     /// Flows that fit.
     pub fn capacity(&self) -> u32 {
         self.flows.len() as u32
+    }
+
+    /// A flow with its addresses. Those beside an IPv4 record are never touched.
+    fn copy(&self, record: u32) -> NewFlow {
+        let flow = *self.flow(record);
+        let addresses = if flow.is_wide() { self.copy_addresses(record) } else { Addresses::default() };
+        NewFlow { flow, addresses }
+    }
+
+    #[inline(never)]
+    fn copy_addresses(&self, record: u32) -> Addresses {
+        *self.addresses(record)
     }
 
     fn place(&mut self, new: &NewFlow) -> Result<u32, Full> {
