@@ -9,6 +9,7 @@ use crate::{
     listener::ListenerId,
     tables::{InterfaceId, Mac, NextHop, Protocol},
     target::TargetId,
+    wire::octets,
 };
 
 /// Which way a packet of a flow goes, and at which of its two ends it comes in.
@@ -186,6 +187,18 @@ pub struct Outward {
     pub destination_port: [u8; 2],
 }
 
+impl Outward {
+    /// Of packets the other way.
+    pub(crate) fn opposite(&self) -> Outward {
+        Outward {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+        }
+    }
+}
+
 /// Bits of `Flow::kind` beside the protocol's number.
 mod kind {
     pub const PROTOCOL: u8 = 0x1f;
@@ -235,8 +248,8 @@ impl NewFlow {
             _ => {
                 flow.kind |= kind::WIDE;
                 addresses.ends = [
-                    WideEnd { local: wide(forward.destination()), remote: wide(client.0) },
-                    WideEnd { local: wide(source.0), remote: wide(target.0) },
+                    WideEnd { local: octets(forward.destination()), remote: octets(client.0) },
+                    WideEnd { local: octets(source.0), remote: octets(target.0) },
                 ];
             }
         }
@@ -413,14 +426,6 @@ impl Flow {
     /// By how many bits windows in packets of a direction are shifted to the left; negative: to the right.
     pub(crate) fn window_shift(&self, direction: Direction) -> i8 {
         self.previous.to_ne_bytes()[direction as usize] as i8
-    }
-}
-
-/// An address as 16 bytes.
-fn wide(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use crate::tables::Protocol;
+use crate::{tables::Protocol, wire::octets};
 
 /// How an interface spreads packets over its queues.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,11 +76,7 @@ impl ReceiveHash {
             }
             (from, to) => {
                 for (half, address) in [from, to].into_iter().enumerate() {
-                    let octets = match address {
-                        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-                        IpAddr::V6(v6) => v6.octets(),
-                    };
-                    input[half * 16..half * 16 + 16].copy_from_slice(&octets);
+                    input[half * 16..half * 16 + 16].copy_from_slice(&octets(address));
                 }
                 32
             }

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use crate::{
     tables::Mac,
-    wire::{checksum, ethernet, ipv4, ipv6},
+    wire::{checksum, ethernet, ipv4, ipv6, octets},
 };
 
 /// Writes the link addresses of a frame.
@@ -79,13 +79,5 @@ impl IpHeader {
     /// Sum of the pseudo-header.
     fn pseudo_header(&self) -> u32 {
         checksum::pseudo_header_of(self.source, self.destination, self.protocol, self.payload)
-    }
-}
-
-/// An address as 16 bytes.
-fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
     }
 }

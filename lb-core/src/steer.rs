@@ -11,6 +11,7 @@ use crate::{
     steer::packet::{Family, Packet, Ports},
     tables::{Endpoint, Ownership, Protocol, Source, Tables},
     verdict::Reason,
+    wire::octets,
 };
 
 /// Bits of an address's roles, in the map `addresses`.
@@ -45,10 +46,7 @@ pub struct EndpointKey(pub [u8; 20]);
 
 impl From<IpAddr> for AddressKey {
     fn from(address: IpAddr) -> AddressKey {
-        match address {
-            IpAddr::V4(v4) => AddressKey(v4.to_ipv6_mapped().octets()),
-            IpAddr::V6(v6) => AddressKey(v6.octets()),
-        }
+        AddressKey(octets(address))
     }
 }
 

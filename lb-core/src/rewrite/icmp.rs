@@ -4,13 +4,13 @@
 
 use std::net::IpAddr;
 
-use super::{octets, shift};
+use super::shift;
 use crate::{
     flow::{Direction, Flow, Outward},
     parse::IcmpError,
     wire::{
         checksum::{Delta, TTL_DECREMENT},
-        ethernet, icmp, ipv4, ipv6, l4,
+        ethernet, icmp, ipv4, ipv6, l4, octets,
     },
 };
 

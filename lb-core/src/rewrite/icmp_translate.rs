@@ -1,6 +1,6 @@
 //! ICMP errors about packets of flows between both families, made anew in the other family (RFC 7915 sections 4.2, 4.3, 5.2, 5.3).
 
-use super::{IpHeader, shift};
+use super::{IpHeader, shift, translate};
 use crate::{
     flow::{Direction, Flow, Outward},
     frame::Frame,
@@ -8,10 +8,7 @@ use crate::{
     parse::IcmpError,
     tables::Protocol,
     verdict::Reason,
-    wire::{
-        checksum::{self, Delta},
-        ethernet, icmp, icmpv6, ipv4, ipv6, l4,
-    },
+    wire::{checksum, ethernet, icmp, icmpv6, ipv4, ipv6, l4},
 };
 
 /// Turns an error into the one that the other family has for it, leaving with the addresses of `out`. On an error of ours the
@@ -84,13 +81,7 @@ fn quote_l4(
     quote[l4::SOURCE_PORT].copy_from_slice(&out.destination_port);
     quote[l4::DESTINATION_PORT].copy_from_slice(&out.source_port);
     let key = &error.quoted;
-    let sum = |source, destination, ports: [[u8; 2]; 2]| {
-        let ports = ports.map(|port| u32::from(u16::from_be_bytes(port)));
-        checksum::fold(checksum::pseudo_header_of(source, destination, 0, 0) + ports[0] + ports[1])
-    };
-    let old = sum(key.source(), key.destination(), [key.source_port(), key.destination_port()]);
-    let new = sum(out.destination, out.source, [out.destination_port, out.source_port]);
-    let mut delta = Delta(checksum::fold(u32::from(!old) + u32::from(new)));
+    let mut delta = translate::delta(key, &out.opposite());
     if flow.is_shifted() && direction == Direction::Forward {
         delta = delta.and(shift::restore_quoted(quote, flow));
     }

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use super::{
     link,
     nat::{update, update_udp},
-    octets,
 };
 use crate::{
     flow::Outward,
@@ -20,6 +19,7 @@ use crate::{
         ethernet, ipv4,
         ipv6::{self, fragment, next},
         l4::{self, udp},
+        octets,
     },
 };
 
@@ -54,7 +54,7 @@ pub fn length_after(packet: &Packet, out: &Outward) -> usize {
 }
 
 /// The change of a TCP or UDP checksum: by addresses of either family, and ports.
-fn delta(key: &FlowKey, out: &Outward) -> Delta {
+pub(super) fn delta(key: &FlowKey, out: &Outward) -> Delta {
     let old = sum_of(key.source(), key.destination(), key.source_port(), key.destination_port());
     let new = sum_of(out.source, out.destination, out.source_port, out.destination_port);
     Delta(checksum::fold(u32::from(!old) + u32::from(new)))

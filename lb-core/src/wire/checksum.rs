@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::octets;
+
 /// What a change of 16-bit words adds to a complemented checksum: the sum of `~m + m'` over the words changed
 /// (RFC 1624 equation 3). Deltas add up; the delta of the opposite change is [`Delta::inverse`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,13 +93,6 @@ pub fn pseudo_header_of(source: IpAddr, destination: IpAddr, protocol: u8, lengt
             pseudo_header(from.octets(), to.octets(), protocol, length as u16)
         }
         (from, to) => pseudo_header_v6(&octets(from), &octets(to), protocol, length as u32),
-    }
-}
-
-fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
     }
 }
 

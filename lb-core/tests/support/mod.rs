@@ -1,6 +1,5 @@
 //! Frames, tables and a packet path to put them through, for tests and benches.
-#![allow(dead_code, missing_docs)] // Each test binary uses its part.
-#![allow(unused_imports)]
+#![allow(dead_code, missing_docs, unused_imports)] // Each test binary uses its part.
 
 mod fleet;
 mod flow;
