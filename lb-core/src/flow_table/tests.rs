@@ -1,3 +1,5 @@
+//! The table against a plain map, and against all that it promises at its limits.
+
 use super::*;
 use proptest::prelude::*;
 use std::{
