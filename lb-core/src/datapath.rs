@@ -24,6 +24,8 @@ mod hit;
 mod home;
 mod icmp;
 mod miss;
+mod open;
+mod plain;
 mod reply;
 mod source;
 mod split;
@@ -34,7 +36,7 @@ use crate::{
     counters::WorkerCounters,
     flow::{Addresses, Direction, Flow, State},
     flow_key::FlowKey,
-    flow_table::{FlowMemory, FlowTable},
+    flow_table::{Candidate, FlowMemory, FlowTable},
     frame::Frame,
     hash::FlowHash,
     limits,
@@ -118,6 +120,8 @@ pub struct Datapath<'m> {
     packets: [Packet; limits::BURST_FRAMES],
     parsed: [Result<(), Reason>; limits::BURST_FRAMES],
     hashes: [u64; limits::BURST_FRAMES],
+    candidates: [Candidate; limits::BURST_FRAMES],
+    openings: [Option<open::Opening>; limits::BURST_FRAMES],
 }
 
 /// Everything that a burst changes.
@@ -157,6 +161,8 @@ struct InFlight<'f, 'b> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Egress {
     mac: Mac,
+    /// The EtherType of IPv4: with `mac`, the end of an Ethernet header.
+    ipv4: [u8; 2],
     mtu: u32,
 }
 
@@ -199,6 +205,8 @@ impl<'m> Datapath<'m> {
             packets: [Packet::default(); limits::BURST_FRAMES],
             parsed: [Ok(()); limits::BURST_FRAMES],
             hashes: [0; limits::BURST_FRAMES],
+            candidates: [Candidate::NONE; limits::BURST_FRAMES],
+            openings: [None; limits::BURST_FRAMES],
         }
     }
 
@@ -219,6 +227,8 @@ impl<'m> Datapath<'m> {
         let packets = &mut self.packets[..frames.len()];
         let parsed = &mut self.parsed[..frames.len()];
         let hashes = &mut self.hashes[..frames.len()];
+        let candidates = &mut self.candidates[..frames.len()];
+        let openings = &mut self.openings[..frames.len()];
         for (((frame, packet), parsed), hash) in
             frames.iter().zip(&mut *packets).zip(&mut *parsed).zip(&mut *hashes)
         {
@@ -228,14 +238,35 @@ impl<'m> Datapath<'m> {
                 self.pipeline.flows.prefetch_bucket(*hash);
             }
         }
-        for (parsed, &hash) in parsed.iter().zip(&*hashes) {
+        let mut are_all_known = true;
+        for ((parsed, &hash), candidate) in parsed.iter().zip(&*hashes).zip(&mut *candidates) {
+            *candidate = Candidate::NONE;
             if parsed.is_ok() {
-                self.pipeline.flows.prefetch_record(hash);
+                *candidate = self.pipeline.flows.candidate(hash);
+                are_all_known &= candidate.is_some();
             }
         }
-        for ((((frame, packet), parsed), &hash), verdict) in
-            frames.iter_mut().zip(packets).zip(parsed).zip(&*hashes).zip(verdicts)
+        if !are_all_known {
+            for (((packet, parsed), candidate), opening) in
+                packets.iter().zip(&*parsed).zip(&*candidates).zip(&mut *openings)
+            {
+                let is_miss = parsed.is_ok() && !candidate.is_some();
+                *opening = if is_miss { self.pipeline.plan_opening(&self.tables, packet) } else { None };
+            }
+        }
+        let burst = plain::Burst { generation: self.tables.generation(), now_ms: now.wrapping_millis() };
+        for ((((((frame, packet), parsed), &hash), &candidate), opening), verdict) in
+            frames.iter_mut().zip(packets).zip(parsed).zip(&*hashes).zip(&*candidates).zip(&*openings).zip(verdicts)
         {
+            if let Some(sent) = self.pipeline.forward_plain(&burst, frame, packet, candidate) {
+                *verdict = sent;
+                continue;
+            }
+            if parsed.is_ok() && !candidate.is_some() && let Some(opening) = opening
+                && let Some(sent) = self.pipeline.open_plain(&self.tables, &burst, (frame, packet, hash), opening) {
+                *verdict = sent;
+                continue;
+            }
             *verdict = match parsed {
                 Ok(()) => self.pipeline.process(&self.tables, hash, InFlight { frame, packet, arrival, now }),
                 Err(Reason::IcmpNoFlow) => {
@@ -339,7 +370,7 @@ impl Pipeline<'_> {
             || frame.bytes()[ethernet::DESTINATION] == self.egress(frame.ingress).mac.0
     }
 
-    #[inline]
+    #[inline(never)]
     fn process(&mut self, tables: &Tables, hash: u64, mut it: InFlight<'_, '_>) -> Verdict {
         if it.packet.ttl == 1 {
             return self.time_exceeded(tables, hash, &mut it);
@@ -543,7 +574,7 @@ fn last_hop(frame: &Frame<'_>) -> NextHop {
 fn egress(interfaces: &[Interface]) -> [Egress; limits::INTERFACES] {
     let mut egress = [Egress::default(); limits::INTERFACES];
     for (egress, interface) in egress.iter_mut().zip(interfaces) {
-        *egress = Egress { mac: interface.mac, mtu: interface.mtu };
+        *egress = Egress { mac: interface.mac, ipv4: ethernet::IPV4, mtu: interface.mtu };
     }
     egress
 }

@@ -15,12 +15,13 @@
 //! records form a list through themselves; so do half-open ones, oldest first. Called by `datapath` alone.
 
 mod audit;
+mod cpu;
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
     flow::{Addresses, Direction, Flow, NewFlow, State},
-    flow_key::FlowKey,
+    flow_key::{FlowKey, Ipv4Key},
     hash::FlowHash,
     limits,
 };
@@ -146,35 +147,55 @@ impl<'m> FlowTable<'m> {
         self.hash.flow(key)
     }
 
+    /// The same of an IPv4 key.
+    #[inline]
+    pub fn hash_ipv4(&self, key: &Ipv4Key) -> u64 {
+        self.hash.ipv4(key)
+    }
+
     /// Asks the cache for the bucket that a lookup reads first.
     #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {
-        prefetch::read(&self.buckets[self.first_bucket(hash)]);
+        cpu::prefetch(&self.buckets[self.first_bucket(hash)]);
     }
 
-    /// Asks the cache for the record that a lookup reads second, if the bucket names one.
+    /// The entry that a key of this hash most likely has, and asks the cache for its record. Reads the bucket.
     #[inline]
-    pub fn prefetch_record(&self, hash: u64) {
+    pub fn candidate(&self, hash: u64) -> Candidate {
         let bucket = &self.buckets[self.first_bucket(hash)];
-        let matches = bucket.matches(tag(hash));
-        if matches != 0 {
-            let record = bucket.entries[matches.trailing_zeros() as usize % BUCKET_ENTRIES] >> 1;
-            if let Some(flow) = self.flows.get(record as usize) {
-                prefetch::read(flow);
-            }
+        let matches = cpu::equal_tags(bucket, tag(hash));
+        if matches == 0 {
+            return Candidate::NONE;
         }
+        let candidate = Candidate(bucket.entries[matches.trailing_zeros() as usize % BUCKET_ENTRIES]);
+        if let Some(flow) = self.flows.get(candidate.record() as usize) {
+            cpu::prefetch(flow);
+        }
+        candidate
+    }
+
+    /// The record of a candidate; `None` when there is none.
+    #[inline]
+    pub fn candidate_mut(&mut self, candidate: Candidate) -> Option<&mut Flow> {
+        self.flows.get_mut(candidate.record() as usize)
     }
 
     /// The record of a key, and the direction that the key is of.
     #[inline(always)]
     pub fn lookup(&self, hash: u64, key: &FlowKey) -> Option<(u32, Direction)> {
         match key {
-            FlowKey::V4(v4) => self.find(hash, |record, flow, direction| {
-                flow.is_ipv4_key(direction, v4)
-                    || (flow.is_wide() && self.has_wide_key(record, direction, key))
-            }),
+            FlowKey::V4(key) => self.lookup_ipv4(hash, key),
             FlowKey::V6(_) => self.lookup_wide(hash, key),
         }
+    }
+
+    /// The same of an IPv4 key.
+    #[inline(always)]
+    pub fn lookup_ipv4(&self, hash: u64, key: &Ipv4Key) -> Option<(u32, Direction)> {
+        self.find(hash, |record, flow, direction| {
+            flow.is_ipv4_key(direction, key)
+                || (flow.is_wide() && self.has_wide_key(record, direction, &FlowKey::V4(*key)))
+        })
     }
 
     #[inline(never)]
@@ -231,9 +252,15 @@ impl<'m> FlowTable<'m> {
         &mut self.flows[record as usize]
     }
 
-    /// Puts a flow in. The caller has looked up both its keys and found neither. Half-open flows are the first to go: the
-    /// oldest is pushed out, and returned beside, by a half-open flow over the budget and by any flow when no record is free.
-    pub fn insert(&mut self, new: &NewFlow) -> (Result<u32, Full>, Option<NewFlow>) {
+    /// Hashes of both keys of a flow, by `Direction`.
+    pub fn hashes(&self, new: &NewFlow) -> [u64; 2] {
+        [Direction::Forward, Direction::Reverse].map(|direction| self.hash(&new.key(direction)))
+    }
+
+    /// Puts a flow in, given the hashes of its keys. The caller has looked up both and found neither. Half-open flows are the first
+    /// to go: the oldest is pushed out, and returned beside, by a half-open flow over the budget and by any flow when no record is
+    /// free.
+    pub fn insert(&mut self, new: &NewFlow, hashes: [u64; 2]) -> (Result<u32, Full>, Option<NewFlow>) {
         let is_over_budget = new.flow.state().is_half_open() && self.half_open.count >= self.half_open.budget;
         let mut evicted = None;
         let oldest = self.half_open.oldest;
@@ -242,10 +269,10 @@ impl<'m> FlowTable<'m> {
             self.remove(oldest);
             // The next one to go.
             if let Some(next) = self.flows.get(self.half_open.oldest as usize) {
-                prefetch::read(next);
+                cpu::prefetch(next);
             }
         }
-        (self.place(new), evicted)
+        (self.place(new, hashes), evicted)
     }
 
     /// Takes a live flow out.
@@ -334,14 +361,12 @@ impl<'m> FlowTable<'m> {
         *self.addresses(record)
     }
 
-    fn place(&mut self, new: &NewFlow) -> Result<u32, Full> {
+    fn place(&mut self, new: &NewFlow, [forward, reverse]: [u64; 2]) -> Result<u32, Full> {
         let record = self.take_record().ok_or(Full)?;
         self.flows[record as usize] = new.flow;
         if new.flow.is_wide() {
             self.addresses[record as usize] = new.addresses;
         }
-        let forward = self.hash(&new.key(Direction::Forward));
-        let reverse = self.hash(&new.key(Direction::Reverse));
         if !self.insert_entry(forward, entry(record, Direction::Forward)) {
             self.give_record(record);
             return Err(Full);
@@ -365,7 +390,7 @@ impl<'m> FlowTable<'m> {
         hash: u64,
         is_it: &impl Fn(u32, &Flow, Direction) -> bool,
     ) -> Option<(u32, Direction)> {
-        let mut matches = bucket.matches(tag(hash));
+        let mut matches = cpu::equal_tags(bucket, tag(hash));
         while matches != 0 {
             let entry = bucket.entries[matches.trailing_zeros() as usize % BUCKET_ENTRIES];
             let direction = if entry & 1 == 0 { Direction::Forward } else { Direction::Reverse };
@@ -474,6 +499,33 @@ impl<'m> FlowTable<'m> {
     }
 }
 
+/// An entry of the index whose tag is that of a key: almost surely, its record has the key.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate(u32);
+
+impl Candidate {
+    /// No entry has the tag.
+    pub const NONE: Candidate = Candidate(u32::MAX);
+
+    /// Whether there is one.
+    #[inline]
+    pub const fn is_some(self) -> bool {
+        self.0 != Candidate::NONE.0
+    }
+
+    /// Its record.
+    #[inline]
+    pub const fn record(self) -> u32 {
+        self.0 >> 1
+    }
+
+    /// The direction of packets with the key.
+    #[inline]
+    pub const fn direction(self) -> Direction {
+        if self.0 & 1 == 0 { Direction::Forward } else { Direction::Reverse }
+    }
+}
+
 /// Ten entries of the index.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
@@ -486,16 +538,6 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// One bit for each entry with this tag.
-    #[inline]
-    fn matches(&self, tag: u16) -> u32 {
-        let mut bits = 0;
-        for (at, &candidate) in self.tags.iter().enumerate() {
-            bits |= u32::from(candidate == tag) << at;
-        }
-        bits
-    }
-
     fn insert(&mut self, tag: u16, entry: u32) -> bool {
         let Some(at) = self.tags.iter().position(|&tag| tag == 0) else { return false };
         self.tags[at] = tag;
@@ -511,22 +553,6 @@ impl Bucket {
         self.tags[at] = 0;
         self.entries[at] = 0;
         true
-    }
-}
-
-/// The one place with `unsafe` in this crate: a hint to the cache, which cannot fault.
-mod prefetch {
-    /// Asks the cache for the line of `value`.
-    #[inline]
-    #[allow(unsafe_code)] // The intrinsic takes a raw pointer; there is no safe form of it.
-    pub fn read<T>(value: &T) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch never faults and changes no memory, whatever the address.
-        unsafe {
-            std::arch::x86_64::_mm_prefetch(std::ptr::from_ref(value).cast(), std::arch::x86_64::_MM_HINT_T0);
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = value;
     }
 }
 

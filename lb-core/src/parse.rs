@@ -4,6 +4,7 @@
 mod fragment;
 mod icmp_error;
 mod ipv6;
+pub(crate) mod plain;
 
 use crate::{
     flow_key::{End, FlowKey, Ipv4Key},
@@ -88,6 +89,14 @@ pub fn parse(frame: &[u8]) -> Result<Packet, Reason> {
 /// As [`parse`], into a packet in its place: of an IPv4 packet's key only its own bytes are written.
 #[inline(always)]
 pub(crate) fn parse_into(frame: &[u8], parsed: &mut Packet) -> Result<(), Reason> {
+    match plain::parse(frame, parsed) {
+        Some(()) => Ok(()),
+        None => parse_unusual(frame, parsed),
+    }
+}
+
+#[inline(never)]
+fn parse_unusual(frame: &[u8], parsed: &mut Packet) -> Result<(), Reason> {
     let Some((ethernet, packet)) = frame.split_first_chunk::<{ ethernet::HEADER }>() else {
         return Err(Reason::EthernetTruncated);
     };
@@ -108,10 +117,10 @@ pub(crate) fn parse_into(frame: &[u8], parsed: &mut Packet) -> Result<(), Reason
         _ => return Err(Reason::UnsupportedProtocol),
     };
     let end = End {
-        local: [header[16], header[17], header[18], header[19]],
         remote: [header[12], header[13], header[14], header[15]],
-        local_port: [segment[2], segment[3]],
+        local: [header[16], header[17], header[18], header[19]],
         remote_port: [segment[0], segment[1]],
+        local_port: [segment[2], segment[3]],
     };
     if end.local_port == [0, 0] || end.remote_port == [0, 0] {
         return Err(Reason::PortZero);
