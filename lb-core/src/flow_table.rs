@@ -118,6 +118,9 @@ struct HalfOpenList {
     newest: u32,
     count: u32,
     budget: u32,
+    /// The first whose memory has not been asked for in view of its eviction, if any has, and about how many are before it.
+    ahead: u32,
+    lead: u32,
 }
 
 /// The table has no room: no free record, or both buckets of an entry are full.
@@ -136,7 +139,7 @@ impl<'m> FlowTable<'m> {
             free: NONE,
             untouched: 0,
             live: 0,
-            half_open: HalfOpenList { oldest: NONE, newest: NONE, count: 0, budget },
+            half_open: HalfOpenList { oldest: NONE, newest: NONE, count: 0, budget, ahead: NONE, lead: 0 },
             swept: 0,
         }
     }
@@ -267,10 +270,7 @@ impl<'m> FlowTable<'m> {
         if oldest != NONE && (is_over_budget || self.live == self.capacity()) {
             evicted = Some(self.copy(oldest));
             self.remove(oldest);
-            // The next one to go.
-            if let Some(next) = self.flows.get(self.half_open.oldest as usize) {
-                cpu::prefetch(next);
-            }
+            self.look_ahead();
         }
         (self.place(new, hashes), evicted)
     }
@@ -317,8 +317,14 @@ impl<'m> FlowTable<'m> {
         }
         let record = self.swept;
         self.swept = if record + 1 < self.untouched { record + 1 } else { 0 };
-        let flow = &self.flows[record as usize];
-        (flow.is_live() && flow.is_expired(now_ms)).then_some(record)
+        if self.is_over(record + RECORDS_AHEAD, now_ms) {
+            self.prefetch_entries(record + RECORDS_AHEAD);
+        }
+        self.is_over(record, now_ms).then_some(record)
+    }
+
+    fn is_over(&self, record: u32, now_ms: u32) -> bool {
+        self.flows.get(record as usize).is_some_and(|flow| flow.is_live() && flow.is_expired(now_ms))
     }
 
     /// Records that were ever used: all live flows are below this number.
@@ -347,6 +353,35 @@ impl<'m> FlowTable<'m> {
     /// Flows that fit.
     pub fn capacity(&self) -> u32 {
         self.flows.len() as u32
+    }
+
+    /// Asks the cache for what the evictions to come will touch: a record one step before its keys are read.
+    fn look_ahead(&mut self) {
+        let list = &mut self.half_open;
+        list.lead = list.lead.saturating_sub(1);
+        if list.ahead == NONE || list.ahead == list.oldest {
+            (list.ahead, list.lead) = (list.oldest, 0);
+        }
+        for _ in 0..2 {
+            let record = self.half_open.ahead;
+            if record == NONE || self.half_open.lead == EVICTIONS_AHEAD {
+                return;
+            }
+            self.prefetch_entries(record);
+            let next = self.flows[record as usize].next;
+            if let Some(flow) = self.flows.get(next as usize) {
+                cpu::prefetch(flow);
+            }
+            self.half_open.ahead = next;
+            self.half_open.lead += 1;
+        }
+    }
+
+    /// Asks the cache for the buckets that hold a live flow's entries.
+    fn prefetch_entries(&self, record: u32) {
+        for direction in [Direction::Forward, Direction::Reverse] {
+            self.prefetch_bucket(self.hash(&self.key(record, direction)));
+        }
     }
 
     /// A flow with its addresses. Those beside an IPv4 record are never touched.
@@ -485,6 +520,9 @@ impl<'m> FlowTable<'m> {
             NONE => self.half_open.newest = previous,
             _ => self.flows[next as usize].previous = previous,
         }
+        if self.half_open.ahead == record {
+            self.half_open.ahead = next;
+        }
         self.half_open.count -= 1;
     }
 
@@ -581,6 +619,9 @@ const fn bucket_count(capacity: u32) -> usize {
 }
 
 const BUCKET_ENTRIES: usize = 10;
+/// Evictions, and records of the sweep, that memory is asked for before their turn.
+const EVICTIONS_AHEAD: u32 = 8;
+const RECORDS_AHEAD: u32 = 8;
 const NONE: u32 = u32::MAX;
 const _: () = assert!(size_of::<Bucket>() == 64);
 
