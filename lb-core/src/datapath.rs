@@ -255,15 +255,25 @@ impl<'m> Datapath<'m> {
             }
         }
         let burst = plain::Burst { generation: self.tables.generation(), now_ms: now.wrapping_millis() };
-        for ((((((frame, packet), parsed), &hash), &candidate), opening), verdict) in
-            frames.iter_mut().zip(packets).zip(parsed).zip(&*hashes).zip(&*candidates).zip(&*openings).zip(verdicts)
+        for ((((((frame, packet), parsed), &hash), &candidate), opening), verdict) in frames
+            .iter_mut()
+            .zip(packets)
+            .zip(parsed)
+            .zip(&*hashes)
+            .zip(&*candidates)
+            .zip(&*openings)
+            .zip(verdicts)
         {
             if let Some(sent) = self.pipeline.forward_plain(&burst, frame, packet, candidate) {
                 *verdict = sent;
                 continue;
             }
-            if parsed.is_ok() && !candidate.is_some() && let Some(opening) = opening
-                && let Some(sent) = self.pipeline.open_plain(&self.tables, &burst, (frame, packet, hash), opening) {
+            if parsed.is_ok()
+                && !candidate.is_some()
+                && let Some(opening) = opening
+                && let Some(sent) =
+                    self.pipeline.open_plain(&self.tables, &burst, (frame, packet, hash), opening)
+            {
                 *verdict = sent;
                 continue;
             }
