@@ -1,14 +1,18 @@
 //! Joins the stages: a burst of frames goes in, each comes out rewritten, with a verdict.
 //!
 //! ```text
-//!   parse + hash + prefetch bucket  (whole burst)
-//!   prefetch record                 (whole burst)
-//!   per frame:  lookup --hit---> revalidate? -> TCP state -> rewrite
-//!                  \---miss--> listener -> (hand over) -> select -> source -> insert -> rewrite
-//!                          \-> target   -> (hand over) -> find the listener again -> insert -> rewrite
+//!   parse + hash + prefetch bucket             (whole burst)
+//!   candidate + prefetch record                (whole burst)
+//!   of misses: listener + select + prefetch    (whole burst, if there are any)
+//!   per frame:  the common packet of a flow -> rewrite
+//!               the common first packet     -> insert -> rewrite
+//!               any other:
+//!                  lookup --hit---> revalidate? -> TCP state -> rewrite
+//!                     \---miss--> listener -> (hand over) -> select -> source -> insert -> rewrite
+//!                             \-> target   -> (hand over) -> find the listener again -> insert -> rewrite
 //! ```
 //!
-//! The stages of the burst stand here. The ways of a single packet: `hit` and `miss`, with `home` (which worker owns a flow),
+//! The stages of the burst stand here, the short ways of common packets in `plain` and `open`. The ways of a single packet: `hit` and `miss`, with `home` (which worker owns a flow),
 //! `source` and `clients` (ports of our own) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of
 //! a flow; `split` for packets that are cut up, `reply` for answers of our own, and `extra` for frames beside the burst's.
 //!
@@ -49,6 +53,8 @@ use crate::{
     verdict::{Reason, Verdict},
     wire::ethernet,
 };
+
+use self::open::Opening;
 
 pub use crate::flow::FlowView;
 
@@ -117,11 +123,38 @@ pub struct Explanation {
 pub struct Datapath<'m> {
     tables: Arc<Tables>,
     pipeline: Pipeline<'m>,
-    packets: [Packet; limits::BURST_FRAMES],
-    parsed: [Result<(), Reason>; limits::BURST_FRAMES],
-    hashes: [u64; limits::BURST_FRAMES],
-    candidates: [Candidate; limits::BURST_FRAMES],
-    openings: [Option<open::Opening>; limits::BURST_FRAMES],
+    slots: [Slot; limits::BURST_FRAMES],
+}
+
+/// What the stages of a burst hand on about one of its frames.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    packet: Packet,
+    /// Whether there is a packet, and else why not.
+    parsed: Result<(), Reason>,
+    /// Of the packet's key.
+    hash: u64,
+    candidate: Candidate,
+    opening: Option<Opening>,
+}
+
+impl Slot {
+    const EMPTY: Slot =
+        Slot { packet: Packet::EMPTY, parsed: Ok(()), hash: 0, candidate: Candidate::NONE, opening: None };
+
+    /// Whether the packet's key is in no first bucket.
+    fn is_miss(&self) -> bool {
+        self.parsed.is_ok() && !self.candidate.is_some()
+    }
+}
+
+/// What all frames of a burst have in common.
+#[derive(Clone, Copy, Debug)]
+struct Burst {
+    arrival: Arrival,
+    now: Instant,
+    /// The same in wrapping milliseconds.
+    now_ms: u32,
 }
 
 /// Everything that a burst changes.
@@ -199,15 +232,7 @@ impl<'m> Datapath<'m> {
             wanted_hops: Vec::with_capacity(limits::WANTED_HOPS),
             expired_until: None,
         };
-        Datapath {
-            tables,
-            pipeline,
-            packets: [Packet::default(); limits::BURST_FRAMES],
-            parsed: [Ok(()); limits::BURST_FRAMES],
-            hashes: [0; limits::BURST_FRAMES],
-            candidates: [Candidate::NONE; limits::BURST_FRAMES],
-            openings: [None; limits::BURST_FRAMES],
-        }
+        Datapath { tables, pipeline, slots: [Slot::EMPTY; limits::BURST_FRAMES] }
     }
 
     /// Processes a burst of at most [`limits::BURST_FRAMES`] frames that all came at `now`: rewrites them in place and sets
@@ -224,67 +249,17 @@ impl<'m> Datapath<'m> {
         if arrival == Arrival::Ring {
             self.pipeline.counters.received.add(frames.len() as u64);
         }
-        let packets = &mut self.packets[..frames.len()];
-        let parsed = &mut self.parsed[..frames.len()];
-        let hashes = &mut self.hashes[..frames.len()];
-        let candidates = &mut self.candidates[..frames.len()];
-        let openings = &mut self.openings[..frames.len()];
-        for (((frame, packet), parsed), hash) in
-            frames.iter().zip(&mut *packets).zip(&mut *parsed).zip(&mut *hashes)
-        {
-            *parsed = self.pipeline.parse(frame, packet);
-            if parsed.is_ok() {
-                *hash = self.pipeline.flows.hash(&packet.key);
-                self.pipeline.flows.prefetch_bucket(*hash);
-            }
+        let Datapath { tables, pipeline, slots } = self;
+        let slots = &mut slots[..frames.len()];
+        let burst = Burst { arrival, now, now_ms: now.wrapping_millis() };
+        pipeline.parse_all(frames, slots);
+        if pipeline.find_all(slots) < frames.len() {
+            pipeline.plan_openings(tables, slots);
         }
-        let mut are_all_known = true;
-        for ((parsed, &hash), candidate) in parsed.iter().zip(&*hashes).zip(&mut *candidates) {
-            *candidate = Candidate::NONE;
-            if parsed.is_ok() {
-                *candidate = self.pipeline.flows.candidate(hash);
-                are_all_known &= candidate.is_some();
-            }
-        }
-        if !are_all_known {
-            for (((packet, parsed), candidate), opening) in
-                packets.iter().zip(&*parsed).zip(&*candidates).zip(&mut *openings)
-            {
-                let is_miss = parsed.is_ok() && !candidate.is_some();
-                *opening = if is_miss { self.pipeline.plan_opening(&self.tables, packet) } else { None };
-            }
-        }
-        let burst = plain::Burst { generation: self.tables.generation(), now_ms: now.wrapping_millis() };
-        for ((((((frame, packet), parsed), &hash), &candidate), opening), verdict) in frames
-            .iter_mut()
-            .zip(packets)
-            .zip(parsed)
-            .zip(&*hashes)
-            .zip(&*candidates)
-            .zip(&*openings)
-            .zip(verdicts)
-        {
-            if let Some(sent) = self.pipeline.forward_plain(&burst, frame, packet, candidate) {
-                *verdict = sent;
-                continue;
-            }
-            if parsed.is_ok()
-                && !candidate.is_some()
-                && let Some(opening) = opening
-                && let Some(sent) =
-                    self.pipeline.open_plain(&self.tables, &burst, (frame, packet, hash), opening)
-            {
-                *verdict = sent;
-                continue;
-            }
-            *verdict = match parsed {
-                Ok(()) => self.pipeline.process(&self.tables, hash, InFlight { frame, packet, arrival, now }),
-                Err(Reason::IcmpNoFlow) => {
-                    let packet = &Packet::default();
-                    self.pipeline.icmp(&self.tables, &mut InFlight { frame, packet, arrival, now })
-                }
-                Err(Reason::Fragment) => self.pipeline.fragment(&self.tables, frame, arrival, now),
-                Err(reason) => Verdict::drop(*reason),
+        for ((frame, slot), verdict) in frames.iter_mut().zip(&*slots).zip(verdicts) {
+            *verdict = match pipeline.forward_plain(tables.generation(), &burst, frame, slot) {
+                Some(verdict) => verdict,
+                None => pipeline.process_other(tables, &burst, frame, slot),
             };
         }
     }
@@ -368,16 +343,72 @@ impl<'m> Datapath<'m> {
 }
 
 impl Pipeline<'_> {
+    /// First stage: every frame to a packet and its hash.
+    #[inline(always)]
+    fn parse_all(&self, frames: &[Frame<'_>], slots: &mut [Slot]) {
+        for (frame, slot) in frames.iter().zip(slots) {
+            slot.parsed = self.parse(frame, &mut slot.packet);
+            if slot.parsed.is_ok() {
+                slot.hash = self.flows.hash(&slot.packet.key);
+                self.flows.prefetch_bucket(slot.hash);
+            }
+        }
+    }
+
     #[inline(always)]
     fn parse(&self, frame: &Frame<'_>, packet: &mut Packet) -> Result<(), Reason> {
         parse_into(frame.bytes(), packet)?;
         if self.is_for_us(frame) { Ok(()) } else { Err(Reason::OtherMac) }
     }
 
+    /// Second stage: where each packet's flow is, most likely. Returns the number of those that have one.
+    #[inline(always)]
+    fn find_all(&self, slots: &mut [Slot]) -> usize {
+        let mut found = 0;
+        for slot in slots {
+            slot.candidate = match slot.parsed {
+                Ok(()) => self.flows.candidate(slot.hash),
+                Err(_) => Candidate::NONE,
+            };
+            found += usize::from(slot.candidate.is_some());
+        }
+        found
+    }
+
+    /// Third stage, of the packets without a flow.
+    #[inline(never)]
+    fn plan_openings(&self, tables: &Tables, slots: &mut [Slot]) {
+        for slot in slots {
+            slot.opening = if slot.is_miss() { self.plan_opening(tables, &slot.packet) } else { None };
+        }
+    }
+
     #[inline]
     fn is_for_us(&self, frame: &Frame<'_>) -> bool {
         self.mac_filter == MacFilter::AnyUnicast
             || frame.bytes()[ethernet::DESTINATION] == self.egress(frame.ingress).mac.0
+    }
+
+    /// A frame that is not of the most common kind.
+    #[inline(never)]
+    fn process_other(&mut self, tables: &Tables, burst: &Burst, frame: &mut Frame<'_>, slot: &Slot) -> Verdict {
+        let Burst { arrival, now, .. } = *burst;
+        match slot.parsed {
+            Ok(()) => {
+                if let Some(opening) = slot.opening.as_ref().filter(|_| slot.is_miss())
+                    && let Some(verdict) = self.open_plain(tables, burst, frame, slot, opening)
+                {
+                    return verdict;
+                }
+                self.process(tables, slot.hash, InFlight { frame, packet: &slot.packet, arrival, now })
+            }
+            Err(Reason::IcmpNoFlow) => {
+                let packet = &Packet::EMPTY;
+                self.icmp(tables, &mut InFlight { frame, packet, arrival, now })
+            }
+            Err(Reason::Fragment) => self.fragment(tables, frame, arrival, now),
+            Err(reason) => Verdict::drop(reason),
+        }
     }
 
     #[inline(never)]

@@ -61,6 +61,13 @@ pub enum FlowKey {
 }
 
 impl Ipv4Key {
+    /// Of no packet.
+    pub(crate) const ZERO: Ipv4Key = Ipv4Key {
+        end: End { remote: [0; 4], local: [0; 4], remote_port: [0; 2], local_port: [0; 2] },
+        protocol: 0,
+        zero: [0; 3],
+    };
+
     /// Key of a packet, from its addresses and ports as they stand in it.
     #[inline]
     pub fn from_wire(addresses: [u8; 8], ports: [u8; 4], protocol: u8) -> Ipv4Key {

@@ -24,7 +24,7 @@ pub use fragment::{Fragment, FragmentId, parse_fragment};
 pub use icmp_error::{IcmpError, parse_icmp_error};
 
 /// What `datapath` needs to know of a TCP or UDP packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Addresses, ports and protocol.
     pub key: FlowKey,
@@ -53,6 +53,16 @@ pub enum Piece {
 }
 
 impl Packet {
+    /// No packet.
+    pub(crate) const EMPTY: Packet = Packet {
+        key: FlowKey::V4(Ipv4Key::ZERO),
+        l4: 0,
+        total_length: 0,
+        tcp_flags: 0,
+        ttl: 0,
+        piece: Piece::Whole,
+    };
+
     /// Whether all of `flags` are set.
     #[inline]
     pub const fn has(&self, flags: u8) -> bool {
@@ -81,7 +91,7 @@ impl Packet {
 /// Parses an Ethernet frame that carries a TCP or UDP packet. [`Reason::IcmpNoFlow`] and [`Reason::Fragment`] say only what it
 /// carries instead: [`parse_icmp_error`] and [`parse_fragment`] go on.
 pub fn parse(frame: &[u8]) -> Result<Packet, Reason> {
-    let mut packet = Packet::default();
+    let mut packet = Packet::EMPTY;
     parse_into(frame, &mut packet)?;
     Ok(packet)
 }

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::{Pipeline, miss::stamp, plain::Burst};
+use super::{Burst, Pipeline, Slot, miss::stamp};
 use crate::{
     flow::{Direction, Hop, NewFlow, State},
     flow_key::{End, FlowKey, Ipv4Key},
@@ -77,9 +77,11 @@ impl Pipeline<'_> {
         &mut self,
         tables: &Tables,
         burst: &Burst,
-        (frame, packet, hash): (&mut Frame<'_>, &Packet, u64),
+        frame: &mut Frame<'_>,
+        slot: &Slot,
         opening: &Opening,
     ) -> Option<Verdict> {
+        let Slot { packet, hash, .. } = slot;
         let FlowKey::V4(key) = &packet.key else { return None };
         let listener = tables.listener(opening.listener)?;
         let hop = tables.target(opening.target)?.next_hop?;
@@ -88,7 +90,7 @@ impl Pipeline<'_> {
         let headers = frame.bytes_mut().first_chunk_mut::<{ plain::HEADERS }>()?;
         let reply = Ipv4Key { end: opening.target_end, ..*key };
         if u32::from(packet.total_length) > egress.mtu
-            || self.flows.lookup_ipv4(hash, key).is_some()
+            || self.flows.lookup_ipv4(*hash, key).is_some()
             || self.flows.lookup_ipv4(opening.reply_hash, &reply).is_some()
         {
             return None;
@@ -97,7 +99,7 @@ impl Pipeline<'_> {
         let hops = [Hop::new(sender, ingress), Hop::new(hop.mac.0, hop.interface)];
         let mut new = NewFlow::plain(key, opening.target_end, hops, opening.state);
         stamp(&mut new, tables, (opening.listener, listener), opening.target, burst.now_ms);
-        self.insert(&new, [hash, opening.reply_hash]).ok()?;
+        self.insert(&new, [*hash, opening.reply_hash]).ok()?;
         let [a, b, c, d, e, f] = egress.mac.0;
         let from = [a, b, c, d, e, f, egress.ipv4[0], egress.ipv4[1]];
         let ends =

@@ -2,42 +2,34 @@
 //! use and not expired. It is decided by one cache line, the flow's record, without a look at the tables. What is not so common
 //! goes the long way, which does the same and everything else.
 
-use super::Pipeline;
+use super::{Burst, Pipeline, Slot};
 use crate::{
     flow::{Direction, Hop},
     flow_key::FlowKey,
-    flow_table::Candidate,
     frame::Frame,
-    parse::{Packet, plain},
+    parse::plain,
     rewrite::nat,
     tcp,
     verdict::{Reason, Verdict},
     wire::{ethernet, ipv4},
 };
 
-/// What all packets of a burst have in common.
-pub(super) struct Burst {
-    /// Generation of the tables.
-    pub(super) generation: u32,
-    /// When the burst came, in wrapping milliseconds.
-    pub(super) now_ms: u32,
-}
-
 impl Pipeline<'_> {
     /// Forwards a packet of the common case; `None`, with nothing done, if it is another.
     #[inline(always)]
     pub(super) fn forward_plain(
         &mut self,
+        generation: u32,
         burst: &Burst,
         frame: &mut Frame<'_>,
-        packet: &Packet,
-        candidate: Candidate,
+        slot: &Slot,
     ) -> Option<Verdict> {
-        let flow = self.flows.candidate_mut(candidate)?;
+        let Slot { packet, candidate, .. } = slot;
+        let flow = self.flows.candidate_mut(*candidate)?;
         let FlowKey::V4(key) = &packet.key else { return None };
         let direction = candidate.direction();
         let is_common = flow.is_plain_key(direction, key)
-            & (flow.generation == burst.generation)
+            & (flow.generation == generation)
             & tcp::is_steady(flow.state(), packet.tcp_flags)
             & !flow.is_expired(burst.now_ms)
             & (packet.ttl > 1)
