@@ -56,9 +56,9 @@ mod tests {
 
     /// Buckets of few different tags; what follows the tags looks like tags.
     fn buckets() -> impl Strategy<Value = Bucket> {
-        let tags = prop::array::uniform10(prop_oneof![tags(), any::<u16>()]);
+        let all_tags = prop::array::uniform10(prop_oneof![tags(), any::<u16>()]);
         let entries = prop::array::uniform10((tags(), tags()));
-        (tags, entries, tags()).prop_map(|(tags, entries, displaced)| Bucket {
+        (all_tags, entries, tags()).prop_map(|(tags, entries, displaced)| Bucket {
             tags,
             entries: entries.map(|(high, low)| u32::from(high) << 16 | u32::from(low)),
             displaced: displaced.into(),
