@@ -194,9 +194,16 @@ struct InFlight<'f, 'b> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Egress {
     mac: Mac,
-    /// The EtherType of IPv4: with `mac`, the end of an Ethernet header.
-    ipv4: [u8; 2],
     mtu: u32,
+}
+
+impl Egress {
+    /// The Ethernet header of an IPv4 packet, but for its destination.
+    #[inline(always)]
+    fn sender(&self) -> [u8; 8] {
+        let ([a, b, c, d, e, f], [high, low]) = (self.mac.0, ethernet::IPV4);
+        [a, b, c, d, e, f, high, low]
+    }
 }
 
 impl<'m> Datapath<'m> {
@@ -391,7 +398,13 @@ impl Pipeline<'_> {
 
     /// A frame that is not of the most common kind.
     #[inline(never)]
-    fn process_other(&mut self, tables: &Tables, burst: &Burst, frame: &mut Frame<'_>, slot: &Slot) -> Verdict {
+    fn process_other(
+        &mut self,
+        tables: &Tables,
+        burst: &Burst,
+        frame: &mut Frame<'_>,
+        slot: &Slot,
+    ) -> Verdict {
         let Burst { arrival, now, .. } = *burst;
         match slot.parsed {
             Ok(()) => {
@@ -615,7 +628,7 @@ fn last_hop(frame: &Frame<'_>) -> NextHop {
 fn egress(interfaces: &[Interface]) -> [Egress; limits::INTERFACES] {
     let mut egress = [Egress::default(); limits::INTERFACES];
     for (egress, interface) in egress.iter_mut().zip(interfaces) {
-        *egress = Egress { mac: interface.mac, ipv4: ethernet::IPV4, mtu: interface.mtu };
+        *egress = Egress { mac: interface.mac, mtu: interface.mtu };
     }
     egress
 }

@@ -9,7 +9,7 @@ use crate::{
     listener::ListenerId,
     tables::{InterfaceId, Mac, NextHop, Protocol},
     target::TargetId,
-    wire::octets,
+    wire::{checksum::Delta, octets},
 };
 
 /// Which way a packet of a flow goes, and at which of its two ends it comes in.
@@ -139,8 +139,8 @@ pub struct Flow {
     pub timeout_s: u16,
     /// Next hops: towards the client (who sent its last packet), and towards the target.
     hops: [Hop; 2],
-    /// Neighbour in the list that the record is in, free or half-open; owned by the flow table. Of a shifted flow in neither:
-    /// what is added to the target's sequence numbers, or, while connecting, the cookie.
+    /// Neighbour in the list that the record is in, free or half-open; owned by the flow table. Of a plain flow in neither: its
+    /// checksum deltas. Of a shifted one: what is added to the target's sequence numbers, or, while connecting, the cookie.
     pub(crate) next: u32,
     /// Other neighbour in the half-open list; owned by the flow table. Of a shifted flow: see `shift_windows`, or, while
     /// connecting, the client's initial sequence number.
@@ -448,6 +448,45 @@ impl Flow {
     #[inline]
     pub(crate) fn learn_hop(&mut self, direction: Direction, from: Hop) {
         self.hops[0] = if direction == Direction::Forward { from } else { self.hops[0] };
+    }
+}
+
+/// What the change from one end of an IPv4 flow to the other adds to checksums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deltas {
+    /// To that of the IP header.
+    pub(crate) ip: Delta,
+    /// To that of TCP or UDP.
+    pub(crate) l4: Delta,
+}
+
+impl Deltas {
+    /// Of packets that come in at the end `old` and leave by the end `new`. The order of the words does not matter to a sum.
+    #[inline]
+    pub(crate) fn between(old: &End, new: &End) -> Deltas {
+        let (old, new): ([u32; 3], [u32; 3]) = (bytemuck::cast(*old), bytemuck::cast(*new));
+        let ip = Delta::replacing_words([old[0], old[1]], [new[0], new[1]]);
+        Deltas { ip, l4: ip.and(Delta::replacing_words([old[2]], [new[2]])) }
+    }
+}
+
+/// The deltas of a plain flow in no list, in the place of the lists' first link.
+impl Flow {
+    /// Computes them, if the flow is such.
+    #[inline]
+    pub(crate) fn keep_deltas(&mut self) {
+        if self.is_plain() && !self.state().is_half_open() {
+            let Deltas { ip, l4 } = Deltas::between(&self.ends[0], &self.ends[1]);
+            self.next = u32::from(ip.0) | u32::from(l4.0) << 16;
+        }
+    }
+
+    /// Those of a direction.
+    #[inline(always)]
+    pub(crate) fn deltas(&self, direction: Direction) -> Deltas {
+        // The opposite change is the complement.
+        let bits = self.next ^ 0u32.wrapping_sub(direction as u32);
+        Deltas { ip: Delta(bits as u16), l4: Delta((bits >> 16) as u16) }
     }
 }
 

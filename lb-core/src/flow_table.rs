@@ -166,7 +166,7 @@ impl<'m> FlowTable<'m> {
     #[inline]
     pub fn candidate(&self, hash: u64) -> Candidate {
         let bucket = &self.buckets[self.first_bucket(hash)];
-        let matches = cpu::equal_tags(bucket, tag(hash));
+        let matches = bucket.matches(tag(hash));
         if matches == 0 {
             return Candidate::NONE;
         }
@@ -306,7 +306,11 @@ impl<'m> FlowTable<'m> {
         if was_half_open && !state.is_half_open() {
             self.unlink_half_open(record);
         }
-        self.flows[record as usize].store_state(state);
+        let flow = &mut self.flows[record as usize];
+        flow.store_state(state);
+        if was_half_open {
+            flow.keep_deltas();
+        }
     }
 
     /// The next record of a walk over all, if it is live and its time is over. Every call moves the walk by one.
@@ -412,8 +416,9 @@ impl<'m> FlowTable<'m> {
             return Err(Full);
         }
         self.live += 1;
-        if new.flow.state().is_half_open() {
-            self.append_half_open(record);
+        match new.flow.state().is_half_open() {
+            true => self.append_half_open(record),
+            false => self.flows[record as usize].keep_deltas(),
         }
         Ok(record)
     }
@@ -425,7 +430,7 @@ impl<'m> FlowTable<'m> {
         hash: u64,
         is_it: &impl Fn(u32, &Flow, Direction) -> bool,
     ) -> Option<(u32, Direction)> {
-        let mut matches = cpu::equal_tags(bucket, tag(hash));
+        let mut matches = bucket.matches(tag(hash));
         while matches != 0 {
             let entry = bucket.entries[matches.trailing_zeros() as usize % BUCKET_ENTRIES];
             let direction = if entry & 1 == 0 { Direction::Forward } else { Direction::Reverse };
@@ -484,6 +489,9 @@ impl<'m> FlowTable<'m> {
         if self.free != NONE {
             let record = self.free;
             self.free = self.flows[record as usize].next;
+            if let Some(next) = self.flows.get(self.free as usize) {
+                cpu::prefetch(next);
+            }
             return Some(record);
         }
         let record = self.untouched;
@@ -576,21 +584,36 @@ struct Bucket {
 }
 
 impl Bucket {
+    /// One bit for each entry with this tag.
+    #[inline(always)]
+    fn matches(&self, tag: u16) -> u32 {
+        cpu::equal_tags(self, tag)
+    }
+
+    #[inline]
     fn insert(&mut self, tag: u16, entry: u32) -> bool {
-        let Some(at) = self.tags.iter().position(|&tag| tag == 0) else { return false };
+        let at = self.matches(NO_ENTRY).trailing_zeros() as usize;
+        if at >= BUCKET_ENTRIES {
+            return false;
+        }
         self.tags[at] = tag;
         self.entries[at] = entry;
         true
     }
 
+    #[inline]
     fn remove(&mut self, tag: u16, entry: u32) -> bool {
-        let Some(at) = (0..BUCKET_ENTRIES).find(|&at| self.tags[at] == tag && self.entries[at] == entry)
-        else {
-            return false;
-        };
-        self.tags[at] = 0;
-        self.entries[at] = 0;
-        true
+        let mut matches = self.matches(tag);
+        while matches != 0 {
+            let at = matches.trailing_zeros() as usize % BUCKET_ENTRIES;
+            if self.entries[at] == entry {
+                self.tags[at] = NO_ENTRY;
+                self.entries[at] = 0;
+                return true;
+            }
+            matches &= matches - 1;
+        }
+        false
     }
 }
 
@@ -599,11 +622,11 @@ const fn entry(record: u32, direction: Direction) -> u32 {
     record << 1 | direction as u32
 }
 
-/// Low bits of the hash; never 0, which marks an empty place.
+/// Low bits of the hash; never that of an empty place.
 #[inline]
 const fn tag(hash: u64) -> u16 {
     let tag = hash as u16;
-    if tag == 0 { 1 } else { tag }
+    if tag == NO_ENTRY { 1 } else { tag }
 }
 
 /// Maps 32 random bits to `0..count`.
@@ -619,6 +642,8 @@ const fn bucket_count(capacity: u32) -> usize {
 }
 
 const BUCKET_ENTRIES: usize = 10;
+/// Tag of an empty place.
+const NO_ENTRY: u16 = 0;
 /// Evictions, and records of the sweep, that memory is asked for before their turn.
 const EVICTIONS_AHEAD: u32 = 8;
 const RECORDS_AHEAD: u32 = 8;

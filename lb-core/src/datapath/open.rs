@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::{Burst, Pipeline, Slot, miss::stamp};
 use crate::{
-    flow::{Direction, Hop, NewFlow, State},
+    flow::{Deltas, Direction, Hop, NewFlow, State},
     flow_key::{End, FlowKey, Ipv4Key},
     frame::Frame,
     hash,
@@ -100,10 +100,9 @@ impl Pipeline<'_> {
         let mut new = NewFlow::plain(key, opening.target_end, hops, opening.state);
         stamp(&mut new, tables, (opening.listener, listener), opening.target, burst.now_ms);
         self.insert(&new, [*hash, opening.reply_hash]).ok()?;
-        let [a, b, c, d, e, f] = egress.mac.0;
-        let from = [a, b, c, d, e, f, egress.ipv4[0], egress.ipv4[1]];
-        let ends = nat::Plain { old: &key.end, new: &opening.target_end, is_udp: opening.state == State::Udp };
-        nat::apply_plain(headers, ends, hops[1], from);
+        let deltas = Deltas::between(&key.end, &opening.target_end);
+        let is_udp = opening.state == State::Udp;
+        nat::apply_plain(headers, (egress.sender(), hops[1]), &opening.target_end, deltas, is_udp);
         self.counters.count_packet(&new.flow, Direction::Forward, packet.total_length);
         Some(Verdict::to(Reason::FlowNew, hop.interface.0))
     }

@@ -47,10 +47,8 @@ impl Pipeline<'_> {
         flow.last_seen_ms = burst.now_ms;
         let sender = std::array::from_fn(|at| headers[ethernet::SOURCE.start + at]);
         flow.learn_hop(direction, Hop::new(sender, ingress));
-        let [a, b, c, d, e, f] = egress.mac.0;
-        let from = [a, b, c, d, e, f, egress.ipv4[0], egress.ipv4[1]];
-        let ends = nat::Plain { old: &key.end, new: flow.end(direction.opposite()), is_udp: packet.is_udp() };
-        nat::apply_plain(headers, ends, to, from);
+        let (out, deltas) = (flow.end(direction.opposite()), flow.deltas(direction));
+        nat::apply_plain(headers, (egress.sender(), to), out, deltas, packet.is_udp());
         self.counters.count_packet(flow, direction, packet.total_length);
         Some(Verdict::to(Reason::FlowHit, to.interface().0))
     }

@@ -12,9 +12,14 @@ impl FlowTable<'_> {
         self.audit_half_open_list()
     }
 
-    /// Each key of a live flow leads to its record, so that no two flows have one key.
+    /// Each key of a live flow leads to its record, so that no two flows have one key; and it has its deltas, if it is to.
     fn audit_records(&self) -> Result<(), String> {
         for record in self.live_records() {
+            let mut flow = *self.flow(record);
+            flow.keep_deltas();
+            if flow != *self.flow(record) {
+                return Err(format!("record {record} has wrong checksum deltas"));
+            }
             for direction in [Direction::Forward, Direction::Reverse] {
                 let key = self.key(record, direction);
                 let found = self.lookup(self.hash(&key), &key);
