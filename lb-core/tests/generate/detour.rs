@@ -7,6 +7,17 @@ use lb_core::{
     wire::{checksum, ethernet, ipv4},
 };
 
+use super::fleet::Event;
+
+/// Asserts that what became of frames by the short ways is what became of them by the long ones.
+pub fn assert_same_events(short: &[Event], long: &[Event]) {
+    assert_eq!(short.len(), long.len());
+    for (short, long) in short.iter().zip(long) {
+        assert_eq!(short.verdict, long.verdict, "\n{short:02x?}\n{long:02x?}");
+        assert_eq!(shorten(&short.after), shorten(&long.after), "\n{short:02x?}\n{long:02x?}");
+    }
+}
+
 /// A whole IPv4 packet of TCP or UDP without options, with them; `None` for any other frame.
 pub fn lengthen(frame: &[u8]) -> Option<Vec<u8>> {
     let header = frame.get(IP..L4)?;
@@ -34,8 +45,8 @@ pub fn shorten(frame: &[u8]) -> Vec<u8> {
         return frame;
     }
     take_options(&mut frame, IP);
-    let is_error = frame.get(IP) == Some(&0x45) && frame[IP + ipv4::PROTOCOL] == 1;
-    if is_error && frame.len() >= L4 + ICMP + ipv4::HEADER && matches!(frame[L4], 3 | 11) {
+    let has_quote = frame.len() >= L4 + ICMP + ipv4::HEADER && frame[IP] == 0x45;
+    if has_quote && frame[IP + ipv4::PROTOCOL] == 1 && matches!(frame[L4], 3 | 11) {
         shorten_error(&mut frame);
     }
     frame
@@ -60,7 +71,7 @@ fn take_options(frame: &mut Vec<u8>, at: usize) {
     }
     frame.drain(end..end + OPTIONS.len());
     frame[at] = 0x45;
-    let length = u16::from_be_bytes([frame[at + 2], frame[at + 3]]) - OPTIONS.len() as u16;
+    let length = u16::from_be_bytes([frame[at + 2], frame[at + 3]]).wrapping_sub(OPTIONS.len() as u16);
     frame[at + 2..at + 4].copy_from_slice(&length.to_be_bytes());
     sign(&mut frame[at..end]);
 }

@@ -5,15 +5,17 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use lb_core::{tables::Mac, verdict::Reason};
+use lb_core::{
+    tables::{FlowPolicy, Mac},
+    verdict::Reason,
+};
 use proptest::{prelude::*, sample::select};
 
 use crate::{
     generate::fleet::Arriving,
     support::{
-        ACK, CLIENT, CLIENT_MAC, CLIENT6, Crafted, FIN, INSIDE, INSIDE_MAC, OUTSIDE, OUTSIDE_MAC, PSH, RST,
-        SOURCE, SYN, Scene, VIP, VIP6, fix_ip_checksum, ingress_of, number_of, read, target, target_mac, tcp,
-        udp,
+        ACK, CLIENT, CLIENT_MAC, CLIENT6, Crafted, FIN, INSIDE_MAC, OUTSIDE_MAC, PSH, RST, SOURCE, SYN,
+        Scene, VIP, VIP6, ingress_of, number_of, read, target, target_mac, tcp, udp,
     },
     twins::{Fate, Twins},
 };
@@ -59,6 +61,8 @@ pub struct Shape {
     identification: u16,
     checksum: Checksum,
     tcp_options: usize,
+    /// A client's packet comes from another router, by the other interface.
+    is_rerouted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +78,7 @@ enum Checksum {
 pub enum Change {
     Nothing,
     /// A target is there and eligible, drains, is cut, or is gone.
-    Target(u8, Option<(bool, lb_core::tables::FlowPolicy)>),
+    Target(u8, Option<(bool, FlowPolicy)>),
     Resolved(bool),
     Preserving(bool),
     Adopting(bool),
@@ -100,7 +104,20 @@ fn ends() -> impl Strategy<Value = Ends> {
 }
 
 fn shot() -> impl Strategy<Value = Shot> {
-    let flags = select(vec![SYN, SYN, SYN | ACK, ACK, ACK, ACK, PSH | ACK, PSH | ACK, FIN | ACK, FIN | ACK, RST, RST | ACK]);
+    let flags = select(vec![
+        SYN,
+        SYN,
+        SYN | ACK,
+        ACK,
+        ACK,
+        ACK,
+        PSH | ACK,
+        PSH | ACK,
+        FIN | ACK,
+        FIN | ACK,
+        RST,
+        RST | ACK,
+    ]);
     let length = select(vec![0, 0, 0, 4, 12, 100, 548, 1_452, 1_460, 3_004]);
     let shape = prop_oneof![3 => Just(Shape::PLAIN), 1 => shape()];
     (ends(), any::<bool>(), flags, length, shape, select(vec![1, 1, 1, 2, 3])).prop_map(
@@ -115,19 +132,22 @@ fn shape() -> impl Strategy<Value = Shape> {
         any::<u16>(),
         select(vec![Checksum::Right, Checksum::Right, Checksum::Wrong, Checksum::Absent]),
         select(vec![0, 8, 40]),
+        any::<bool>(),
     )
-        .prop_map(|(ttl, may_fragment, identification, checksum, tcp_options)| Shape {
+        .prop_map(|(ttl, may_fragment, identification, checksum, tcp_options, is_rerouted)| Shape {
             ttl,
             may_fragment,
             identification,
             checksum,
             tcp_options,
+            is_rerouted,
         })
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    use lb_core::tables::FlowPolicy::{Cut, Keep};
-    let state = select(vec![Some((true, Keep)), Some((true, Keep)), Some((false, Keep)), Some((false, Cut)), None]);
+    use FlowPolicy::{Cut, Keep};
+    let state =
+        select(vec![Some((true, Keep)), Some((true, Keep)), Some((false, Keep)), Some((false, Cut)), Some((false, Cut)), None]);
     prop_oneof![
         2 => Just(Change::Nothing),
         4 => (1..4u8, state).prop_map(|(n, state)| Change::Target(n, state)),
@@ -148,6 +168,7 @@ impl Shape {
         identification: 0x1234,
         checksum: Checksum::Right,
         tcp_options: 0,
+        is_rerouted: false,
     };
 }
 
@@ -232,7 +253,8 @@ impl Stage {
     /// What targets see of clients, and clients of cookies.
     fn learn(&mut self, fates: &[Fate]) {
         for flow in self.twins.flows(self.now_ms) {
-            self.known.insert((flow.client.into(), flow.vip.into()), (flow.source.into(), flow.target.into()));
+            self.known
+                .insert((flow.client.into(), flow.vip.into()), (flow.source.into(), flow.target.into()));
         }
         for fate in fates.iter().filter(|fate| fate.verdict.reason == Reason::SynCookie) {
             let seen = read(&fate.frame.bytes);
@@ -259,11 +281,14 @@ impl Stage {
                 match source == client {
                     true if flags == SYN => packet,
                     true => Crafted { sequence: packet.sequence + 1, acknowledgement, ..packet },
-                    false => Crafted { sequence: 0x3000_0000, acknowledgement: packet.sequence + 1, ..packet },
+                    false => {
+                        Crafted { sequence: 0x3000_0000, acknowledgement: packet.sequence + 1, ..packet }
+                    }
                 }
             }
         };
         let macs = match source.ip() {
+            _ if source == client && shot.shape.is_rerouted => (ROUTER_MAC, INSIDE_MAC),
             _ if source == client && ends.client != HAIRPIN => (CLIENT_MAC, OUTSIDE_MAC),
             _ => (target_mac(number_of(source)), INSIDE_MAC),
         };
@@ -309,5 +334,6 @@ fn arriving(packet: &Crafted, shape: Shape) -> Arriving {
 }
 
 pub const SECOND_PORT: u16 = 443;
+const ROUTER_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xc2]);
 /// The client that is a target.
 const HAIRPIN: usize = 2;

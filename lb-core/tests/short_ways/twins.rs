@@ -107,7 +107,9 @@ impl Twins {
             for (one, other) in ones.into_iter().zip(others) {
                 assert_same_fate(&one, &other);
                 match one.verdict.reason.action() {
-                    Action::HandOver => given.entry(one.verdict.port).or_default().push((one.frame, other.frame)),
+                    Action::HandOver => {
+                        given.entry(one.verdict.port).or_default().push((one.frame, other.frame))
+                    }
                     _ => fates.push(one),
                 }
             }
@@ -216,8 +218,11 @@ fn process(path: &mut Datapath<'_>, frames: &[Arriving], arrival: Arrival, now_m
         verdict,
         frame: Arriving { bytes: bytes.to_vec(), ingress },
     };
-    let mut fates: Vec<Fate> =
-        in_flight.iter().zip(verdicts).map(|(frame, verdict)| fate(verdict, frame.bytes(), frame.ingress)).collect();
+    let mut fates: Vec<Fate> = in_flight
+        .iter()
+        .zip(verdicts)
+        .map(|(frame, verdict)| fate(verdict, frame.bytes(), frame.ingress))
+        .collect();
     while let Some(extra) = path.next_extra() {
         fates.push(fate(extra.verdict, extra.bytes, extra.ingress));
     }
