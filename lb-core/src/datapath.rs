@@ -638,3 +638,6 @@ fn egress(interfaces: &[Interface]) -> [Egress; limits::INTERFACES] {
     }
     egress
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,3 +48,45 @@ fn equal_tags_portable(bucket: &Bucket, tag: u16) -> u32 {
     }
     bits
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Buckets of few different tags; what follows the tags looks like tags.
+    fn buckets() -> impl Strategy<Value = Bucket> {
+        let all_tags = prop::array::uniform10(prop_oneof![tags(), any::<u16>()]);
+        let entries = prop::array::uniform10((tags(), tags()));
+        (all_tags, entries, tags()).prop_map(|(tags, entries, displaced)| Bucket {
+            tags,
+            entries: entries.map(|(high, low)| u32::from(high) << 16 | u32::from(low)),
+            displaced: displaced.into(),
+        })
+    }
+
+    /// Such as a comparison of bytes, or of signed words, would take for each other.
+    fn tags() -> impl Strategy<Value = u16> {
+        prop::sample::select(vec![0, 1, 0x0100, 0x0101, 0x7fff, 0x8000, 0x8001, 0xff00, 0x00ff, 0xffff])
+    }
+
+    proptest! {
+        #[test]
+        fn vectors_find_the_same_tags(bucket in buckets(), other: u16) {
+            for tag in bucket.tags.into_iter().chain([other, 1, 0xffff]) {
+                prop_assert_eq!(equal_tags(&bucket, tag), equal_tags_portable(&bucket, tag));
+            }
+        }
+    }
+
+    #[test]
+    fn each_entry_has_its_bit() {
+        let tags = std::array::from_fn(|at| at as u16 + 1);
+        let bucket = Bucket { tags, entries: [0x0001_0001; BUCKET_ENTRIES], displaced: 1 };
+        for at in 0..BUCKET_ENTRIES {
+            assert_eq!(equal_tags(&bucket, at as u16 + 1), 1 << at);
+        }
+        assert_eq!(equal_tags(&Bucket { tags: [7; BUCKET_ENTRIES], ..bucket }, 7), 0x3ff);
+        assert_eq!(equal_tags(&bucket, 0x100), 0);
+    }
+}

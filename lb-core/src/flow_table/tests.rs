@@ -130,6 +130,28 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
+    /// Flows between families have IPv4 keys at one end; a key that differs anywhere is another, even where the hash is one.
+    #[test]
+    fn ipv4_keys_are_found_whatever_their_flow_and_whole(numbers in prop::collection::hash_set(0..500u32, 1..60), at in 0..13usize, bit in 0..8u8) {
+        let mut arena = FlowArena::new(64);
+        let mut table = FlowTable::new(arena.memory(), hash());
+        for number in numbers {
+            let flow = flow(number, State::Established);
+            let record = insert(&mut table, &flow).0.unwrap();
+            for direction in [Direction::Forward, Direction::Reverse] {
+                let FlowKey::V4(key) = flow.key(direction) else { continue };
+                let hash = table.hash_ipv4(&key);
+                prop_assert_eq!(hash, table.hash(&FlowKey::V4(key)));
+                prop_assert_eq!(table.lookup_ipv4(hash, &key), Some((record, direction)));
+                let mut other = key;
+                bytemuck::bytes_of_mut(&mut other)[at] ^= 1 << bit;
+                prop_assert_eq!(table.lookup_ipv4(hash, &other), None);
+                prop_assert_eq!(table.flow(record).is_plain_key(direction, &key), !flow.flow.is_wide());
+                prop_assert!(!table.flow(record).is_plain_key(direction, &other));
+            }
+        }
+    }
+
     #[test]
     fn behaves_as_a_map(steps in steps()) {
         let mut arena = FlowArena::new(96);

@@ -13,7 +13,7 @@ use lb_core::{
     verdict::{Action, Reason, Verdict},
 };
 
-use super::random::Random;
+use super::{detour::lengthen, random::Random};
 
 /// A frame, and the interface that it comes in by.
 #[derive(Clone, Debug)]
@@ -34,6 +34,7 @@ pub struct Event {
 
 pub struct Fleet<'a> {
     workers: Vec<Worker<'a>>,
+    takes_detours: bool,
 }
 
 struct Worker<'a> {
@@ -69,7 +70,12 @@ impl<'a> Fleet<'a> {
             let path = Datapath::new(settings, arena.memory(), tables.clone(), counters.clone());
             Worker { path, counters, handed_over: VecDeque::new() }
         };
-        Fleet { workers: arenas.iter_mut().enumerate().map(worker).collect() }
+        Fleet { workers: arenas.iter_mut().enumerate().map(worker).collect(), takes_detours: false }
+    }
+
+    /// The same, but packets that have a short way get options, so that they go the long one.
+    pub fn by_detours(self) -> Fleet<'a> {
+        Fleet { takes_detours: true, ..self }
     }
 
     pub fn install(&mut self, tables: &Arc<Tables>) {
@@ -86,6 +92,8 @@ impl<'a> Fleet<'a> {
         for frame in frames {
             let queue = random.below(bursts.len());
             let tail = if random.one_in(64) { 0 } else { ROOM };
+            // Options are room for an answer.
+            let frame = if self.takes_detours && tail != 0 { self.detour(frame) } else { frame };
             bursts[queue].push(Given { frame, tail, times: 0 });
         }
         for (worker, burst) in bursts.into_iter().enumerate() {
@@ -129,6 +137,16 @@ impl<'a> Fleet<'a> {
                 .sum::<u64>();
         }
         assert_eq!(taken, settled + held, "frames taken are frames settled or held");
+    }
+
+    /// A frame with options, unless that makes it too long for a link.
+    fn detour(&self, frame: Arriving) -> Arriving {
+        let shortest = self.workers[0].path.tables().interfaces().iter().map(|interface| interface.mtu).min();
+        let fits = |longer: &Vec<u8>| packet_length(longer).0 <= shortest.unwrap_or(0) as usize;
+        match lengthen(&frame.bytes).filter(fits) {
+            Some(bytes) => Arriving { bytes, ..frame },
+            None => frame,
+        }
     }
 
     fn burst(

@@ -9,6 +9,7 @@
 #![allow(dead_code, missing_docs)] // Each test binary uses its part.
 
 pub mod damage;
+pub mod detour;
 pub mod fleet;
 pub mod inspect;
 pub mod odd;

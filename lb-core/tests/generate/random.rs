@@ -1,10 +1,12 @@
 //! Where decisions come from: a seed, for tests that are the same each time, or a script, for a fuzzer that steers them.
 
-/// A source of numbers.
+/// A source of numbers. A copy of it says the same once more.
+#[derive(Clone)]
 pub struct Random<'s> {
     source: Source<'s>,
 }
 
+#[derive(Clone)]
 enum Source<'s> {
     /// State of xorshift64*.
     Seed(u64),

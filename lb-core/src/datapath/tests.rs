@@ -1,0 +1,163 @@
+//! The packets that there are short ways for go them. What they do there, `tests/short_ways` says.
+
+use super::*;
+use crate::{
+    flow_table::FlowArena,
+    listener::{Listener, Sources},
+    maglev::{Candidate as MaglevCandidate, Maglev},
+    tables::{Endpoint, Protocol, TablesParts, Target, TargetGroup, TargetGroupId, TargetId},
+    target::FlowPolicy,
+    wire::{
+        checksum::checksum,
+        l4::tcp::{ACK, FIN, RST, SYN},
+    },
+};
+
+/// How a packet went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By its flow's record.
+    Plain,
+    /// By what the tables said before.
+    Opening,
+    /// By that of all others.
+    General,
+}
+
+#[test]
+fn datagrams_go_short_ways() {
+    let mut arena = FlowArena::new(64);
+    let mut path = path(&mut arena, true);
+    assert_eq!(send(&mut path, UDP, 0, CLIENT, VIP), (Way::Opening, Reason::FlowNew));
+    assert_eq!(send(&mut path, UDP, 0, CLIENT, VIP), (Way::Plain, Reason::FlowHit));
+    assert_eq!(send(&mut path, UDP, 0, TARGET, CLIENT), (Way::Plain, Reason::FlowHit));
+}
+
+#[test]
+fn connections_go_short_ways_but_for_their_handshakes_end() {
+    let mut arena = FlowArena::new(64);
+    let mut path = path(&mut arena, true);
+    assert_eq!(send(&mut path, TCP, SYN, CLIENT, VIP), (Way::Opening, Reason::FlowNew));
+    assert_eq!(send(&mut path, TCP, SYN | ACK, TARGET, CLIENT), (Way::General, Reason::FlowHit));
+    assert_eq!(send(&mut path, TCP, ACK, CLIENT, VIP), (Way::General, Reason::FlowHit));
+    for _ in 0..3 {
+        assert_eq!(send(&mut path, TCP, ACK, CLIENT, VIP), (Way::Plain, Reason::FlowHit));
+        assert_eq!(send(&mut path, TCP, ACK, TARGET, CLIENT), (Way::Plain, Reason::FlowHit));
+    }
+    assert_eq!(send(&mut path, TCP, FIN | ACK, CLIENT, VIP), (Way::General, Reason::FlowHit));
+    assert_eq!(send(&mut path, TCP, RST, TARGET, CLIENT), (Way::General, Reason::FlowHit));
+}
+
+#[test]
+fn flows_with_a_source_of_ours_go_short_ways_once_they_are_open() {
+    let mut arena = FlowArena::new(64);
+    let mut path = path(&mut arena, false);
+    assert_eq!(send(&mut path, UDP, 0, CLIENT, VIP), (Way::General, Reason::FlowNew));
+    assert_eq!(send(&mut path, UDP, 0, CLIENT, VIP), (Way::Plain, Reason::FlowHit));
+    assert_eq!(send(&mut path, UDP, 0, TARGET, SOURCE), (Way::Plain, Reason::FlowHit));
+}
+
+/// Puts a packet through, and says which way it went.
+fn send(path: &mut Datapath<'_>, protocol: u8, flags: u8, from: Place, to: Place) -> (Way, Reason) {
+    let mut bytes = frame(protocol, flags, from, to);
+    let length = bytes.len();
+    let mut frames = [Frame::new(&mut bytes, 0, length, InterfaceId(0))];
+    let Datapath { tables, pipeline, slots } = path;
+    let slots = &mut slots[..1];
+    let now = Instant::from_millis(1_000);
+    let burst = Burst { arrival: Arrival::Ring, now, now_ms: now.wrapping_millis() };
+    pipeline.parse_all(&frames, slots);
+    pipeline.find_all(slots);
+    pipeline.plan_openings(tables, slots);
+    let ([frame], slot) = (&mut frames, &slots[0]);
+    if let Some(verdict) = pipeline.forward_plain(tables.generation(), &burst, frame, slot) {
+        return (Way::Plain, verdict.reason);
+    }
+    if let Some(opening) = slot.opening.as_ref().filter(|_| slot.is_miss())
+        && let Some(verdict) = pipeline.open_plain(tables, &burst, frame, slot, opening)
+    {
+        return (Way::Opening, verdict.reason);
+    }
+    (Way::General, pipeline.process_other(tables, &burst, frame, slot).reason)
+}
+
+fn path(arena: &mut FlowArena, preserves_client_ip: bool) -> Datapath<'_> {
+    let settings = Settings {
+        worker: 0,
+        workers: 1,
+        flow_hash_key: std::array::from_fn(|at| (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        selection_secret: [7; 16],
+        adopt_until: None,
+        ports_per_client: None,
+        mac_filter: MacFilter::Own,
+    };
+    let tables = Arc::new(tables(preserves_client_ip));
+    Datapath::new(settings, arena.memory(), tables, Arc::new(WorkerCounters::new()))
+}
+
+/// A listener of each protocol, one target, and one source port for each protocol.
+fn tables(preserves_client_ip: bool) -> Tables {
+    let (target, port) = (IpAddr::from(TARGET.0), TARGET.1);
+    let sources = Arc::new(Sources { addresses: [SOURCE.0.into()].into(), ports: SOURCE.1..=SOURCE.1 });
+    let listener = |protocol| Listener {
+        name: "edge".into(),
+        endpoint: Endpoint { address: VIP.0.into(), port: VIP.1, protocol },
+        group: TargetGroupId(0),
+        idle_timeout_s: 100,
+        interface: InterfaceId(0),
+        sources: sources.clone(),
+        adopts_strays: false,
+        has_syn_cookies: false,
+    };
+    let parts = TablesParts {
+        generation: 1,
+        listeners: [Protocol::Tcp, Protocol::Udp].map(|protocol| Some(listener(protocol))).into(),
+        groups: vec![TargetGroup {
+            name: "web".into(),
+            preserves_client_ip,
+            eligible: [TargetId(0)].into(),
+            maglev: Arc::new(Maglev::build(&[MaglevCandidate { address: target, port, weight: 1 }], 7)),
+        }],
+        targets: vec![Some(Target {
+            group: TargetGroupId(0),
+            address: target,
+            port,
+            protocols: &[Protocol::Tcp, Protocol::Udp],
+            next_hop: Some(NextHop { interface: InterfaceId(0), mac: Mac([2; 6]) }),
+            flow_policy: FlowPolicy::Keep,
+        })],
+        interfaces: vec![Interface { name: "edge".into(), mac: OWN_MAC, mtu: 1_500, receive_hash: None }],
+        vips: Vec::new(),
+        sources: Vec::new(),
+        hops: Vec::new(),
+    };
+    Tables::new(parts).expect("the parts fit together")
+}
+
+/// A frame of the least length, without a transport checksum.
+fn frame(protocol: u8, flags: u8, from: Place, to: Place) -> Vec<u8> {
+    let mut frame = [OWN_MAC.0, [2, 0, 0, 0, 0, 1]].concat();
+    frame.extend([0x08, 0x00, 0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, protocol, 0, 0]);
+    frame.extend([from.0, to.0].concat());
+    frame.extend([from.1.to_be_bytes(), to.1.to_be_bytes()].concat());
+    frame.resize(60, 0);
+    match protocol {
+        TCP => frame[46..48].copy_from_slice(&[0x50, flags]),
+        _ => frame[39] = 26,
+    }
+    let sum = checksum(&frame[14..34], 0);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+/// Address and port.
+#[derive(Clone, Copy)]
+struct Place([u8; 4], u16);
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const CLIENT: Place = Place([198, 18, 0, 2], 40_000);
+const VIP: Place = Place([198, 18, 100, 1], 80);
+const SOURCE: Place = Place([198, 19, 200, 1], 2_000);
+const TARGET: Place = Place([198, 19, 1, 2], 8_080);
+const OWN_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xa0]);
