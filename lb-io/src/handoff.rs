@@ -103,6 +103,31 @@ impl InboxRings {
     }
 }
 
+/// A worker's ends of the ways between it and all others.
+#[derive(Debug, Default)]
+pub(crate) struct Ways {
+    /// By the receiver's number; `None` for itself.
+    pub(crate) outboxes: Vec<Option<Outbox>>,
+    pub(crate) inboxes: Vec<Inbox>,
+}
+
+/// For each worker, by the memory of each, the ways to and from all others, each for at most `capacity` frames.
+pub(crate) fn ways(umems: &[Arc<Umem>], capacity: usize) -> Vec<Ways> {
+    let mut ways: Vec<Ways> = umems.iter().map(|_| Ways::default()).collect();
+    for (from, umem) in umems.iter().enumerate() {
+        for to in 0..umems.len() {
+            if from == to {
+                ways[from].outboxes.push(None);
+            } else {
+                let (outbox, inbox) = way(umem.clone(), capacity);
+                ways[from].outboxes.push(Some(outbox));
+                ways[to].inboxes.push(inbox);
+            }
+        }
+    }
+    ways
+}
+
 /// Both ends of a way for at most `capacity` frames of `umem`, the sender's.
 pub(crate) fn way(umem: Arc<Umem>, capacity: usize) -> (Outbox, Inbox) {
     let (outbox, rings) = rings(capacity);

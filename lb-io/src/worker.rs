@@ -106,11 +106,13 @@ pub enum WorkerError {
 }
 
 /// Runs a worker until it is stopped. Says by `ready` that its fill rings are full and traffic may come, or why it cannot
-/// run. Returns what others may still hand over to it, for the engine to settle.
+/// run. Before each turn it calls `play_kernel`, for whoever runs it without a kernel. Returns what others may still hand over
+/// to it, for the engine to settle.
 pub(crate) fn run(
     assignment: Assignment,
     tables: Arc<Tables>,
     ready: Sender<Result<(), WorkerError>>,
+    mut play_kernel: impl FnMut(),
 ) -> Vec<Inbox> {
     let worker = assignment.settings.worker;
     let bytes = FlowMemory::bytes_for(assignment.flow_capacity);
@@ -135,6 +137,7 @@ pub(crate) fn run(
     // Whoever waits must not wait for this worker any longer.
     drop(ready);
     while !worker.shared.bell.is_stopped() {
+        play_kernel();
         worker.turn();
         worker.rest();
     }
