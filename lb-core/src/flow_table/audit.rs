@@ -12,9 +12,14 @@ impl FlowTable<'_> {
         self.audit_half_open_list()
     }
 
-    /// Each key of a live flow leads to its record, so that no two flows have one key.
+    /// Each key of a live flow leads to its record, so that no two flows have one key; and it has its deltas, if it is to.
     fn audit_records(&self) -> Result<(), String> {
         for record in self.live_records() {
+            let mut flow = *self.flow(record);
+            flow.keep_deltas();
+            if flow != *self.flow(record) {
+                return Err(format!("record {record} has wrong checksum deltas"));
+            }
             for direction in [Direction::Forward, Direction::Reverse] {
                 let key = self.key(record, direction);
                 let found = self.lookup(self.hash(&key), &key);
@@ -112,7 +117,7 @@ mod tests {
     use super::*;
     use crate::flow_table::{
         FlowArena,
-        tests::{flow, hash},
+        tests::{flow, hash, insert},
     };
 
     /// In a full table, room for a flow is made by moving others.
@@ -121,7 +126,7 @@ mod tests {
         let mut arena = FlowArena::new(64);
         let mut table = FlowTable::new(arena.memory(), hash());
         for number in 0..10_000 {
-            let inserted = table.insert(&flow(number, State::Established)).0;
+            let inserted = insert(&mut table, &flow(number, State::Established)).0;
             if inserted.is_err() {
                 table.remove(number.wrapping_mul(7) % 64);
             }

@@ -2,9 +2,9 @@
 //! one that was wrong stays wrong.
 
 use crate::{
-    flow::{Direction, Flow},
+    flow::{Deltas, Direction, Flow, Hop},
     flow_key::{End, FlowKey},
-    parse::{Packet, Piece},
+    parse::{Packet, Piece, plain},
     tables::Mac,
     wire::{
         checksum::{Delta, TTL_DECREMENT},
@@ -17,7 +17,7 @@ use crate::{
 pub fn apply(frame: &mut [u8], packet: &Packet, flow: &Flow, direction: Direction, from: Mac, to: Mac) {
     let FlowKey::V4(key) = &packet.key else { return };
     let out = flow.end(direction.opposite());
-    let (ip_delta, l4_delta) = deltas(&key.end, out);
+    let Deltas { ip: ip_delta, l4: l4_delta } = Deltas::between(&key.end, out);
     let Some((head, segment)) = frame.split_at_mut_checked(usize::from(packet.l4)) else { return };
     let Some((ethernet, header)) = head.split_first_chunk_mut::<{ ethernet::HEADER }>() else { return };
     ethernet[ethernet::DESTINATION].copy_from_slice(&to.0);
@@ -47,12 +47,29 @@ pub fn apply(frame: &mut [u8], packet: &Packet, flow: &Flow, direction: Directio
     }
 }
 
-/// Changes of the IP and of the TCP or UDP checksum between two ends. The order of the words does not matter to a sum.
-#[inline]
-fn deltas(old: &End, new: &End) -> (Delta, Delta) {
-    let (old, new): ([u32; 3], [u32; 3]) = (bytemuck::cast(*old), bytemuck::cast(*new));
-    let ip = Delta::replacing_words([old[0], old[1]], [new[0], new[1]]);
-    (ip, ip.and(Delta::replacing_words([old[2]], [new[2]])))
+/// Rewrites the headers of a whole packet without IP options in place, as [`apply`] does, but for the identification: it comes
+/// from `sender`, an Ethernet header but for its destination, goes to `to`, and leaves by `out`.
+#[inline(always)]
+pub(crate) fn apply_plain(
+    headers: &mut [u8; plain::HEADERS],
+    (sender, to): ([u8; 8], Hop),
+    out: &End,
+    deltas: Deltas,
+    is_udp: bool,
+) {
+    headers[..8].copy_from_slice(&to.bytes());
+    headers[6..ethernet::HEADER].copy_from_slice(&sender);
+    headers[ethernet::HEADER + ipv4::TTL] -= 1; // The caller lets no packet with less than 2 through.
+    update(&mut headers[24..26], deltas.ip.and(TTL_DECREMENT));
+    headers[26..30].copy_from_slice(&out.local);
+    headers[30..34].copy_from_slice(&out.remote);
+    headers[34..36].copy_from_slice(&out.local_port);
+    headers[36..38].copy_from_slice(&out.remote_port);
+    if is_udp {
+        update_udp(&mut headers[40..42], deltas.l4);
+    } else {
+        update(&mut headers[50..52], deltas.l4);
+    }
 }
 
 /// Gives a packet that may be fragmented, or is, another identification: those of clients that share a source address must
