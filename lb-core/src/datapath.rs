@@ -135,6 +135,7 @@ struct Slot {
     /// Of the packet's key.
     hash: u64,
     candidate: Candidate,
+    /// Of a packet without a candidate; else of an earlier burst.
     opening: Option<Opening>,
 }
 
@@ -260,8 +261,9 @@ impl<'m> Datapath<'m> {
         let slots = &mut slots[..frames.len()];
         let burst = Burst { arrival, now, now_ms: now.wrapping_millis() };
         pipeline.parse_all(frames, slots);
-        if pipeline.find_all(slots) < frames.len() {
-            pipeline.plan_openings(tables, slots);
+        let misses = pipeline.find_all(slots);
+        if misses != 0 {
+            pipeline.plan_openings(tables, slots, misses);
         }
         for ((frame, slot), verdict) in frames.iter_mut().zip(&*slots).zip(verdicts) {
             *verdict = match pipeline.forward_plain(tables.generation(), &burst, frame, slot) {
@@ -369,25 +371,28 @@ impl Pipeline<'_> {
         if self.is_own_mac(bytes, frame.ingress) { Ok(()) } else { Err(Reason::OtherMac) }
     }
 
-    /// Second stage: where each packet's flow is, most likely. Returns the number of those that have one.
+    /// Second stage: where each packet's flow is, most likely. Returns one bit for each packet without a flow.
     #[inline(always)]
-    fn find_all(&self, slots: &mut [Slot]) -> usize {
-        let mut found = 0;
-        for slot in slots {
+    fn find_all(&self, slots: &mut [Slot]) -> u64 {
+        let mut misses = 0;
+        for (at, slot) in slots.iter_mut().enumerate() {
             slot.candidate = match slot.parsed {
                 Ok(()) => self.flows.candidate(slot.hash),
                 Err(_) => Candidate::NONE,
             };
-            found += usize::from(slot.candidate.is_some());
+            misses |= u64::from(slot.is_miss()) << at;
         }
-        found
+        misses
     }
 
     /// Third stage, of the packets without a flow.
     #[inline(never)]
-    fn plan_openings(&self, tables: &Tables, slots: &mut [Slot]) {
-        for slot in slots {
-            slot.opening = if slot.is_miss() { self.plan_opening(tables, &slot.packet) } else { None };
+    fn plan_openings(&self, tables: &Tables, slots: &mut [Slot], mut misses: u64) {
+        while misses != 0 {
+            if let Some(slot) = slots.get_mut(misses.trailing_zeros() as usize) {
+                slot.opening = self.plan_opening(tables, &slot.packet);
+            }
+            misses &= misses - 1;
         }
     }
 
@@ -414,12 +419,13 @@ impl Pipeline<'_> {
         let Burst { arrival, now, .. } = *burst;
         match slot.parsed {
             Ok(()) => {
-                if let Some(opening) = slot.opening.as_ref().filter(|_| slot.is_miss())
-                    && let Some(verdict) = self.open_plain(tables, burst, frame, slot, opening)
-                {
-                    return verdict;
-                }
-                self.process(tables, slot.hash, InFlight { frame, packet: &slot.packet, arrival, now })
+                let done = match slot.opening.as_ref().filter(|_| slot.is_miss()) {
+                    Some(opening) => self.open_plain(tables, burst, frame, slot, opening),
+                    None => self.forward_step(tables, burst, frame, slot),
+                };
+                done.unwrap_or_else(|| {
+                    self.process(tables, slot.hash, InFlight { frame, packet: &slot.packet, arrival, now })
+                })
             }
             Err(Reason::IcmpNoFlow) => {
                 let packet = &Packet::EMPTY;

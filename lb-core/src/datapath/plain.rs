@@ -1,20 +1,21 @@
-//! The common case of `datapath`: a packet that changes nothing about its flow, which is plain IPv4, checked against the tables in
-//! use and not expired. It is decided by one cache line, the flow's record, without a look at the tables. What is not so common
-//! goes the long way, which does the same and everything else.
+//! The common cases of `datapath`: a packet of a flow that is plain IPv4, checked against the tables in use and not expired. It is
+//! decided by one cache line, the flow's record. What is not so common goes the long way, which does the same and everything else.
 
-use super::{Burst, Pipeline, Slot};
+use super::{Burst, Egress, Pipeline, Slot};
 use crate::{
-    flow::{Direction, Hop},
-    flow_key::FlowKey,
+    flow::{Deltas, Direction, Flow, Hop},
+    flow_key::{FlowKey, Ipv4Key},
     frame::Frame,
     parse::plain,
     rewrite::nat,
+    tables::Tables,
+    tcp,
     verdict::{Reason, Verdict},
     wire::{ethernet, ipv4},
 };
 
 impl Pipeline<'_> {
-    /// Forwards a packet of the common case; `None`, with nothing done, if it is another.
+    /// Forwards a packet that changes nothing about its flow; `None`, with nothing done, if it is another.
     #[inline(always)]
     pub(super) fn forward_plain(
         &mut self,
@@ -23,33 +24,91 @@ impl Pipeline<'_> {
         frame: &mut Frame<'_>,
         slot: &Slot,
     ) -> Option<Verdict> {
-        let Slot { packet, candidate, .. } = slot;
-        let flow = self.flows.candidate_mut(*candidate)?;
-        let FlowKey::V4(key) = &packet.key else { return None };
-        let direction = candidate.direction();
-        let is_common = flow.is_plain_key(direction, key)
-            & (flow.generation == generation)
-            & flow.is_steady(packet.tcp_flags)
-            & !flow.is_expired(burst.now_ms)
-            & (packet.ttl > 1)
-            & (usize::from(packet.l4) == plain::SEGMENT);
-        let to = flow.packed_hop(direction);
-        let egress = self.egress.get(usize::from(to.interface().0))?;
-        if !is_common | (u32::from(packet.total_length) > egress.mtu) {
+        let flow = self.flows.candidate_mut(slot.candidate)?;
+        let FlowKey::V4(key) = &slot.packet.key else { return None };
+        let egress = self.egress.get(egress_of(flow, slot))?;
+        if !is_common(flow, key, generation, burst, slot) | !flow.is_steady(slot.packet.tcp_flags) {
             return None;
         }
-        let ingress = frame.ingress;
-        let headers = frame.bytes_mut().first_chunk_mut::<{ plain::HEADERS }>()?;
-        if flow.is_source_translated() & (direction == Direction::Forward) & !is_kept_whole(headers) {
-            return None;
-        }
+        let deltas = flow.deltas(slot.candidate.direction());
+        let verdict = rewrite(flow, frame, slot, egress, deltas)?;
         flow.last_seen_ms = burst.now_ms;
-        flow.learn_hop(direction, Hop::sender(headers, ingress));
-        let (out, deltas) = (flow.end(direction.opposite()), flow.deltas(direction));
-        nat::apply_plain(headers, (egress.sender(), to), out, deltas, packet.is_udp());
-        self.counters.count_packet(flow, direction, packet.total_length);
-        Some(Verdict::to(Reason::FlowHit, to.interface().0))
+        self.counters.count_packet(flow, slot.candidate.direction(), slot.packet.total_length);
+        Some(verdict)
     }
+
+    /// Forwards a packet that moves its TCP flow on in its life, or comes after its end; `None`, with nothing done, if it is
+    /// another.
+    pub(super) fn forward_step(
+        &mut self,
+        tables: &Tables,
+        burst: &Burst,
+        frame: &mut Frame<'_>,
+        slot: &Slot,
+    ) -> Option<Verdict> {
+        let flow = self.flows.candidate_mut(slot.candidate)?;
+        let FlowKey::V4(key) = &slot.packet.key else { return None };
+        let egress = self.egress.get(egress_of(flow, slot))?;
+        let (direction, flags, state) = (slot.candidate.direction(), slot.packet.tcp_flags, flow.state());
+        if !is_common(flow, key, tables.generation(), burst, slot)
+            || state.needs_attention()
+            || tcp::is_refusal(state, direction, flags)
+            || (state.is_over() && slot.packet.is_syn())
+        {
+            return None;
+        }
+        let deltas = Deltas::between(flow.end(direction), flow.end(direction.opposite()));
+        let verdict = rewrite(flow, frame, slot, egress, deltas)?;
+        if tcp::prolongs(flow) {
+            flow.last_seen_ms = burst.now_ms;
+        }
+        self.counters.count_packet(flow, direction, slot.packet.total_length);
+        let next = tcp::next(state, direction, flags);
+        if next != state {
+            self.advance(tables, slot.candidate.record(), next, burst.now_ms);
+        }
+        Some(verdict)
+    }
+}
+
+/// Index of the interface that a packet leaves by; past all of them when none is known.
+#[inline(always)]
+fn egress_of(flow: &Flow, slot: &Slot) -> usize {
+    usize::from(flow.packed_hop(slot.candidate.direction()).interface().0)
+}
+
+/// Whether a packet is of a flow, and nothing but the TCP flags can be odd about both.
+#[inline(always)]
+fn is_common(flow: &Flow, key: &Ipv4Key, generation: u32, burst: &Burst, slot: &Slot) -> bool {
+    flow.is_plain_key(slot.candidate.direction(), key)
+        & (flow.generation == generation)
+        & !flow.is_expired(burst.now_ms)
+        & (slot.packet.ttl > 1)
+        & (usize::from(slot.packet.l4) == plain::SEGMENT)
+}
+
+/// Rewrites a common packet, and learns from it where the client is; `None`, with nothing done, if it is too long, or its
+/// identification has to change.
+#[inline(always)]
+fn rewrite(
+    flow: &mut Flow,
+    frame: &mut Frame<'_>,
+    slot: &Slot,
+    egress: &Egress,
+    deltas: Deltas,
+) -> Option<Verdict> {
+    let (direction, ingress) = (slot.candidate.direction(), frame.ingress);
+    let to = flow.packed_hop(direction);
+    let headers = frame.bytes_mut().first_chunk_mut::<{ plain::HEADERS }>()?;
+    let is_renumbered =
+        flow.is_source_translated() & (direction == Direction::Forward) & !is_kept_whole(headers);
+    if is_renumbered | (u32::from(slot.packet.total_length) > egress.mtu) {
+        return None;
+    }
+    flow.learn_hop(direction, Hop::sender(headers, ingress));
+    let out = flow.end(direction.opposite());
+    nat::apply_plain(headers, (egress.sender(), to), out, deltas, slot.packet.is_udp());
+    Some(Verdict::to(Reason::FlowHit, to.interface().0))
 }
 
 /// Whether a packet is whole and must stay so: then its identification says nothing.
