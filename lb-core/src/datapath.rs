@@ -30,6 +30,7 @@ mod icmp;
 mod miss;
 mod open;
 mod plain;
+mod plain_ipv6;
 mod reply;
 mod source;
 mod split;
@@ -380,6 +381,9 @@ impl Pipeline<'_> {
                 Ok(()) => self.flows.candidate(slot.hash),
                 Err(_) => Candidate::NONE,
             };
+            if slot.packet.key.is_ipv6() {
+                self.flows.prefetch_addresses(slot.candidate);
+            }
             misses |= u64::from(slot.is_miss()) << at;
         }
         misses
@@ -419,6 +423,11 @@ impl Pipeline<'_> {
         let Burst { arrival, now, .. } = *burst;
         match slot.parsed {
             Ok(()) => {
+                if slot.packet.key.is_ipv6()
+                    && let Some(verdict) = self.forward_plain_ipv6(tables.generation(), burst, frame, slot)
+                {
+                    return verdict;
+                }
                 let done = match slot.opening.as_ref().filter(|_| slot.is_miss()) {
                     Some(opening) => self.open_plain(tables, burst, frame, slot, opening),
                     None => self.forward_step(tables, burst, frame, slot),

@@ -161,10 +161,22 @@ pub struct Addresses {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-struct WideEnd {
-    local: [u8; 16],
-    remote: [u8; 16],
+pub(crate) struct WideEnd {
+    pub(crate) local: [u8; 16],
+    pub(crate) remote: [u8; 16],
 }
+
+impl Addresses {
+    /// The addresses of the end at which packets of a direction come in, if they are IPv6.
+    #[inline]
+    pub(crate) fn ipv6_end(&self, direction: Direction) -> Option<&WideEnd> {
+        let end = &self.ends[direction as usize];
+        (end.local[..12] != IPV4_MAPPED).then_some(end)
+    }
+}
+
+/// What an IPv4 address written as an IPv6 one begins with (RFC 4291 section 2.5.5.2).
+const IPV4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
 /// A flow with all of its addresses: what the flow table takes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -373,6 +385,20 @@ impl Flow {
     pub(crate) fn is_plain_key(&self, direction: Direction, key: &Ipv4Key) -> bool {
         let kind = u64::from(self.kind & !kind::SOURCE_NAT ^ key.protocol);
         self.differs(direction, key) | kind == 0
+    }
+
+    /// Whether the record, given its addresses, has this key for a direction, and its sequence numbers are the same at both ends.
+    #[inline]
+    pub(crate) fn is_unshifted_ipv6_key(
+        &self,
+        addresses: &Addresses,
+        direction: Direction,
+        key: &Ipv6Key,
+    ) -> bool {
+        let (end, wide) = (&self.ends[direction as usize], &addresses.ends[direction as usize]);
+        self.kind & !kind::SOURCE_NAT == key.protocol | kind::WIDE
+            && (wide.remote, wide.local) == (key.remote, key.local)
+            && (end.remote_port, end.local_port) == (key.remote_port, key.local_port)
     }
 
     /// 0 when the addresses and ports at one end of an IPv4 flow are those of a key.

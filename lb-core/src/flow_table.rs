@@ -177,6 +177,21 @@ impl<'m> FlowTable<'m> {
         candidate
     }
 
+    /// Asks the cache for the addresses beside a candidate's record.
+    #[inline]
+    pub fn prefetch_addresses(&self, candidate: Candidate) {
+        if let Some(addresses) = self.addresses.get(candidate.record() as usize) {
+            cpu::prefetch(addresses);
+        }
+    }
+
+    /// The record of a candidate and the addresses beside it; `None` when there is none.
+    #[inline]
+    pub fn candidate_with_addresses(&self, candidate: Candidate) -> Option<(&Flow, &Addresses)> {
+        let record = candidate.record() as usize;
+        Some((self.flows.get(record)?, self.addresses.get(record)?))
+    }
+
     /// The record of a candidate; `None` when there is none.
     #[inline]
     pub fn candidate_mut(&mut self, candidate: Candidate) -> Option<&mut Flow> {

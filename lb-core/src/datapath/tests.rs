@@ -18,6 +18,8 @@ use crate::{
 enum Way {
     /// By its flow's record.
     Plain,
+    /// By its flow's record, which changes.
+    Step,
     /// By what the tables said before.
     Opening,
     /// By that of all others.
@@ -38,14 +40,14 @@ fn connections_go_short_ways_but_for_their_handshakes_end() {
     let mut arena = FlowArena::new(64);
     let mut path = path(&mut arena, true);
     assert_eq!(send(&mut path, TCP, SYN, CLIENT, VIP), (Way::Opening, Reason::FlowNew));
-    assert_eq!(send(&mut path, TCP, SYN | ACK, TARGET, CLIENT), (Way::General, Reason::FlowHit));
-    assert_eq!(send(&mut path, TCP, ACK, CLIENT, VIP), (Way::General, Reason::FlowHit));
+    assert_eq!(send(&mut path, TCP, SYN | ACK, TARGET, CLIENT), (Way::Step, Reason::FlowHit));
+    assert_eq!(send(&mut path, TCP, ACK, CLIENT, VIP), (Way::Step, Reason::FlowHit));
     for _ in 0..3 {
         assert_eq!(send(&mut path, TCP, ACK, CLIENT, VIP), (Way::Plain, Reason::FlowHit));
         assert_eq!(send(&mut path, TCP, ACK, TARGET, CLIENT), (Way::Plain, Reason::FlowHit));
     }
-    assert_eq!(send(&mut path, TCP, FIN | ACK, CLIENT, VIP), (Way::General, Reason::FlowHit));
-    assert_eq!(send(&mut path, TCP, RST, TARGET, CLIENT), (Way::General, Reason::FlowHit));
+    assert_eq!(send(&mut path, TCP, FIN | ACK, CLIENT, VIP), (Way::Step, Reason::FlowHit));
+    assert_eq!(send(&mut path, TCP, RST, TARGET, CLIENT), (Way::Step, Reason::FlowHit));
 }
 
 #[test]
@@ -67,8 +69,8 @@ fn send(path: &mut Datapath<'_>, protocol: u8, flags: u8, from: Place, to: Place
     let now = Instant::from_millis(1_000);
     let burst = Burst { arrival: Arrival::Ring, now, now_ms: now.wrapping_millis() };
     pipeline.parse_all(&frames, slots);
-    pipeline.find_all(slots);
-    pipeline.plan_openings(tables, slots);
+    let misses = pipeline.find_all(slots);
+    pipeline.plan_openings(tables, slots, misses);
     let ([frame], slot) = (&mut frames, &slots[0]);
     if let Some(verdict) = pipeline.forward_plain(tables.generation(), &burst, frame, slot) {
         return (Way::Plain, verdict.reason);
@@ -77,6 +79,9 @@ fn send(path: &mut Datapath<'_>, protocol: u8, flags: u8, from: Place, to: Place
         && let Some(verdict) = pipeline.open_plain(tables, &burst, frame, slot, opening)
     {
         return (Way::Opening, verdict.reason);
+    }
+    if let Some(verdict) = pipeline.forward_step(tables, &burst, frame, slot) {
+        return (Way::Step, verdict.reason);
     }
     (Way::General, pipeline.process_other(tables, &burst, frame, slot).reason)
 }

@@ -8,8 +8,8 @@ use super::{
     nat::{update, update_udp},
 };
 use crate::{
-    flow::Outward,
-    flow_key::FlowKey,
+    flow::{Outward, WideEnd},
+    flow_key::{End, FlowKey, Ipv6Key},
     frame::Frame,
     parse::{Packet, Piece},
     tables::Mac,
@@ -72,6 +72,35 @@ fn rewrite_ipv6(frame: &mut [u8], packet: &Packet, out: &Outward) {
     header[ipv6::SOURCE].copy_from_slice(&octets(out.source));
     header[ipv6::DESTINATION].copy_from_slice(&octets(out.destination));
     rewrite_l4(segment, packet, out);
+}
+
+/// Rewrites a whole packet without extension headers in place, as [`apply`] does, but for its link addresses, as it leaves by the end
+/// with these addresses and ports.
+pub(crate) fn apply_plain_ipv6(
+    frame: &mut [u8],
+    key: &Ipv6Key,
+    (addresses, ports): (&WideEnd, &End),
+    is_udp: bool,
+) {
+    let Some((head, segment)) = frame.split_at_mut_checked(ethernet::HEADER + ipv6::HEADER) else { return };
+    let header = &mut head[ethernet::HEADER..];
+    header[ipv6::HOP_LIMIT] -= 1; // The caller lets no packet with less than 2 through.
+    header[ipv6::SOURCE].copy_from_slice(&addresses.local);
+    header[ipv6::DESTINATION].copy_from_slice(&addresses.remote);
+    let words = |address: [u8; 16]| -> [u32; 4] { bytemuck::cast(address) };
+    let port = |ports: [[u8; 2]; 2]| -> [u32; 1] { bytemuck::cast(ports) };
+    let delta = Delta::replacing_words(words(key.remote), words(addresses.remote))
+        .and(Delta::replacing_words(words(key.local), words(addresses.local)))
+        .and(Delta::replacing_words(
+            port([key.remote_port, key.local_port]),
+            port([ports.remote_port, ports.local_port]),
+        ));
+    segment[l4::SOURCE_PORT].copy_from_slice(&ports.local_port);
+    segment[l4::DESTINATION_PORT].copy_from_slice(&ports.remote_port);
+    match is_udp {
+        true => update_udp(&mut segment[udp::CHECKSUM..], delta),
+        false => update(&mut segment[l4::tcp::CHECKSUM..], delta),
+    }
 }
 
 fn rewrite_l4(segment: &mut [u8], packet: &Packet, out: &Outward) {
