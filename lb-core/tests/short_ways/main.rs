@@ -172,7 +172,7 @@ fn capacities() -> impl Strategy<Value = u32> {
 const MANNERS: Manners = Manners { damaged: 32, spoiled: 24, odd: 16, disorderly: 2, noise: 64 };
 const ROUNDS: u64 = 9;
 const BURSTS: usize = 300;
-const SCRIPTS: usize = 30;
+const SCRIPTS: usize = 40;
 const EXPECTED: [Reason; 31] = [
     Reason::FlowHit,
     Reason::FlowNew,
