@@ -364,8 +364,9 @@ impl Pipeline<'_> {
 
     #[inline(always)]
     fn parse(&self, frame: &Frame<'_>, packet: &mut Packet) -> Result<(), Reason> {
-        parse_into(frame.bytes(), packet)?;
-        if self.is_for_us(frame) { Ok(()) } else { Err(Reason::OtherMac) }
+        let bytes = frame.bytes();
+        parse_into(bytes, packet)?;
+        if self.is_own_mac(bytes, frame.ingress) { Ok(()) } else { Err(Reason::OtherMac) }
     }
 
     /// Second stage: where each packet's flow is, most likely. Returns the number of those that have one.
@@ -392,8 +393,13 @@ impl Pipeline<'_> {
 
     #[inline]
     fn is_for_us(&self, frame: &Frame<'_>) -> bool {
-        self.mac_filter == MacFilter::AnyUnicast
-            || frame.bytes()[ethernet::DESTINATION] == self.egress(frame.ingress).mac.0
+        self.is_own_mac(frame.bytes(), frame.ingress)
+    }
+
+    #[inline(always)]
+    fn is_own_mac(&self, bytes: &[u8], ingress: InterfaceId) -> bool {
+        let own = self.egress.get(usize::from(ingress.0)).map(|egress| &egress.mac.0);
+        bytes.first_chunk() == own || self.mac_filter == MacFilter::AnyUnicast
     }
 
     /// A frame that is not of the most common kind.

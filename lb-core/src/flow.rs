@@ -7,9 +7,14 @@ use bytemuck::{Pod, Zeroable};
 use crate::{
     flow_key::{End, FlowKey, Ipv4Key, Ipv6Key},
     listener::ListenerId,
+    parse::plain,
     tables::{InterfaceId, Mac, NextHop, Protocol},
     target::TargetId,
-    wire::{checksum::Delta, octets},
+    wire::{
+        checksum::Delta,
+        l4::tcp::{FIN, RST, SYN},
+        octets,
+    },
 };
 
 /// Which way a packet of a flow goes, and at which of its two ends it comes in.
@@ -206,6 +211,9 @@ mod kind {
     pub const SHIFTED: u8 = 0x80;
 }
 
+/// The link address in a packed hop.
+const MAC_BITS: u64 = (1 << 48) - 1;
+
 /// A next hop in eight bytes: link address, interface, and one that is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
@@ -217,13 +225,21 @@ impl Hop {
     #[inline]
     pub(crate) fn new(mac: [u8; 6], interface: InterfaceId) -> Hop {
         let [a, b, c, d, e, f] = mac;
-        Hop(u64::from_ne_bytes([a, b, c, d, e, f, interface.0, 0]))
+        Hop(u64::from_le_bytes([a, b, c, d, e, f, interface.0, 0]))
+    }
+
+    /// The one that sent a frame, by its first bytes.
+    #[inline(always)]
+    pub(crate) fn sender(headers: &[u8; plain::HEADERS], ingress: InterfaceId) -> Hop {
+        let [_, _, _, _, _, _, source @ ..] = headers;
+        let source = source.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        Hop(source & MAC_BITS | u64::from(ingress.0) << MAC_BITS.count_ones())
     }
 
     /// Its eight bytes, the link address first.
     #[inline]
     pub(crate) fn bytes(self) -> [u8; 8] {
-        self.0.to_ne_bytes()
+        self.0.to_le_bytes()
     }
 
     /// Its interface. [`Hop::UNKNOWN`] has one that cannot be.
@@ -401,6 +417,13 @@ impl Flow {
     #[inline]
     pub fn state(&self) -> State {
         *State::ALL.get(usize::from(self.state)).unwrap_or(&State::Free)
+    }
+
+    /// Whether a packet with these TCP flags changes nothing about the flow but when it was last seen.
+    #[inline(always)]
+    pub(crate) fn is_steady(&self, flags: u8) -> bool {
+        let is_established = self.state == State::Established as u8;
+        is_established & (flags & (FIN | SYN | RST) == 0) | (self.state == State::Udp as u8)
     }
 
     /// Whether the record is in use.

@@ -174,6 +174,7 @@ mod models {
             });
             let (bell, wakeup) = &*shared;
             assert!(outbox.push(7));
+            outbox.publish();
             bell.ring(|| wakeup.notify());
             assert_eq!(worker.join().unwrap(), 7);
         });

@@ -46,7 +46,7 @@ pub use crate::{
 use crate::{
     attach::{self, Attached, Leftover},
     device::Device,
-    handoff::{self, Inbox, Outbox},
+    handoff::{self, Inbox},
     lock::InterfaceLock,
     plan::{self, Plan, WorkerPlan},
     program::{Program, SteeringMaps},
@@ -358,7 +358,7 @@ impl Engine {
             let (tables, ready) = (tables.clone(), ready.clone());
             let thread = thread::Builder::new()
                 .name(format!("worker {number}"))
-                .spawn(move || worker::run(assignment, tables, ready))
+                .spawn(move || worker::run(assignment, tables, ready, || {}))
                 .map_err(EngineError::Thread)?;
             member.thread = Some(thread);
         }
@@ -499,11 +499,9 @@ fn muster(
         .map(|_| Shared::new().map(Arc::new))
         .collect::<io::Result<Vec<_>>>()
         .map_err(EngineError::Thread)?;
-    let ways = ways(&umems, plan.handoff_frames);
+    let ways = handoff::ways(&umems, plan.handoff_frames);
     let mut crew = Vec::with_capacity(plan.workers.len());
-    for (number, ((worker, umem), (outboxes, inboxes))) in
-        plan.workers.iter().zip(umems).zip(ways).enumerate()
-    {
+    for (number, ((worker, umem), ways)) in plan.workers.iter().zip(umems).zip(ways).enumerate() {
         let (commands, told) = crossbeam_channel::unbounded();
         let counters = Arc::new(WorkerCounters::new());
         let (ports, sockets) = bind(worker, links, &umem)?;
@@ -513,8 +511,8 @@ fn muster(
             umem,
             ports,
             exits: exits(worker, links.len()),
-            outboxes,
-            inboxes,
+            outboxes: ways.outboxes,
+            inboxes: ways.inboxes,
             workers: shared.clone(),
             commands: told,
             retired: retired.clone(),
@@ -543,23 +541,6 @@ fn muster(
         });
     }
     Ok(crew)
-}
-
-/// For each worker, its outboxes by receiver and its inboxes.
-fn ways(umems: &[Arc<Umem>], capacity: usize) -> Vec<(Vec<Option<Outbox>>, Vec<Inbox>)> {
-    let mut ways: Vec<(Vec<Option<Outbox>>, Vec<Inbox>)> = umems.iter().map(|_| Default::default()).collect();
-    for (from, umem) in umems.iter().enumerate() {
-        for to in 0..umems.len() {
-            if from == to {
-                ways[from].0.push(None);
-            } else {
-                let (outbox, inbox) = handoff::way(umem.clone(), capacity);
-                ways[from].0.push(Some(outbox));
-                ways[to].1.push(inbox);
-            }
-        }
-    }
-    ways
 }
 
 /// For each interface, the first of the worker's sockets on it.

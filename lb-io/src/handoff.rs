@@ -6,7 +6,9 @@
 //!                  <-- returned ---
 //! ```
 //!
-//! Both rings have room for as many parcels as the sender may have out: the ring of returns cannot be full. Single producer, single consumer, no lock; neither side ever waits.
+//! Both rings have room for as many parcels as the sender may have out: the ring of returns cannot be full. Single producer,
+//! single consumer, no lock; neither side ever waits. Both work in batches, so that a cache line goes to the other core once for
+//! all that is in it.
 
 use std::sync::Arc;
 
@@ -38,13 +40,20 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Gives a frame to the receiver; false when too many are on their way, and the frame stays the caller's.
+    /// Gives a frame to the receiver, which sees it after the next `publish`; false when too many are on their way, and the frame
+    /// stays the caller's.
     #[inline]
     #[must_use]
     pub(crate) fn send(&mut self, parcel: Parcel) -> bool {
         let is_sent = self.out < self.capacity && self.parcels.push(parcel);
         self.out += usize::from(is_sent);
         is_sent
+    }
+
+    /// Shows the receiver what was sent.
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        self.parcels.publish();
     }
 
     /// Takes back the frames that the receiver has copied, by the address they were sent with.
@@ -54,6 +63,7 @@ impl Outbox {
             self.out -= 1;
             give_back(start);
         }
+        self.returned.release();
     }
 }
 
@@ -71,7 +81,17 @@ impl Inbox {
         !self.rings.parcels.is_empty()
     }
 
-    /// Shows `copy` the next frame, then gives it back to the sender; false when there is none.
+    /// How many frames there are to take, `most` at most. Has them fetched from the sender's cache meanwhile.
+    #[inline]
+    pub(crate) fn prepare(&mut self, most: usize) -> usize {
+        let count = self.rings.parcels.available(most);
+        for parcel in (0..count).filter_map(|ahead| self.rings.parcels.peek(ahead)) {
+            self.umem.prefetch(parcel.start);
+        }
+        count
+    }
+
+    /// Shows `copy` the next frame, which goes back to the sender at the next `release`; false when there is none.
     #[inline]
     pub(crate) fn take(&mut self, copy: impl FnOnce(&Parcel, &[u8])) -> bool {
         self.rings.take(|parcel| {
@@ -81,6 +101,12 @@ impl Inbox {
                 copy(parcel, frame.bytes());
             }
         })
+    }
+
+    /// Gives the frames that were taken back to the sender.
+    #[inline]
+    pub(crate) fn release(&mut self) {
+        self.rings.release();
     }
 }
 
@@ -92,7 +118,7 @@ struct InboxRings {
 }
 
 impl InboxRings {
-    /// Lets `read` use the next parcel's frame, then returns it; false when there is none.
+    /// Lets `read` use the next parcel's frame, which goes back at the next `release`; false when there is none.
     #[inline]
     fn take(&mut self, read: impl FnOnce(&Parcel)) -> bool {
         let Some(parcel) = self.parcels.pop() else { return false };
@@ -101,10 +127,42 @@ impl InboxRings {
         debug_assert!(is_returned, "more parcels out than the ring of returns holds");
         true
     }
+
+    /// Gives what was taken back to the sender.
+    #[inline]
+    fn release(&mut self) {
+        self.parcels.release();
+        self.returned.publish();
+    }
+}
+
+/// A worker's ends of the ways between it and all others.
+#[derive(Debug, Default)]
+pub(crate) struct Ways {
+    /// By the receiver's number; `None` for itself.
+    pub(crate) outboxes: Vec<Option<Outbox>>,
+    pub(crate) inboxes: Vec<Inbox>,
+}
+
+/// For each worker, by the memory of each, the ways to and from all others, each for at most `capacity` frames.
+pub(crate) fn ways(umems: &[Arc<Umem>], capacity: usize) -> Vec<Ways> {
+    let mut ways: Vec<Ways> = umems.iter().map(|_| Ways::default()).collect();
+    for (from, umem) in umems.iter().enumerate() {
+        for to in 0..umems.len() {
+            if from == to {
+                ways[from].outboxes.push(None);
+            } else {
+                let (outbox, inbox) = way(umem.clone(), capacity);
+                ways[from].outboxes.push(Some(outbox));
+                ways[to].inboxes.push(inbox);
+            }
+        }
+    }
+    ways
 }
 
 /// Both ends of a way for at most `capacity` frames of `umem`, the sender's.
-pub(crate) fn way(umem: Arc<Umem>, capacity: usize) -> (Outbox, Inbox) {
+fn way(umem: Arc<Umem>, capacity: usize) -> (Outbox, Inbox) {
     let (outbox, rings) = rings(capacity);
     (outbox, Inbox { rings, umem })
 }
@@ -134,11 +192,16 @@ mod tests {
         let (mut outbox, mut inbox) = way(umem.clone(), 4);
         let sent = parcel(&umem, 2_048, 0x5a);
         assert!(outbox.send(sent));
+        assert!(!inbox.has_parcels(), "not published");
+        outbox.publish();
         assert!(inbox.has_parcels());
+        assert_eq!([inbox.prepare(0), inbox.prepare(64)], [0, 1]);
         let mut seen = None;
         assert!(inbox.take(|parcel, bytes| seen = Some((*parcel, bytes.to_vec()))));
         assert_eq!(seen, Some((sent, vec![0x5a; 60])));
         assert!(!inbox.take(|_, _| panic!("there was one frame")));
+        outbox.reclaim(|_| panic!("not released"));
+        inbox.release();
         let mut back = Vec::new();
         outbox.reclaim(|start| back.push(start));
         assert_eq!(back, [2_048 + 256]);
@@ -153,7 +216,9 @@ mod tests {
         assert!(outbox.send(parcel(&umem, free.take().unwrap(), 2)));
         let kept = parcel(&umem, free.take().unwrap(), 3);
         assert!(!outbox.send(kept));
+        outbox.publish();
         assert!(inbox.take(|_, _| {}));
+        inbox.release();
         assert!(!outbox.send(kept), "taken, but the sender has not seen the return yet");
         outbox.reclaim(|start| free.give(umem.chunk_of(start)));
         assert!(outbox.send(kept));
@@ -173,6 +238,7 @@ mod tests {
                     assert_eq!(bytes[..4], expected.to_ne_bytes());
                     expected += 1;
                 });
+                inbox.release();
                 if !took {
                     std::thread::yield_now();
                 }
@@ -189,6 +255,7 @@ mod tests {
                 outbox.reclaim(|start| free.give(umem.chunk_of(start)));
                 std::thread::yield_now();
             }
+            outbox.publish();
             outbox.reclaim(|start| free.give(umem.chunk_of(start)));
         }
         receiver.join().unwrap();
@@ -218,6 +285,7 @@ mod models {
                         // SAFETY: the parcel's chunk is the receiver's until it is returned; loom checks that.
                         seen.push(of_receiver[parcel.start as usize].with(|chunk| unsafe { *chunk }));
                     });
+                    inbox.release();
                 }
                 (inbox, seen)
             });
@@ -231,6 +299,7 @@ mod models {
                     free.pop();
                     sent.push(use_number);
                 }
+                outbox.publish();
                 outbox.reclaim(|chunk| free.push(chunk));
             }
             let (mut inbox, mut seen) = receiver.join().unwrap();
@@ -239,6 +308,7 @@ mod models {
                 .take(|parcel| seen.push(chunks[parcel.start as usize].with(|chunk| unsafe { *chunk })))
             {
             }
+            inbox.release();
             outbox.reclaim(|chunk| free.push(chunk));
             assert_eq!(seen, sent, "every frame arrives once, in order");
             free.sort_unstable();

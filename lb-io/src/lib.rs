@@ -13,6 +13,7 @@ pub mod device;
 pub mod engine;
 mod ethtool;
 mod handoff;
+pub mod in_memory;
 mod lock;
 mod netlink;
 pub mod nexthop;

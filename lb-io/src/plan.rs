@@ -105,7 +105,6 @@ impl Plan {
         }
         let cpus = if settings.cpus.is_empty() { cores } else { &settings.cpus };
         let workers = worker_count(settings, devices, cpus.len())?;
-        let peers = workers.saturating_sub(1).max(1);
         let longest = devices.iter().map(|device| device.mtu).max().unwrap_or(0) + LINK_HEADER_BYTES;
         Ok(Plan {
             workers: (0..workers)
@@ -113,7 +112,7 @@ impl Plan {
                 .collect::<Result<_, _>>()?,
             chunk_bytes: if longest + HEADROOM_BYTES <= 2_048 { 2_048 } else { 4_096 },
             flow_capacity: (settings.flow_capacity / workers as u32).max(limits::FLOWS_MINIMUM),
-            handoff_frames: (settings.frames_per_worker as usize / 4 / peers).clamp(16, 2_048),
+            handoff_frames: handoff_frames(settings.frames_per_worker, workers),
         })
     }
 }
@@ -137,12 +136,23 @@ impl WorkerPlan {
         if (frames as usize) < sockets.len() * FRAMES_PER_SOCKET as usize {
             return Err(PlanError::Frames { frames, sockets: sockets.len() });
         }
-        // Half of the frames wait on fill rings; the other half is enough for full tx rings. One socket of each device sends.
-        let receive = 1 << (frames / 2 / sockets.len() as u32).ilog2();
-        let transmit = 1 << (frames / 2 / devices.len() as u32).ilog2();
-        let rings = RingSizes { receive, transmit, completion: transmit * 2 };
+        let rings = ring_sizes(frames, sockets.len(), devices.len());
         Ok(WorkerPlan { cpu, sockets, rings })
     }
+}
+
+/// Sizes of the rings of a worker with so many frames and sockets. Half of the frames wait on fill rings; the other half is
+/// enough for full tx rings. One socket of each device sends.
+pub(crate) fn ring_sizes(frames: u32, sockets: usize, devices: usize) -> RingSizes {
+    let receive = 1 << (frames / 2 / sockets as u32).ilog2();
+    let transmit = 1 << (frames / 2 / devices as u32).ilog2();
+    RingSizes { receive, transmit, completion: transmit * 2 }
+}
+
+/// Frames that a worker may have on their way to each of the others.
+pub(crate) fn handoff_frames(frames: u32, workers: usize) -> usize {
+    let peers = workers.saturating_sub(1).max(1);
+    (frames as usize / 4 / peers).clamp(16, 2_048)
 }
 
 /// Checks the list of interfaces before any of them is opened.

@@ -17,6 +17,7 @@
 use std::{
     any::Any,
     marker::PhantomData,
+    mem::MaybeUninit,
     ptr::NonNull,
     sync::{
         Arc,
@@ -188,17 +189,17 @@ impl<T> Ring<T> {
 }
 
 /// Both ends of a ring over ordinary memory, empty, whose indices begin at `first`.
-pub fn plain<T: Copy + Default + Send + Sync + 'static>(size: u32, first: u32) -> (Producer<T>, Consumer<T>) {
+pub fn plain<T: Copy + Send + Sync + 'static>(size: u32, first: u32) -> (Producer<T>, Consumer<T>) {
     let memory = Arc::new(PlainMemory {
         producer: AtomicU32::new(first),
         consumer: AtomicU32::new(first),
         flags: AtomicU32::new(0),
-        slots: NonNull::from(Box::leak(vec![T::default(); size as usize].into_boxed_slice())),
+        slots: NonNull::from(Box::leak(Box::<[T]>::new_uninit_slice(size as usize))),
     });
     let end = || {
         let words = [&memory.producer, &memory.consumer, &memory.flags].map(NonNull::from);
         // SAFETY: words and slots live in `memory`, which frees them when the last end is gone. The two ends made here are
-        // one producer and one consumer.
+        // one producer and one consumer, so no slot is read before it is written.
         unsafe { Ring::new(words, memory.slots.cast::<T>(), size, memory.clone()) }
     };
     (end().into_producer(), end().into_consumer())
@@ -210,7 +211,7 @@ struct PlainMemory<T> {
     consumer: AtomicU32,
     flags: AtomicU32,
     /// Owned: from `Box::leak`.
-    slots: NonNull<[T]>,
+    slots: NonNull<[MaybeUninit<T>]>,
 }
 
 // SAFETY: it owns its slots, and nothing reads or writes them through a shared reference to it.

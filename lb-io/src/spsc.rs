@@ -1,4 +1,5 @@
-//! A bounded ring between two threads: one produces, the other consumes, neither waits. Used by `handoff`.
+//! A bounded ring between two threads: one produces, the other consumes, neither waits. Both work in batches: what one has done
+//! the other sees after `publish` or `release`. Used by `handoff`.
 //!
 //! ```text
 //!   head: next to consume          tail: next to produce
@@ -40,7 +41,7 @@ pub(crate) struct Producer<T> {
 }
 
 impl<T: Copy> Producer<T> {
-    /// Puts a value in; false when the ring is full.
+    /// Puts a value in, to be seen after the next `publish`; false when the ring is full.
     #[inline]
     #[must_use]
     pub(crate) fn push(&mut self, value: T) -> bool {
@@ -54,8 +55,13 @@ impl<T: Copy> Producer<T> {
         // before the head that we acquired.
         self.ring.slot(self.tail).with_mut(|slot| unsafe { (*slot).write(value) });
         self.tail = self.tail.wrapping_add(1);
-        self.ring.tail.store(self.tail, Release);
         true
+    }
+
+    /// Shows the consumer what was put in.
+    #[inline]
+    pub(crate) fn publish(&mut self) {
+        self.ring.tail.store(self.tail, Release);
     }
 
     fn is_full(&self) -> bool {
@@ -71,21 +77,41 @@ pub(crate) struct Consumer<T> {
 }
 
 impl<T: Copy> Consumer<T> {
-    /// Takes the oldest value out.
+    /// How many values can be taken out, `most` at most. Looks at the producer's index only when what it knows is too little.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<T> {
-        if self.head == self.tail_seen {
+    pub(crate) fn available(&mut self, most: usize) -> usize {
+        if self.tail_seen.wrapping_sub(self.head) < most {
             self.tail_seen = self.ring.tail.load(Acquire);
-            if self.head == self.tail_seen {
-                return None;
-            }
+        }
+        self.tail_seen.wrapping_sub(self.head).min(most)
+    }
+
+    /// The value that is `ahead` places behind the oldest; `None` when that was not known to be available.
+    #[inline]
+    pub(crate) fn peek(&self, ahead: usize) -> Option<T> {
+        if ahead >= self.tail_seen.wrapping_sub(self.head) {
+            return None;
         }
         // SAFETY: the slot is between head and tail, so it holds a value, and the producer leaves it alone. What it wrote there
         // came before the tail that we acquired.
-        let value = self.ring.slot(self.head).with(|slot| unsafe { (*slot).assume_init() });
+        Some(self.ring.slot(self.head.wrapping_add(ahead)).with(|slot| unsafe { (*slot).assume_init() }))
+    }
+
+    /// Takes the oldest value out. Its slot goes back to the producer at the next `release`.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        if self.available(1) == 0 {
+            return None;
+        }
+        let value = self.peek(0);
         self.head = self.head.wrapping_add(1);
+        value
+    }
+
+    /// Gives the slots of what was taken out back to the producer.
+    #[inline]
+    pub(crate) fn release(&mut self) {
         self.ring.head.store(self.head, Release);
-        Some(value)
     }
 
     /// Whether there is nothing to take out.
@@ -137,8 +163,16 @@ mod tests {
             assert!(consumer.is_empty());
             assert_eq!(consumer.pop(), None);
             assert!((0..4).all(|value| producer.push(round * 4 + value)));
-            assert!(!producer.push(99) && !consumer.is_empty());
+            assert!(!producer.push(99) && consumer.is_empty(), "not published");
+            producer.publish();
+            assert!(!consumer.is_empty() && consumer.available(9) == 4);
+            assert_eq!(
+                [consumer.peek(0), consumer.peek(3), consumer.peek(4)],
+                [Some(round * 4), Some(round * 4 + 3), None]
+            );
             assert!((0..4).all(|value| consumer.pop() == Some(round * 4 + value)));
+            assert!(!producer.push(99), "not released");
+            consumer.release();
         }
     }
 
@@ -152,7 +186,9 @@ mod tests {
         producer.ring.tail.store(near_the_end, Relaxed);
         for round in 0..10 {
             assert!(producer.push(round) && producer.push(!round) && !producer.push(99));
+            producer.publish();
             assert_eq!([consumer.pop(), consumer.pop(), consumer.pop()], [Some(round), Some(!round), None]);
+            consumer.release();
         }
     }
 }
@@ -167,10 +203,18 @@ mod models {
     fn loom_values_arrive_once_and_in_order() {
         loom::model(|| {
             let (mut producer, mut consumer) = ring(2);
-            let sender = thread::spawn(move || (1..=3).take_while(|&value| producer.push(value)).count());
+            let sender = thread::spawn(move || {
+                let mut send = |value| {
+                    let is_sent = producer.push(value);
+                    producer.publish();
+                    is_sent
+                };
+                (1..=3).take_while(|&value| send(value)).count()
+            });
             let mut arrived = Vec::new();
             for _ in 0..2 {
                 arrived.extend(consumer.pop());
+                consumer.release();
             }
             let sent = sender.join().unwrap();
             arrived.extend(std::iter::from_fn(|| consumer.pop()));

@@ -147,6 +147,12 @@ impl AsRawFd for Wakeup {
     }
 }
 
+impl From<Wakeup> for OwnedFd {
+    fn from(wakeup: Wakeup) -> OwnedFd {
+        wakeup.0
+    }
+}
+
 /// Waits until a descriptor is ready or `timeout_ms` is over; a signal ends the wait too.
 pub(crate) fn poll(descriptors: &mut [libc::pollfd], timeout_ms: i32) {
     // SAFETY: the slice is valid for reading and writing. Failure (a signal) only ends the wait early.

@@ -106,11 +106,13 @@ pub enum WorkerError {
 }
 
 /// Runs a worker until it is stopped. Says by `ready` that its fill rings are full and traffic may come, or why it cannot
-/// run. Returns what others may still hand over to it, for the engine to settle.
+/// run. Before each turn it calls `play_kernel`, for whoever runs it without a kernel. Returns what others may still hand over
+/// to it, for the engine to settle.
 pub(crate) fn run(
     assignment: Assignment,
     tables: Arc<Tables>,
     ready: Sender<Result<(), WorkerError>>,
+    mut play_kernel: impl FnMut(),
 ) -> Vec<Inbox> {
     let worker = assignment.settings.worker;
     let bytes = FlowMemory::bytes_for(assignment.flow_capacity);
@@ -135,6 +137,7 @@ pub(crate) fn run(
     // Whoever waits must not wait for this worker any longer.
     drop(ready);
     while !worker.shared.bell.is_stopped() {
+        play_kernel();
         worker.turn();
         worker.rest();
     }
@@ -252,7 +255,7 @@ impl<'u, 'm> Worker<'u, 'm> {
         }
         self.answer();
         self.service();
-        self.wake_peers();
+        self.dispatch();
         self.is_busy = moved > 0;
         if self.is_busy {
             self.last_traffic = self.now;
@@ -321,12 +324,21 @@ impl<'u, 'm> Worker<'u, 'm> {
         count as usize
     }
 
-    /// Takes a burst of what other workers hand over; returns the number of frames.
+    /// Takes what other workers hand over, as much as a burst for each port: peers that receive as much as this worker hand over
+    /// no more. Returns the number of frames.
     fn receive_handed_over(&mut self) -> usize {
+        (0..self.ports.len()).map(|_| self.receive_burst_handed_over()).take_while(|&count| count > 0).sum()
+    }
+
+    /// Takes a burst of what other workers hand over; returns the number of frames.
+    fn receive_burst_handed_over(&mut self) -> usize {
         let inboxes = self.inboxes.len();
         for turn in 0..inboxes {
             let inbox = (self.first_inbox + turn) % inboxes;
-            while self.frames.len() < limits::BURST_FRAMES && self.take_handed_over(inbox) {}
+            for _ in 0..self.inboxes[inbox].prepare(limits::BURST_FRAMES - self.frames.len()) {
+                self.take_handed_over(inbox);
+            }
+            self.inboxes[inbox].release();
         }
         self.first_inbox = if inboxes == 0 { 0 } else { (self.first_inbox + 1) % inboxes };
         let count = self.frames.len();
@@ -336,8 +348,8 @@ impl<'u, 'm> Worker<'u, 'm> {
         count
     }
 
-    /// Copies one frame from another worker's memory; false when there is none.
-    fn take_handed_over(&mut self, inbox: usize) -> bool {
+    /// Copies one frame from another worker's memory.
+    fn take_handed_over(&mut self, inbox: usize) {
         let Worker { inboxes, frames, places, umem, free, datapath, .. } = self;
         inboxes[inbox].take(|parcel, bytes| match copy_in(umem, free, bytes, parcel.ingress) {
             Some((place, frame)) => {
@@ -345,7 +357,7 @@ impl<'u, 'm> Worker<'u, 'm> {
                 places.push(place);
             }
             None => datapath.counters().settle(Reason::HandoverFull),
-        })
+        });
     }
 
     /// Lets the datapath decide about the burst, and gives every frame of it up.
@@ -449,9 +461,14 @@ impl<'u, 'm> Worker<'u, 'm> {
         }
     }
 
-    fn wake_peers(&mut self) {
+    /// Shows other workers what they were handed, and wakes those that sleep.
+    fn dispatch(&mut self) {
         while self.handed_to != 0 {
-            self.workers[self.handed_to.trailing_zeros() as usize].wake();
+            let peer = self.handed_to.trailing_zeros() as usize;
+            if let Some(outbox) = &mut self.outboxes[peer] {
+                outbox.publish();
+            }
+            self.workers[peer].wake();
             self.handed_to &= self.handed_to - 1;
         }
     }

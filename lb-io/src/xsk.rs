@@ -115,8 +115,13 @@ impl Socket {
         let (pointer, len) = sys::address_bytes(&address);
         // SAFETY: `address` lives through the call and `len` is its size.
         sys::checked(unsafe { libc::bind(fd.as_raw_fd(), pointer, len) })?;
+        Ok(Socket::over(rings, fd))
+    }
+
+    /// The socket `fd` with its rings.
+    pub(crate) fn over(rings: Rings, fd: OwnedFd) -> Socket {
         let Rings { fill, completion, rx, tx } = rings;
-        Ok(Socket { fill, completion, rx, tx, fd: Arc::new(fd) })
+        Socket { fill, completion, rx, tx, fd: Arc::new(fd) }
     }
 
     /// Whether the kernel copies frames.
@@ -205,11 +210,12 @@ fn register(socket: RawFd, umem: &Umem) -> io::Result<()> {
     sys::set_option(socket, libc::SOL_XDP, libc::XDP_UMEM_REG, &registration)
 }
 
-struct Rings {
-    fill: Producer<u64>,
-    completion: Consumer<u64>,
-    rx: Consumer<libc::xdp_desc>,
-    tx: Producer<libc::xdp_desc>,
+/// Our ends of a socket's rings.
+pub(crate) struct Rings {
+    pub(crate) fill: Producer<u64>,
+    pub(crate) completion: Consumer<u64>,
+    pub(crate) rx: Consumer<libc::xdp_desc>,
+    pub(crate) tx: Producer<libc::xdp_desc>,
 }
 
 impl Rings {

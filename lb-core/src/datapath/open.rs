@@ -16,7 +16,6 @@ use crate::{
     tables::Tables,
     target::TargetId,
     verdict::{Reason, Verdict},
-    wire::ethernet,
 };
 
 /// What the tables decide about a new flow.
@@ -95,8 +94,7 @@ impl Pipeline<'_> {
         {
             return None;
         }
-        let sender = std::array::from_fn(|at| headers[ethernet::SOURCE.start + at]);
-        let hops = [Hop::new(sender, ingress), Hop::new(hop.mac.0, hop.interface)];
+        let hops = [Hop::sender(headers, ingress), Hop::new(hop.mac.0, hop.interface)];
         let mut new = NewFlow::plain(key, opening.target_end, hops, opening.state);
         stamp(&mut new, tables, (opening.listener, listener), opening.target, burst.now_ms);
         self.insert(&new, [*hash, opening.reply_hash]).ok()?;

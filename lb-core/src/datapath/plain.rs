@@ -9,7 +9,6 @@ use crate::{
     frame::Frame,
     parse::plain,
     rewrite::nat,
-    tcp,
     verdict::{Reason, Verdict},
     wire::{ethernet, ipv4},
 };
@@ -30,7 +29,7 @@ impl Pipeline<'_> {
         let direction = candidate.direction();
         let is_common = flow.is_plain_key(direction, key)
             & (flow.generation == generation)
-            & tcp::is_steady(flow.state(), packet.tcp_flags)
+            & flow.is_steady(packet.tcp_flags)
             & !flow.is_expired(burst.now_ms)
             & (packet.ttl > 1)
             & (usize::from(packet.l4) == plain::SEGMENT);
@@ -45,8 +44,7 @@ impl Pipeline<'_> {
             return None;
         }
         flow.last_seen_ms = burst.now_ms;
-        let sender = std::array::from_fn(|at| headers[ethernet::SOURCE.start + at]);
-        flow.learn_hop(direction, Hop::new(sender, ingress));
+        flow.learn_hop(direction, Hop::sender(headers, ingress));
         let (out, deltas) = (flow.end(direction.opposite()), flow.deltas(direction));
         nat::apply_plain(headers, (egress.sender(), to), out, deltas, packet.is_udp());
         self.counters.count_packet(flow, direction, packet.total_length);

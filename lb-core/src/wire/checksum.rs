@@ -35,7 +35,7 @@ impl Delta {
     /// Both changes.
     #[inline]
     pub fn and(self, other: Delta) -> Delta {
-        Delta(fold(u32::from(self.0) + u32::from(other.0)))
+        Delta(add(self.0, other.0))
     }
 
     /// The opposite change.
@@ -47,7 +47,7 @@ impl Delta {
     /// The checksum after the change: `~(~HC + delta)`.
     #[inline]
     pub fn update(self, checksum: u16) -> u16 {
-        !fold(u32::from(!checksum) + u32::from(self.0))
+        !add(!checksum, self.0)
     }
 }
 
@@ -109,6 +109,13 @@ pub const fn fold64(total: u64) -> u16 {
 pub const fn fold(total: u32) -> u16 {
     let total = (total & 0xffff) + (total >> 16);
     ((total & 0xffff) + (total >> 16)) as u16
+}
+
+/// One's complement sum of two words.
+#[inline(always)]
+const fn add(a: u16, b: u16) -> u16 {
+    let (sum, carry) = a.overflowing_add(b);
+    sum.wrapping_add(carry as u16)
 }
 
 fn words(bytes: &[u8]) -> impl Iterator<Item = u16> + '_ {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use crossbeam_channel::Sender;
+use crossbeam_utils::CachePadded;
 use lb_core::{counters::Counter, datapath::FlowView, tables::Tables};
 
 use crate::{bell::Bell, sys::Wakeup};
@@ -19,8 +20,8 @@ use crate::{bell::Bell, sys::Wakeup};
 /// What a worker shares with the engine and the other workers.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// What is wanted of the worker, and whether it sleeps.
-    pub(super) bell: Bell,
+    /// What is wanted of the worker, and whether it sleeps: read by others in every turn, so apart from what changes in every turn.
+    pub(super) bell: CachePadded<Bell>,
     /// Ends its sleep.
     pub(super) wakeup: Wakeup,
     /// Generation of the tables in use.
@@ -37,7 +38,7 @@ impl Shared {
     /// Of a worker that has not begun.
     pub(crate) fn new() -> io::Result<Shared> {
         Ok(Shared {
-            bell: Bell::new(),
+            bell: CachePadded::new(Bell::new()),
             wakeup: Wakeup::new()?,
             generation: AtomicU32::new(0),
             turns: Counter::default(),
