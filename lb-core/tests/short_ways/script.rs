@@ -146,8 +146,14 @@ fn shape() -> impl Strategy<Value = Shape> {
 
 fn change() -> impl Strategy<Value = Change> {
     use FlowPolicy::{Cut, Keep};
-    let state =
-        select(vec![Some((true, Keep)), Some((true, Keep)), Some((false, Keep)), Some((false, Cut)), Some((false, Cut)), None]);
+    let state = select(vec![
+        Some((true, Keep)),
+        Some((true, Keep)),
+        Some((false, Keep)),
+        Some((false, Cut)),
+        Some((false, Cut)),
+        None,
+    ]);
     prop_oneof![
         2 => Just(Change::Nothing),
         4 => (1..4u8, state).prop_map(|(n, state)| Change::Target(n, state)),
