@@ -29,7 +29,7 @@ use support::{CLIENT, CLIENT_MAC, Crafted, Family, OUTSIDE, SYN, Scene, VIP, set
 use twins::Twins;
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn clients_that_targets_see(settings in some_settings(), capacity in capacities(), steps in steps()) {
@@ -147,6 +147,12 @@ fn ports_of_one_bucket(protocol: u8, listener: u16) -> impl Iterator<Item = u16>
         let hash = hash.flow(&key);
         [(hash >> 32) as u32, hash as u32].iter().all(|&half| half < u32::MAX / 5)
     })
+}
+
+/// Half as many cases as usual, for they are long.
+fn config() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases.div_ceil(2), failure_persistence: None, ..usual }
 }
 
 fn play(scene: Scene, settings: &Settings, capacity: u32, steps: &[Step]) -> BTreeSet<Reason> {
