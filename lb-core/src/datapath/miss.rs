@@ -83,7 +83,7 @@ impl Pipeline<'_> {
                     return self.reset(it, Reason::ResetNoFlow, Some(id)); // Its source port is not known any more.
                 }
                 let new = self.new_flow(tables, known, it, &choice, state);
-                self.insert_and_forward(tables, it, &new, Direction::Forward, choice.hop, reason)
+                self.insert_and_forward(tables, it, &new, (Direction::Forward, choice.hop), reason)
             }
             Err(reason) => self.refuse(it, id, reason),
         }
@@ -230,7 +230,7 @@ impl Pipeline<'_> {
         new.flow.set_hop(Direction::Reverse, hop);
         new.flow.set_hop(Direction::Forward, last_hop(it.frame));
         stamp(&mut new, tables, known, target_id, it.now.wrapping_millis());
-        self.insert_and_forward(tables, it, &new, Direction::Reverse, hop, Reason::FlowAdopted)
+        self.insert_and_forward(tables, it, &new, (Direction::Reverse, hop), Reason::FlowAdopted)
     }
 
     /// Sends the packet that a new flow begins with. Without room for the flow, the packet goes all the same: selection
@@ -240,8 +240,7 @@ impl Pipeline<'_> {
         tables: &Tables,
         it: &mut InFlight<'_, '_>,
         new: &NewFlow,
-        direction: Direction,
-        hop: NextHop,
+        (direction, hop): (Direction, NextHop),
         reason: Reason,
     ) -> Verdict {
         if let Some(refusal) = self.refuse_length(it, &new.flow, &new.addresses, direction, hop) {

@@ -1,5 +1,7 @@
 //! The short ways of the packet path do exactly what the long ones do: the same packets, once such as they take and once with IPv4
 //! options, come to the same verdicts, bytes, counters and flows, whatever clients, targets and the control thread do.
+//!
+//! `PROPTEST_CASES=10000 SHORT_WAYS_ROUNDS=1000 cargo test --release -p lb-core --test short_ways` looks at more than the suite does.
 
 #[path = "../generate/mod.rs"]
 mod generate;
@@ -27,7 +29,7 @@ use support::{CLIENT, CLIENT_MAC, Crafted, Family, OUTSIDE, SYN, Scene, VIP, set
 use twins::Twins;
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn clients_that_targets_see(settings in some_settings(), capacity in capacities(), steps in steps()) {
@@ -90,7 +92,8 @@ fn scripts_lead_to_every_verdict_about_whole_packets() {
 /// All that `hostile` sends, to listeners of all kinds.
 #[test]
 fn whatever_anybody_sends() {
-    for round in 0..ROUNDS {
+    let rounds = std::env::var("SHORT_WAYS_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
+    for round in 0..rounds {
         let mut random = Random::seeded(0x5407_1e57 ^ round << 24);
         let mut world = World::default();
         let arenas =
@@ -146,6 +149,12 @@ fn ports_of_one_bucket(protocol: u8, listener: u16) -> impl Iterator<Item = u16>
     })
 }
 
+/// Half as many cases as usual, for they are long.
+fn config() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases.div_ceil(2), failure_persistence: None, ..usual }
+}
+
 fn play(scene: Scene, settings: &Settings, capacity: u32, steps: &[Step]) -> BTreeSet<Reason> {
     let scene = Scene { mtus: [1_496; 2], ..scene };
     let twins = Twins::new(capacity, settings, &scene);
@@ -172,7 +181,7 @@ fn capacities() -> impl Strategy<Value = u32> {
 const MANNERS: Manners = Manners { damaged: 32, spoiled: 24, odd: 16, disorderly: 2, noise: 64 };
 const ROUNDS: u64 = 9;
 const BURSTS: usize = 300;
-const SCRIPTS: usize = 30;
+const SCRIPTS: usize = 40;
 const EXPECTED: [Reason; 31] = [
     Reason::FlowHit,
     Reason::FlowNew,
