@@ -1,17 +1,16 @@
 //! The flow table alone: nanoseconds per operation, in batches of 32 as the packet path does it; hashing included. Keys are
 //! made outside the clock, and come in random order.
 
-#[allow(dead_code)]
 mod keys;
 mod memory;
 
-use std::{hint::black_box, time::Duration};
+use std::{hint::black_box, net::Ipv6Addr, time::Duration};
 
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
     measurement::WallTime,
 };
-use keys::{BATCH, Numbers, flow_v4, flow_v6, hash, time};
+use keys::{BATCH, Numbers, PORTS, flow, flow_v4, hash, time};
 use lb_core::{
     flow::{Direction, NewFlow},
     flow_key::FlowKey,
@@ -39,19 +38,19 @@ fn rows(
     group: &mut BenchmarkGroup<'_, WallTime>,
     (flows, size): (u32, &str),
     [hit, miss, insert_remove]: [&str; 3],
-    flow: fn(u32) -> NewFlow,
+    new: fn(u32) -> NewFlow,
 ) {
-    let capacity = flows + 1_024;
+    let capacity = flows + BATCH as u32; // Seven of ten places of the index are taken.
     let mut memory = HugePages::new(FlowMemory::bytes_for(capacity));
     let memory = FlowMemory::new(memory.bytes(), capacity).expect("memory of this size");
     let mut table = FlowTable::new(memory, hash());
     let fill = |table: &mut FlowTable<'_>| {
         for n in table.len()..flows {
-            let new = flow(n);
+            let new = new(n);
             table.insert(&new, table.hashes(&new)).0.expect("there is room");
         }
     };
-    let key = |n| flow(n).key(Direction::Forward);
+    let key = |n| new(n).key(Direction::Forward);
     let mut numbers = Numbers::new();
     group.bench_function(BenchmarkId::new(hit, size), |bencher| {
         fill(&mut table);
@@ -68,7 +67,7 @@ fn rows(
     group.bench_function(BenchmarkId::new(insert_remove, size), |bencher| {
         fill(&mut table);
         bencher.iter_custom(|count| {
-            time(count, || flow(numbers.absent()), |flows| insert_and_remove(&mut table, flows))
+            time(count, || new(numbers.absent()), |flows| insert_and_remove(&mut table, flows))
         });
     });
 }
@@ -97,6 +96,12 @@ fn insert_and_remove(table: &mut FlowTable<'_>, flows: &[NewFlow; BATCH]) {
         *record = table.insert(flow, hashes).0.expect("there is room");
     }
     records.into_iter().for_each(|record| table.remove(record));
+}
+
+fn flow_v6(n: u32) -> NewFlow {
+    let address = |subnet: u128, host: u128| Ipv6Addr::from(0x2001_0db8 << 96 | subnet << 80 | host);
+    let client = address(1, u128::from(n / PORTS));
+    flow(n, client.into(), address(0x100, 1).into(), address(0x300, 1).into())
 }
 
 criterion_group!(benches, flow_table);

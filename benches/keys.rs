@@ -1,7 +1,7 @@
 //! Flows by number, and the clock of benches that look them up: keys are made outside it.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr},
     time::{Duration, Instant},
 };
 
@@ -58,14 +58,8 @@ pub fn flow_v4(n: u32) -> NewFlow {
     flow(n, client.into(), Ipv4Addr::new(198, 18, 100, 1).into(), Ipv4Addr::new(198, 19, 1, 2).into())
 }
 
-/// An established TCP flow over IPv6.
-pub fn flow_v6(n: u32) -> NewFlow {
-    let address = |subnet: u128, host: u128| Ipv6Addr::from(0x2001_0db8 << 96 | subnet << 80 | host);
-    let client = address(1, u128::from(n / PORTS));
-    flow(n, client.into(), address(0x100, 1).into(), address(0x300, 1).into())
-}
-
-fn flow(n: u32, client: IpAddr, vip: IpAddr, target: IpAddr) -> NewFlow {
+/// The same over other addresses.
+pub fn flow(n: u32, client: IpAddr, vip: IpAddr, target: IpAddr) -> NewFlow {
     let client = (client, (10_000 + (n % PORTS) as u16).to_be_bytes());
     let forward = FlowKey::new(client, (vip, [0, 80]), 6).expect("both are of one family");
     NewFlow::new(&forward, client, (target, [0x1f, 0x90]), State::Established)
@@ -77,6 +71,6 @@ pub fn hash() -> FlowHash {
 }
 
 /// Each client uses this many ports, one after the other.
-const PORTS: u32 = 50_000;
+pub const PORTS: u32 = 50_000;
 const ABSENT: u32 = 400_000_000;
 const BATCHES: usize = 32;
