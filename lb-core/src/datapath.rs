@@ -1,14 +1,18 @@
 //! Joins the stages: a burst of frames goes in, each comes out rewritten, with a verdict.
 //!
 //! ```text
-//!   parse + hash + prefetch bucket  (whole burst)
-//!   prefetch record                 (whole burst)
-//!   per frame:  lookup --hit---> revalidate? -> TCP state -> rewrite
-//!                  \---miss--> listener -> (hand over) -> select -> source -> insert -> rewrite
-//!                          \-> target   -> (hand over) -> find the listener again -> insert -> rewrite
+//!   parse + hash + prefetch bucket             (whole burst)
+//!   candidate + prefetch record                (whole burst)
+//!   of misses: listener + select + prefetch    (whole burst, if there are any)
+//!   per frame:  the common packet of a flow -> rewrite
+//!               the common first packet     -> insert -> rewrite
+//!               any other:
+//!                  lookup --hit---> revalidate? -> TCP state -> rewrite
+//!                     \---miss--> listener -> (hand over) -> select -> source -> insert -> rewrite
+//!                             \-> target   -> (hand over) -> find the listener again -> insert -> rewrite
 //! ```
 //!
-//! The stages of the burst stand here. The ways of a single packet: `hit` and `miss`, with `home` (which worker owns a flow),
+//! The stages of the burst stand here, the short ways of common packets in `plain` and `open`. The ways of a single packet: `hit` and `miss`, with `home` (which worker owns a flow),
 //! `source` and `clients` (ports of our own) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of
 //! a flow; `split` for packets that are cut up, `reply` for answers of our own, and `extra` for frames beside the burst's.
 //!
@@ -24,6 +28,8 @@ mod hit;
 mod home;
 mod icmp;
 mod miss;
+mod open;
+mod plain;
 mod reply;
 mod source;
 mod split;
@@ -34,7 +40,7 @@ use crate::{
     counters::WorkerCounters,
     flow::{Addresses, Direction, Flow, State},
     flow_key::FlowKey,
-    flow_table::{FlowMemory, FlowTable},
+    flow_table::{Candidate, FlowMemory, FlowTable},
     frame::Frame,
     hash::FlowHash,
     limits,
@@ -47,6 +53,8 @@ use crate::{
     verdict::{Reason, Verdict},
     wire::ethernet,
 };
+
+use self::open::Opening;
 
 pub use crate::flow::FlowView;
 
@@ -115,9 +123,38 @@ pub struct Explanation {
 pub struct Datapath<'m> {
     tables: Arc<Tables>,
     pipeline: Pipeline<'m>,
-    packets: [Packet; limits::BURST_FRAMES],
-    parsed: [Result<(), Reason>; limits::BURST_FRAMES],
-    hashes: [u64; limits::BURST_FRAMES],
+    slots: [Slot; limits::BURST_FRAMES],
+}
+
+/// What the stages of a burst hand on about one of its frames.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    packet: Packet,
+    /// Whether there is a packet, and else why not.
+    parsed: Result<(), Reason>,
+    /// Of the packet's key.
+    hash: u64,
+    candidate: Candidate,
+    opening: Option<Opening>,
+}
+
+impl Slot {
+    const EMPTY: Slot =
+        Slot { packet: Packet::EMPTY, parsed: Ok(()), hash: 0, candidate: Candidate::NONE, opening: None };
+
+    /// Whether the packet's key is in no first bucket.
+    fn is_miss(&self) -> bool {
+        self.parsed.is_ok() && !self.candidate.is_some()
+    }
+}
+
+/// What all frames of a burst have in common.
+#[derive(Clone, Copy, Debug)]
+struct Burst {
+    arrival: Arrival,
+    now: Instant,
+    /// The same in wrapping milliseconds.
+    now_ms: u32,
 }
 
 /// Everything that a burst changes.
@@ -157,6 +194,8 @@ struct InFlight<'f, 'b> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Egress {
     mac: Mac,
+    /// The EtherType of IPv4: with `mac`, the end of an Ethernet header.
+    ipv4: [u8; 2],
     mtu: u32,
 }
 
@@ -193,13 +232,7 @@ impl<'m> Datapath<'m> {
             wanted_hops: Vec::with_capacity(limits::WANTED_HOPS),
             expired_until: None,
         };
-        Datapath {
-            tables,
-            pipeline,
-            packets: [Packet::default(); limits::BURST_FRAMES],
-            parsed: [Ok(()); limits::BURST_FRAMES],
-            hashes: [0; limits::BURST_FRAMES],
-        }
+        Datapath { tables, pipeline, slots: [Slot::EMPTY; limits::BURST_FRAMES] }
     }
 
     /// Processes a burst of at most [`limits::BURST_FRAMES`] frames that all came at `now`: rewrites them in place and sets
@@ -216,34 +249,17 @@ impl<'m> Datapath<'m> {
         if arrival == Arrival::Ring {
             self.pipeline.counters.received.add(frames.len() as u64);
         }
-        let packets = &mut self.packets[..frames.len()];
-        let parsed = &mut self.parsed[..frames.len()];
-        let hashes = &mut self.hashes[..frames.len()];
-        for (((frame, packet), parsed), hash) in
-            frames.iter().zip(&mut *packets).zip(&mut *parsed).zip(&mut *hashes)
-        {
-            *parsed = self.pipeline.parse(frame, packet);
-            if parsed.is_ok() {
-                *hash = self.pipeline.flows.hash(&packet.key);
-                self.pipeline.flows.prefetch_bucket(*hash);
-            }
+        let Datapath { tables, pipeline, slots } = self;
+        let slots = &mut slots[..frames.len()];
+        let burst = Burst { arrival, now, now_ms: now.wrapping_millis() };
+        pipeline.parse_all(frames, slots);
+        if pipeline.find_all(slots) < frames.len() {
+            pipeline.plan_openings(tables, slots);
         }
-        for (parsed, &hash) in parsed.iter().zip(&*hashes) {
-            if parsed.is_ok() {
-                self.pipeline.flows.prefetch_record(hash);
-            }
-        }
-        for ((((frame, packet), parsed), &hash), verdict) in
-            frames.iter_mut().zip(packets).zip(parsed).zip(&*hashes).zip(verdicts)
-        {
-            *verdict = match parsed {
-                Ok(()) => self.pipeline.process(&self.tables, hash, InFlight { frame, packet, arrival, now }),
-                Err(Reason::IcmpNoFlow) => {
-                    let packet = &Packet::default();
-                    self.pipeline.icmp(&self.tables, &mut InFlight { frame, packet, arrival, now })
-                }
-                Err(Reason::Fragment) => self.pipeline.fragment(&self.tables, frame, arrival, now),
-                Err(reason) => Verdict::drop(*reason),
+        for ((frame, slot), verdict) in frames.iter_mut().zip(&*slots).zip(verdicts) {
+            *verdict = match pipeline.forward_plain(tables.generation(), &burst, frame, slot) {
+                Some(verdict) => verdict,
+                None => pipeline.process_other(tables, &burst, frame, slot),
             };
         }
     }
@@ -327,10 +343,44 @@ impl<'m> Datapath<'m> {
 }
 
 impl Pipeline<'_> {
+    /// First stage: every frame to a packet and its hash.
+    #[inline(always)]
+    fn parse_all(&self, frames: &[Frame<'_>], slots: &mut [Slot]) {
+        for (frame, slot) in frames.iter().zip(slots) {
+            slot.parsed = self.parse(frame, &mut slot.packet);
+            if slot.parsed.is_ok() {
+                slot.hash = self.flows.hash(&slot.packet.key);
+                self.flows.prefetch_bucket(slot.hash);
+            }
+        }
+    }
+
     #[inline(always)]
     fn parse(&self, frame: &Frame<'_>, packet: &mut Packet) -> Result<(), Reason> {
         parse_into(frame.bytes(), packet)?;
         if self.is_for_us(frame) { Ok(()) } else { Err(Reason::OtherMac) }
+    }
+
+    /// Second stage: where each packet's flow is, most likely. Returns the number of those that have one.
+    #[inline(always)]
+    fn find_all(&self, slots: &mut [Slot]) -> usize {
+        let mut found = 0;
+        for slot in slots {
+            slot.candidate = match slot.parsed {
+                Ok(()) => self.flows.candidate(slot.hash),
+                Err(_) => Candidate::NONE,
+            };
+            found += usize::from(slot.candidate.is_some());
+        }
+        found
+    }
+
+    /// Third stage, of the packets without a flow.
+    #[inline(never)]
+    fn plan_openings(&self, tables: &Tables, slots: &mut [Slot]) {
+        for slot in slots {
+            slot.opening = if slot.is_miss() { self.plan_opening(tables, &slot.packet) } else { None };
+        }
     }
 
     #[inline]
@@ -339,7 +389,29 @@ impl Pipeline<'_> {
             || frame.bytes()[ethernet::DESTINATION] == self.egress(frame.ingress).mac.0
     }
 
-    #[inline]
+    /// A frame that is not of the most common kind.
+    #[inline(never)]
+    fn process_other(&mut self, tables: &Tables, burst: &Burst, frame: &mut Frame<'_>, slot: &Slot) -> Verdict {
+        let Burst { arrival, now, .. } = *burst;
+        match slot.parsed {
+            Ok(()) => {
+                if let Some(opening) = slot.opening.as_ref().filter(|_| slot.is_miss())
+                    && let Some(verdict) = self.open_plain(tables, burst, frame, slot, opening)
+                {
+                    return verdict;
+                }
+                self.process(tables, slot.hash, InFlight { frame, packet: &slot.packet, arrival, now })
+            }
+            Err(Reason::IcmpNoFlow) => {
+                let packet = &Packet::EMPTY;
+                self.icmp(tables, &mut InFlight { frame, packet, arrival, now })
+            }
+            Err(Reason::Fragment) => self.fragment(tables, frame, arrival, now),
+            Err(reason) => Verdict::drop(reason),
+        }
+    }
+
+    #[inline(never)]
     fn process(&mut self, tables: &Tables, hash: u64, mut it: InFlight<'_, '_>) -> Verdict {
         if it.packet.ttl == 1 {
             return self.time_exceeded(tables, hash, &mut it);
@@ -543,7 +615,7 @@ fn last_hop(frame: &Frame<'_>) -> NextHop {
 fn egress(interfaces: &[Interface]) -> [Egress; limits::INTERFACES] {
     let mut egress = [Egress::default(); limits::INTERFACES];
     for (egress, interface) in egress.iter_mut().zip(interfaces) {
-        *egress = Egress { mac: interface.mac, mtu: interface.mtu };
+        *egress = Egress { mac: interface.mac, ipv4: ethernet::IPV4, mtu: interface.mtu };
     }
     egress
 }

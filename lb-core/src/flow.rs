@@ -137,12 +137,8 @@ pub struct Flow {
     pub listener_id: u16,
     /// The flow is over when no packet came for this long, in seconds.
     pub timeout_s: u16,
-    /// The listener's idle timeout, in seconds.
-    pub idle_timeout_s: u16,
-    /// Link addresses of the next hops: towards the client (who sent its last packet), and towards the target.
-    macs: [[u8; 6]; 2],
-    /// Interfaces of the next hops; [`NO_INTERFACE`] until one is known.
-    interfaces: [u8; 2],
+    /// Next hops: towards the client (who sent its last packet), and towards the target.
+    hops: [Hop; 2],
     /// Neighbour in the list that the record is in, free or half-open; owned by the flow table. Of a shifted flow in neither:
     /// what is added to the target's sequence numbers, or, while connecting, the cookie.
     pub(crate) next: u32,
@@ -210,8 +206,32 @@ mod kind {
     pub const SHIFTED: u8 = 0x80;
 }
 
-/// Interface of a next hop that is not known.
-const NO_INTERFACE: u8 = u8::MAX;
+/// A next hop in eight bytes: link address, interface, and one that is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(transparent)]
+pub(crate) struct Hop(u64);
+
+impl Hop {
+    const UNKNOWN: Hop = Hop(u64::MAX);
+
+    #[inline]
+    pub(crate) fn new(mac: [u8; 6], interface: InterfaceId) -> Hop {
+        let [a, b, c, d, e, f] = mac;
+        Hop(u64::from_ne_bytes([a, b, c, d, e, f, interface.0, 0]))
+    }
+
+    /// Its eight bytes, the link address first.
+    #[inline]
+    pub(crate) fn bytes(self) -> [u8; 8] {
+        self.0.to_ne_bytes()
+    }
+
+    /// Its interface. [`Hop::UNKNOWN`] has one that cannot be.
+    #[inline]
+    pub(crate) fn interface(self) -> InterfaceId {
+        InterfaceId(self.bytes()[6])
+    }
+}
 
 impl NewFlow {
     /// A flow for packets with the key `forward`, sent on to `target` as if from `source`, the client's own address and port or
@@ -233,7 +253,7 @@ impl NewFlow {
             ends: [client_end, target_end],
             kind: forward.protocol(),
             state: state as u8,
-            interfaces: [NO_INTERFACE; 2],
+            hops: [Hop::UNKNOWN; 2],
             ..Flow::zeroed()
         };
         if source != client {
@@ -254,6 +274,14 @@ impl NewFlow {
             }
         }
         NewFlow { flow, addresses }
+    }
+
+    /// A flow for IPv4 packets with the key `forward`, whose target sees the client: its packets come in at `target_end`.
+    #[inline]
+    pub(crate) fn plain(forward: &Ipv4Key, target_end: End, hops: [Hop; 2], state: State) -> NewFlow {
+        let ends = [forward.end, target_end];
+        let flow = Flow { ends, kind: forward.protocol, state: state as u8, hops, ..Flow::zeroed() };
+        NewFlow { flow, addresses: Addresses::zeroed() }
     }
 
     /// Key of the packets that come in at one end.
@@ -321,9 +349,22 @@ impl Flow {
     /// Whether the record is that of an IPv4 flow and has this key for a direction.
     #[inline]
     pub(crate) fn is_ipv4_key(&self, direction: Direction, key: &Ipv4Key) -> bool {
-        let words: [u32; 3] = bytemuck::cast(self.ends[direction as usize]);
-        let wanted: [u32; 3] = bytemuck::cast(key.end);
-        words == wanted && self.kind & (kind::PROTOCOL | kind::WIDE) == key.protocol
+        self.differs(direction, key) == 0 && self.kind & (kind::PROTOCOL | kind::WIDE) == key.protocol
+    }
+
+    /// Whether the record has this key for a direction, and its packets are rewritten by nothing but addresses and ports.
+    #[inline]
+    pub(crate) fn is_plain_key(&self, direction: Direction, key: &Ipv4Key) -> bool {
+        let kind = u64::from(self.kind & !kind::SOURCE_NAT ^ key.protocol);
+        self.differs(direction, key) | kind == 0
+    }
+
+    /// 0 when the addresses and ports at one end of an IPv4 flow are those of a key.
+    #[inline]
+    fn differs(&self, direction: Direction, key: &Ipv4Key) -> u64 {
+        let ([a, b, c], [x, y, z]): ([u32; 3], [u32; 3]) =
+            (bytemuck::cast(self.ends[direction as usize]), bytemuck::cast(key.end));
+        (u64::from(a) | u64::from(b) << 32) ^ (u64::from(x) | u64::from(y) << 32) | u64::from(c ^ z)
     }
 
     /// Number of the transport protocol.
@@ -385,17 +426,28 @@ impl Flow {
     /// Where packets of a direction leave to; `None` until that is known.
     #[inline]
     pub fn hop(&self, direction: Direction) -> Option<NextHop> {
-        let by = direction.opposite() as usize;
-        (self.interfaces[by] != NO_INTERFACE)
-            .then_some(NextHop { interface: InterfaceId(self.interfaces[by]), mac: Mac(self.macs[by]) })
+        let hop = self.packed_hop(direction);
+        let [a, b, c, d, e, f, interface, _] = hop.bytes();
+        (hop != Hop::UNKNOWN)
+            .then_some(NextHop { interface: InterfaceId(interface), mac: Mac([a, b, c, d, e, f]) })
+    }
+
+    /// The same in eight bytes.
+    #[inline]
+    pub(crate) fn packed_hop(&self, direction: Direction) -> Hop {
+        self.hops[direction.opposite() as usize]
     }
 
     /// Notes where packets of a direction leave to.
     #[inline]
     pub fn set_hop(&mut self, direction: Direction, hop: NextHop) {
-        let by = direction.opposite() as usize;
-        self.interfaces[by] = hop.interface.0;
-        self.macs[by] = hop.mac.0;
+        self.hops[direction.opposite() as usize] = Hop::new(hop.mac.0, hop.interface);
+    }
+
+    /// Notes, of a packet that came in from the client, where it came from.
+    #[inline]
+    pub(crate) fn learn_hop(&mut self, direction: Direction, from: Hop) {
+        self.hops[0] = if direction == Direction::Forward { from } else { self.hops[0] };
     }
 }
 

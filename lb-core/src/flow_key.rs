@@ -6,23 +6,24 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::tables::{Endpoint, Protocol};
 
-/// One end of an IPv4 flow, as the load balancer sees it: its own address there, and its peer's. All in network order.
+/// One end of an IPv4 flow, as the load balancer sees it: its own address there, and its peer's. All in network order, and in
+/// the order of a packet that comes in at this end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct End {
-    /// The load balancer's address: destination of what comes in at this end, source of what leaves by it.
-    pub local: [u8; 4],
     /// The peer's address.
     pub remote: [u8; 4],
-    /// The load balancer's port.
-    pub local_port: [u8; 2],
+    /// The load balancer's address: destination of what comes in at this end, source of what leaves by it.
+    pub local: [u8; 4],
     /// The peer's port.
     pub remote_port: [u8; 2],
+    /// The load balancer's port.
+    pub local_port: [u8; 2],
 }
 
 /// Key of IPv4 packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Ipv4Key {
     /// Where the packets come in.
     pub end: End,
@@ -34,16 +35,16 @@ pub struct Ipv4Key {
 
 /// Key of IPv6 packets, in wire order within each field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Ipv6Key {
-    /// Destination address.
-    pub local: [u8; 16],
     /// Source address.
     pub remote: [u8; 16],
-    /// Destination port.
-    pub local_port: [u8; 2],
+    /// Destination address.
+    pub local: [u8; 16],
     /// Source port.
     pub remote_port: [u8; 2],
+    /// Destination port.
+    pub local_port: [u8; 2],
     /// Protocol of the transport header.
     pub protocol: u8,
     /// Always zero.
@@ -60,6 +61,21 @@ pub enum FlowKey {
 }
 
 impl Ipv4Key {
+    /// Of no packet.
+    pub(crate) const ZERO: Ipv4Key = Ipv4Key {
+        end: End { remote: [0; 4], local: [0; 4], remote_port: [0; 2], local_port: [0; 2] },
+        protocol: 0,
+        zero: [0; 3],
+    };
+
+    /// Key of a packet, from its addresses and ports as they stand in it.
+    #[inline]
+    pub fn from_wire(addresses: [u8; 8], ports: [u8; 4], protocol: u8) -> Ipv4Key {
+        let [p0, p1, p2, p3] = ports;
+        let rest = u64::from_ne_bytes([p0, p1, p2, p3, protocol, 0, 0, 0]);
+        bytemuck::cast([u64::from_ne_bytes(addresses), rest])
+    }
+
     /// As two words, for hashing.
     #[inline]
     pub fn words(&self) -> [u64; 2] {

@@ -15,12 +15,13 @@
 //! records form a list through themselves; so do half-open ones, oldest first. Called by `datapath` alone.
 
 mod audit;
+mod cpu;
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
     flow::{Addresses, Direction, Flow, NewFlow, State},
-    flow_key::FlowKey,
+    flow_key::{FlowKey, Ipv4Key},
     hash::FlowHash,
     limits,
 };
@@ -117,6 +118,9 @@ struct HalfOpenList {
     newest: u32,
     count: u32,
     budget: u32,
+    /// The first whose memory has not been asked for in view of its eviction, if any has, and about how many are before it.
+    ahead: u32,
+    lead: u32,
 }
 
 /// The table has no room: no free record, or both buckets of an entry are full.
@@ -135,7 +139,7 @@ impl<'m> FlowTable<'m> {
             free: NONE,
             untouched: 0,
             live: 0,
-            half_open: HalfOpenList { oldest: NONE, newest: NONE, count: 0, budget },
+            half_open: HalfOpenList { oldest: NONE, newest: NONE, count: 0, budget, ahead: NONE, lead: 0 },
             swept: 0,
         }
     }
@@ -146,35 +150,55 @@ impl<'m> FlowTable<'m> {
         self.hash.flow(key)
     }
 
+    /// The same of an IPv4 key.
+    #[inline]
+    pub fn hash_ipv4(&self, key: &Ipv4Key) -> u64 {
+        self.hash.ipv4(key)
+    }
+
     /// Asks the cache for the bucket that a lookup reads first.
     #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {
-        prefetch::read(&self.buckets[self.first_bucket(hash)]);
+        cpu::prefetch(&self.buckets[self.first_bucket(hash)]);
     }
 
-    /// Asks the cache for the record that a lookup reads second, if the bucket names one.
+    /// The entry that a key of this hash most likely has, and asks the cache for its record. Reads the bucket.
     #[inline]
-    pub fn prefetch_record(&self, hash: u64) {
+    pub fn candidate(&self, hash: u64) -> Candidate {
         let bucket = &self.buckets[self.first_bucket(hash)];
-        let matches = bucket.matches(tag(hash));
-        if matches != 0 {
-            let record = bucket.entries[matches.trailing_zeros() as usize % BUCKET_ENTRIES] >> 1;
-            if let Some(flow) = self.flows.get(record as usize) {
-                prefetch::read(flow);
-            }
+        let matches = cpu::equal_tags(bucket, tag(hash));
+        if matches == 0 {
+            return Candidate::NONE;
         }
+        let candidate = Candidate(bucket.entries[matches.trailing_zeros() as usize % BUCKET_ENTRIES]);
+        if let Some(flow) = self.flows.get(candidate.record() as usize) {
+            cpu::prefetch(flow);
+        }
+        candidate
+    }
+
+    /// The record of a candidate; `None` when there is none.
+    #[inline]
+    pub fn candidate_mut(&mut self, candidate: Candidate) -> Option<&mut Flow> {
+        self.flows.get_mut(candidate.record() as usize)
     }
 
     /// The record of a key, and the direction that the key is of.
     #[inline(always)]
     pub fn lookup(&self, hash: u64, key: &FlowKey) -> Option<(u32, Direction)> {
         match key {
-            FlowKey::V4(v4) => self.find(hash, |record, flow, direction| {
-                flow.is_ipv4_key(direction, v4)
-                    || (flow.is_wide() && self.has_wide_key(record, direction, key))
-            }),
+            FlowKey::V4(key) => self.lookup_ipv4(hash, key),
             FlowKey::V6(_) => self.lookup_wide(hash, key),
         }
+    }
+
+    /// The same of an IPv4 key.
+    #[inline(always)]
+    pub fn lookup_ipv4(&self, hash: u64, key: &Ipv4Key) -> Option<(u32, Direction)> {
+        self.find(hash, |record, flow, direction| {
+            flow.is_ipv4_key(direction, key)
+                || (flow.is_wide() && self.has_wide_key(record, direction, &FlowKey::V4(*key)))
+        })
     }
 
     #[inline(never)]
@@ -231,21 +255,24 @@ impl<'m> FlowTable<'m> {
         &mut self.flows[record as usize]
     }
 
-    /// Puts a flow in. The caller has looked up both its keys and found neither. Half-open flows are the first to go: the
-    /// oldest is pushed out, and returned beside, by a half-open flow over the budget and by any flow when no record is free.
-    pub fn insert(&mut self, new: &NewFlow) -> (Result<u32, Full>, Option<NewFlow>) {
+    /// Hashes of both keys of a flow, by `Direction`.
+    pub fn hashes(&self, new: &NewFlow) -> [u64; 2] {
+        [Direction::Forward, Direction::Reverse].map(|direction| self.hash(&new.key(direction)))
+    }
+
+    /// Puts a flow in, given the hashes of its keys. The caller has looked up both and found neither. Half-open flows are the first
+    /// to go: the oldest is pushed out, and returned beside, by a half-open flow over the budget and by any flow when no record is
+    /// free.
+    pub fn insert(&mut self, new: &NewFlow, hashes: [u64; 2]) -> (Result<u32, Full>, Option<NewFlow>) {
         let is_over_budget = new.flow.state().is_half_open() && self.half_open.count >= self.half_open.budget;
         let mut evicted = None;
         let oldest = self.half_open.oldest;
         if oldest != NONE && (is_over_budget || self.live == self.capacity()) {
             evicted = Some(self.copy(oldest));
             self.remove(oldest);
-            // The next one to go.
-            if let Some(next) = self.flows.get(self.half_open.oldest as usize) {
-                prefetch::read(next);
-            }
+            self.look_ahead();
         }
-        (self.place(new), evicted)
+        (self.place(new, hashes), evicted)
     }
 
     /// Takes a live flow out.
@@ -290,8 +317,14 @@ impl<'m> FlowTable<'m> {
         }
         let record = self.swept;
         self.swept = if record + 1 < self.untouched { record + 1 } else { 0 };
-        let flow = &self.flows[record as usize];
-        (flow.is_live() && flow.is_expired(now_ms)).then_some(record)
+        if self.is_over(record + RECORDS_AHEAD, now_ms) {
+            self.prefetch_entries(record + RECORDS_AHEAD);
+        }
+        self.is_over(record, now_ms).then_some(record)
+    }
+
+    fn is_over(&self, record: u32, now_ms: u32) -> bool {
+        self.flows.get(record as usize).is_some_and(|flow| flow.is_live() && flow.is_expired(now_ms))
     }
 
     /// Records that were ever used: all live flows are below this number.
@@ -322,6 +355,35 @@ impl<'m> FlowTable<'m> {
         self.flows.len() as u32
     }
 
+    /// Asks the cache for what the evictions to come will touch: a record one step before its keys are read.
+    fn look_ahead(&mut self) {
+        let list = &mut self.half_open;
+        list.lead = list.lead.saturating_sub(1);
+        if list.ahead == NONE || list.ahead == list.oldest {
+            (list.ahead, list.lead) = (list.oldest, 0);
+        }
+        for _ in 0..2 {
+            let record = self.half_open.ahead;
+            if record == NONE || self.half_open.lead == EVICTIONS_AHEAD {
+                return;
+            }
+            self.prefetch_entries(record);
+            let next = self.flows[record as usize].next;
+            if let Some(flow) = self.flows.get(next as usize) {
+                cpu::prefetch(flow);
+            }
+            self.half_open.ahead = next;
+            self.half_open.lead += 1;
+        }
+    }
+
+    /// Asks the cache for the buckets that hold a live flow's entries.
+    fn prefetch_entries(&self, record: u32) {
+        for direction in [Direction::Forward, Direction::Reverse] {
+            self.prefetch_bucket(self.hash(&self.key(record, direction)));
+        }
+    }
+
     /// A flow with its addresses. Those beside an IPv4 record are never touched.
     fn copy(&self, record: u32) -> NewFlow {
         let flow = *self.flow(record);
@@ -334,14 +396,12 @@ impl<'m> FlowTable<'m> {
         *self.addresses(record)
     }
 
-    fn place(&mut self, new: &NewFlow) -> Result<u32, Full> {
+    fn place(&mut self, new: &NewFlow, [forward, reverse]: [u64; 2]) -> Result<u32, Full> {
         let record = self.take_record().ok_or(Full)?;
         self.flows[record as usize] = new.flow;
         if new.flow.is_wide() {
             self.addresses[record as usize] = new.addresses;
         }
-        let forward = self.hash(&new.key(Direction::Forward));
-        let reverse = self.hash(&new.key(Direction::Reverse));
         if !self.insert_entry(forward, entry(record, Direction::Forward)) {
             self.give_record(record);
             return Err(Full);
@@ -365,7 +425,7 @@ impl<'m> FlowTable<'m> {
         hash: u64,
         is_it: &impl Fn(u32, &Flow, Direction) -> bool,
     ) -> Option<(u32, Direction)> {
-        let mut matches = bucket.matches(tag(hash));
+        let mut matches = cpu::equal_tags(bucket, tag(hash));
         while matches != 0 {
             let entry = bucket.entries[matches.trailing_zeros() as usize % BUCKET_ENTRIES];
             let direction = if entry & 1 == 0 { Direction::Forward } else { Direction::Reverse };
@@ -460,6 +520,9 @@ impl<'m> FlowTable<'m> {
             NONE => self.half_open.newest = previous,
             _ => self.flows[next as usize].previous = previous,
         }
+        if self.half_open.ahead == record {
+            self.half_open.ahead = next;
+        }
         self.half_open.count -= 1;
     }
 
@@ -471,6 +534,33 @@ impl<'m> FlowTable<'m> {
     #[inline]
     fn second_bucket(&self, hash: u64) -> usize {
         scale(hash as u32, self.buckets.len())
+    }
+}
+
+/// An entry of the index whose tag is that of a key: almost surely, its record has the key.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate(u32);
+
+impl Candidate {
+    /// No entry has the tag.
+    pub const NONE: Candidate = Candidate(u32::MAX);
+
+    /// Whether there is one.
+    #[inline]
+    pub const fn is_some(self) -> bool {
+        self.0 != Candidate::NONE.0
+    }
+
+    /// Its record.
+    #[inline]
+    pub const fn record(self) -> u32 {
+        self.0 >> 1
+    }
+
+    /// The direction of packets with the key.
+    #[inline]
+    pub const fn direction(self) -> Direction {
+        if self.0 & 1 == 0 { Direction::Forward } else { Direction::Reverse }
     }
 }
 
@@ -486,16 +576,6 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// One bit for each entry with this tag.
-    #[inline]
-    fn matches(&self, tag: u16) -> u32 {
-        let mut bits = 0;
-        for (at, &candidate) in self.tags.iter().enumerate() {
-            bits |= u32::from(candidate == tag) << at;
-        }
-        bits
-    }
-
     fn insert(&mut self, tag: u16, entry: u32) -> bool {
         let Some(at) = self.tags.iter().position(|&tag| tag == 0) else { return false };
         self.tags[at] = tag;
@@ -511,22 +591,6 @@ impl Bucket {
         self.tags[at] = 0;
         self.entries[at] = 0;
         true
-    }
-}
-
-/// The one place with `unsafe` in this crate: a hint to the cache, which cannot fault.
-mod prefetch {
-    /// Asks the cache for the line of `value`.
-    #[inline]
-    #[allow(unsafe_code)] // The intrinsic takes a raw pointer; there is no safe form of it.
-    pub fn read<T>(value: &T) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch never faults and changes no memory, whatever the address.
-        unsafe {
-            std::arch::x86_64::_mm_prefetch(std::ptr::from_ref(value).cast(), std::arch::x86_64::_MM_HINT_T0);
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = value;
     }
 }
 
@@ -555,6 +619,9 @@ const fn bucket_count(capacity: u32) -> usize {
 }
 
 const BUCKET_ENTRIES: usize = 10;
+/// Evictions, and records of the sweep, that memory is asked for before their turn.
+const EVICTIONS_AHEAD: u32 = 8;
+const RECORDS_AHEAD: u32 = 8;
 const NONE: u32 = u32::MAX;
 const _: () = assert!(size_of::<Bucket>() == 64);
 

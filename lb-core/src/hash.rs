@@ -4,11 +4,11 @@
 //! Maglev slot: its secret lasts, and is equal on every node of a fleet, so that another node, or this one after a crash,
 //! finds the same target again.
 
-use std::{hash::Hasher, net::IpAddr};
+use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
-use crate::flow_key::FlowKey;
+use crate::flow_key::{FlowKey, Ipv4Key};
 
 /// Multilinear hashing over 64-bit words with 128-bit keys. Strongly universal (Lemire and Kaser, "Strongly universal
 /// string hashing is fast", 2014): without the key, no set of flows can be aimed at a bucket. A bijective finisher hides
@@ -33,9 +33,15 @@ impl FlowHash {
     #[inline]
     pub fn flow(&self, key: &FlowKey) -> u64 {
         match key {
-            FlowKey::V4(key) => self.multilinear(key.words()),
+            FlowKey::V4(key) => self.ipv4(key),
             FlowKey::V6(key) => self.multilinear(key.words()),
         }
+    }
+
+    /// The same of an IPv4 key.
+    #[inline]
+    pub fn ipv4(&self, key: &Ipv4Key) -> u64 {
+        self.multilinear(key.words())
     }
 
     /// The worker, of `workers`, that owns every flow of an address and port: a client's, or one of ours that a target
@@ -90,12 +96,11 @@ const fn finish(mut hash: u64) -> u64 {
 /// Hash of a flow for target selection: SipHash-1-3 of client address and port, listener address and port, and protocol.
 /// NLB adds the TCP sequence number; this does not, so that a flow's target can be found again from any of its packets.
 pub fn selection(secret: &[u8; 16], forward: &FlowKey) -> u64 {
-    let mut hasher = SipHasher13::new_with_key(secret);
+    let hasher = SipHasher13::new_with_key(secret);
     match forward {
-        FlowKey::V4(key) => hasher.write(bytemuck::bytes_of(key)),
-        FlowKey::V6(key) => hasher.write(bytemuck::bytes_of(key)),
+        FlowKey::V4(key) => hasher.hash(bytemuck::bytes_of(key)),
+        FlowKey::V6(key) => hasher.hash(bytemuck::bytes_of(key)),
     }
-    hasher.finish()
 }
 
 #[cfg(test)]

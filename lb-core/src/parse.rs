@@ -4,6 +4,7 @@
 mod fragment;
 mod icmp_error;
 mod ipv6;
+pub(crate) mod plain;
 
 use crate::{
     flow_key::{End, FlowKey, Ipv4Key},
@@ -23,7 +24,7 @@ pub use fragment::{Fragment, FragmentId, parse_fragment};
 pub use icmp_error::{IcmpError, parse_icmp_error};
 
 /// What `datapath` needs to know of a TCP or UDP packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Addresses, ports and protocol.
     pub key: FlowKey,
@@ -52,6 +53,16 @@ pub enum Piece {
 }
 
 impl Packet {
+    /// No packet.
+    pub(crate) const EMPTY: Packet = Packet {
+        key: FlowKey::V4(Ipv4Key::ZERO),
+        l4: 0,
+        total_length: 0,
+        tcp_flags: 0,
+        ttl: 0,
+        piece: Piece::Whole,
+    };
+
     /// Whether all of `flags` are set.
     #[inline]
     pub const fn has(&self, flags: u8) -> bool {
@@ -80,7 +91,7 @@ impl Packet {
 /// Parses an Ethernet frame that carries a TCP or UDP packet. [`Reason::IcmpNoFlow`] and [`Reason::Fragment`] say only what it
 /// carries instead: [`parse_icmp_error`] and [`parse_fragment`] go on.
 pub fn parse(frame: &[u8]) -> Result<Packet, Reason> {
-    let mut packet = Packet::default();
+    let mut packet = Packet::EMPTY;
     parse_into(frame, &mut packet)?;
     Ok(packet)
 }
@@ -88,6 +99,14 @@ pub fn parse(frame: &[u8]) -> Result<Packet, Reason> {
 /// As [`parse`], into a packet in its place: of an IPv4 packet's key only its own bytes are written.
 #[inline(always)]
 pub(crate) fn parse_into(frame: &[u8], parsed: &mut Packet) -> Result<(), Reason> {
+    match plain::parse(frame, parsed) {
+        Some(()) => Ok(()),
+        None => parse_unusual(frame, parsed),
+    }
+}
+
+#[inline(never)]
+fn parse_unusual(frame: &[u8], parsed: &mut Packet) -> Result<(), Reason> {
     let Some((ethernet, packet)) = frame.split_first_chunk::<{ ethernet::HEADER }>() else {
         return Err(Reason::EthernetTruncated);
     };
@@ -108,10 +127,10 @@ pub(crate) fn parse_into(frame: &[u8], parsed: &mut Packet) -> Result<(), Reason
         _ => return Err(Reason::UnsupportedProtocol),
     };
     let end = End {
-        local: [header[16], header[17], header[18], header[19]],
         remote: [header[12], header[13], header[14], header[15]],
-        local_port: [segment[2], segment[3]],
+        local: [header[16], header[17], header[18], header[19]],
         remote_port: [segment[0], segment[1]],
+        local_port: [segment[2], segment[3]],
     };
     if end.local_port == [0, 0] || end.remote_port == [0, 0] {
         return Err(Reason::PortZero);

@@ -45,6 +45,12 @@ fn step(state: State, direction: Direction, flags: u8) -> State {
     }
 }
 
+/// Whether a packet of a flow in this state changes nothing about it but when it was last seen.
+#[inline(always)]
+pub fn is_steady(state: State, flags: u8) -> bool {
+    (state == State::Established) & (flags & (FIN | SYN | RST) == 0) | (state == State::Udp)
+}
+
 /// Whether a segment ends a connection that its target will not have. What a client refuses stays half-open: a flood of such would
 /// use up source ports, which rest only after those who meant it.
 #[inline]

@@ -218,7 +218,7 @@ impl Pipeline<'_> {
         };
         let mut new = self.new_flow(tables, known, it, &choice, State::Connecting);
         new.flow.set_connecting(cookie, initial);
-        match self.insert(&new) {
+        match self.insert(&new, self.flows.hashes(&new)) {
             Ok(record) => {
                 self.await_answer(record, (cookie, initial), it.now, 1);
                 self.write_syn(tables, it.frame, record)
@@ -249,7 +249,7 @@ impl Pipeline<'_> {
             // The SYN, or the target's answer, was lost, or the client is in a hurry.
             Direction::Forward => self.write_syn(tables, it.frame, record),
             Direction::Reverse if it.packet.has(RST | ACK) && is_answer => self.refused(it, record),
-            Direction::Reverse if it.packet.has(SYN | ACK) && is_answer => self.connected(it, record),
+            Direction::Reverse if it.packet.has(SYN | ACK) && is_answer => self.connected(tables, it, record),
             Direction::Reverse => Verdict::drop(Reason::Connecting),
         }
     }
@@ -315,7 +315,7 @@ impl Pipeline<'_> {
     }
 
     /// The target's SYN-ACK becomes our acknowledgement of it; the client is told that it may send.
-    fn connected(&mut self, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
+    fn connected(&mut self, tables: &Tables, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
         let (sequence, _, options) = numbers(it);
         let window = window(it);
         let scale = Offer::of(options).window_scale;
@@ -329,7 +329,7 @@ impl Pipeline<'_> {
             (true, scale) => ([0, scale as i8 - WINDOW_SCALE as i8], offer.window_scale),
         };
         self.flows.flow_mut(record).set_shift(cookie.wrapping_sub(sequence), windows);
-        self.advance(record, State::Established, it.now.wrapping_millis());
+        self.advance(tables, record, State::Established, it.now.wrapping_millis());
 
         let first = (cookie.wrapping_add(1), initial.wrapping_add(1));
         let window = if offer.has_scale() { (window >> WINDOW_SCALE).max(1) } else { window };

@@ -1,6 +1,6 @@
 //! A packet of a flow in the table: no decision, unless the tables have changed since its last one.
 
-use super::{InFlight, Pipeline, last_hop};
+use super::{InFlight, Pipeline, last_hop, miss::idle_timeout_s};
 use crate::{
     flow::{Direction, State},
     listener::ListenerId,
@@ -60,7 +60,7 @@ impl Pipeline<'_> {
             }
             let next = tcp::next(state, direction, it.packet.tcp_flags);
             if next != state {
-                self.advance(record, next, now_ms);
+                self.advance(tables, record, next, now_ms);
             }
         }
         let flow = self.flows.flow_mut(record);
@@ -160,17 +160,16 @@ impl Pipeline<'_> {
         if let Some(hop) = target.and_then(|target| target.next_hop) {
             flow.set_hop(Direction::Forward, hop);
         }
-        flow.idle_timeout_s = listener.idle_timeout_s;
-        flow.timeout_s = tcp::timeout_s(flow.state(), flow.idle_timeout_s);
+        flow.timeout_s = tcp::timeout_s(flow.state(), listener.idle_timeout_s);
         flow.generation = tables.generation();
         if is_cut { Finding::Cut } else { Finding::Valid }
     }
 
-    pub(super) fn advance(&mut self, record: u32, state: State, now_ms: u32) {
+    pub(super) fn advance(&mut self, tables: &Tables, record: u32, state: State, now_ms: u32) {
         self.flows.set_state(record, state);
         self.publish_gauges();
         let flow = self.flows.flow_mut(record);
-        flow.timeout_s = tcp::timeout_s(state, flow.idle_timeout_s);
+        flow.timeout_s = tcp::timeout_s(state, idle_timeout_s(tables, flow));
         flow.last_seen_ms = now_ms;
     }
 

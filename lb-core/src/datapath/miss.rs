@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{InFlight, Pipeline, home::keeps_client, last_hop, source::Wanted};
 use crate::{
-    flow::{Direction, NewFlow, State},
+    flow::{Direction, Flow, NewFlow, State},
     flow_key::FlowKey,
     flow_table::Full,
     listener::{Listener, ListenerId},
@@ -83,7 +83,7 @@ impl Pipeline<'_> {
                     return self.reset(it, Reason::ResetNoFlow, Some(id)); // Its source port is not known any more.
                 }
                 let new = self.new_flow(tables, known, it, &choice, state);
-                self.insert_and_forward(it, &new, Direction::Forward, choice.hop, reason)
+                self.insert_and_forward(tables, it, &new, Direction::Forward, choice.hop, reason)
             }
             Err(reason) => self.refuse(it, id, reason),
         }
@@ -178,7 +178,7 @@ impl Pipeline<'_> {
         let mut new = NewFlow::new(&it.packet.key, choice.source, choice.target, state);
         new.flow.set_hop(Direction::Reverse, last_hop(it.frame));
         new.flow.set_hop(Direction::Forward, choice.hop);
-        stamp(&mut new, tables, known, choice.target_id, it.now);
+        stamp(&mut new, tables, known, choice.target_id, it.now.wrapping_millis());
         new
     }
 
@@ -229,14 +229,15 @@ impl Pipeline<'_> {
         };
         new.flow.set_hop(Direction::Reverse, hop);
         new.flow.set_hop(Direction::Forward, last_hop(it.frame));
-        stamp(&mut new, tables, known, target_id, it.now);
-        self.insert_and_forward(it, &new, Direction::Reverse, hop, Reason::FlowAdopted)
+        stamp(&mut new, tables, known, target_id, it.now.wrapping_millis());
+        self.insert_and_forward(tables, it, &new, Direction::Reverse, hop, Reason::FlowAdopted)
     }
 
     /// Sends the packet that a new flow begins with. Without room for the flow, the packet goes all the same: selection
     /// finds the same target for the next ones, which are adopted until then. Only a source of ours cannot be found again.
     fn insert_and_forward(
         &mut self,
+        tables: &Tables,
         it: &mut InFlight<'_, '_>,
         new: &NewFlow,
         direction: Direction,
@@ -246,11 +247,11 @@ impl Pipeline<'_> {
         if let Some(refusal) = self.refuse_length(it, &new.flow, &new.addresses, direction, hop) {
             return refusal;
         }
-        match self.insert(new) {
+        match self.insert(new, self.flows.hashes(new)) {
             Ok(record) => self.forward(it, record, direction, hop, reason),
             Err(Full) if new.flow.is_source_translated() => Verdict::drop(Reason::FlowTableFull),
             Err(Full) => {
-                let idle = it.now.after_seconds(u64::from(new.flow.idle_timeout_s));
+                let idle = it.now.after_seconds(u64::from(idle_timeout_s(tables, &new.flow)));
                 self.adopt_until = self.adopt_until.max(idle);
                 self.send(it, (&new.flow, &new.addresses), direction, hop, Reason::Stateless)
             }
@@ -258,8 +259,8 @@ impl Pipeline<'_> {
     }
 
     /// Puts a flow into the table and counts it.
-    pub(super) fn insert(&mut self, new: &NewFlow) -> Result<u32, Full> {
-        let (inserted, evicted) = self.flows.insert(new);
+    pub(super) fn insert(&mut self, new: &NewFlow, hashes: [u64; 2]) -> Result<u32, Full> {
+        let (inserted, evicted) = self.flows.insert(new, hashes);
         if let Some(evicted) = evicted {
             self.counters.half_open_evicted.add(1);
             self.counters.count_end(&evicted.flow);
@@ -300,13 +301,23 @@ impl Pipeline<'_> {
     }
 }
 
+/// The idle timeout of a flow's listener, in seconds.
+pub(super) fn idle_timeout_s(tables: &Tables, flow: &Flow) -> u16 {
+    tables.listener(ListenerId(flow.listener_id)).map_or(0, |listener| listener.idle_timeout_s)
+}
+
 /// Fills in what a new flow has from its listener, its target and the time.
-fn stamp(new: &mut NewFlow, tables: &Tables, (id, listener): Known<'_>, target_id: TargetId, now: Instant) {
+pub(super) fn stamp(
+    new: &mut NewFlow,
+    tables: &Tables,
+    (id, listener): Known<'_>,
+    target_id: TargetId,
+    now_ms: u32,
+) {
     let flow = &mut new.flow;
     flow.listener_id = id.0;
     flow.target_id = target_id.0 as u16;
     flow.generation = tables.generation();
-    flow.idle_timeout_s = listener.idle_timeout_s;
     flow.timeout_s = tcp::timeout_s(flow.state(), listener.idle_timeout_s);
-    flow.last_seen_ms = now.wrapping_millis();
+    flow.last_seen_ms = now_ms;
 }

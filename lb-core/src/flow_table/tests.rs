@@ -28,6 +28,10 @@ pub(super) fn flow(number: u32, state: State) -> NewFlow {
     new
 }
 
+pub(super) fn insert(table: &mut FlowTable<'_>, new: &NewFlow) -> (Result<u32, Full>, Option<NewFlow>) {
+    table.insert(new, table.hashes(new))
+}
+
 fn find(table: &FlowTable<'_>, key: &FlowKey) -> Option<(u32, Direction)> {
     table.lookup(table.hash(key), key)
 }
@@ -37,7 +41,7 @@ fn both_directions_lead_to_one_record() {
     let mut arena = FlowArena::new(64);
     let mut table = FlowTable::new(arena.memory(), hash());
     let flow = flow(1, State::Established);
-    let record = table.insert(&flow).0.unwrap();
+    let record = insert(&mut table, &flow).0.unwrap();
     assert_eq!(find(&table, &flow.key(Direction::Forward)), Some((record, Direction::Forward)));
     assert_eq!(find(&table, &flow.key(Direction::Reverse)), Some((record, Direction::Reverse)));
 }
@@ -48,7 +52,7 @@ fn a_resting_flow_is_found_by_the_targets_packets_alone_and_leaves_without_a_tra
         let mut arena = FlowArena::new(64);
         let mut table = FlowTable::new(arena.memory(), hash());
         let flow = flow(number, State::HalfOpen);
-        let record = table.insert(&flow).0.unwrap();
+        let record = insert(&mut table, &flow).0.unwrap();
         table.rest(record);
         assert_eq!(find(&table, &flow.key(Direction::Forward)), None);
         assert_eq!(find(&table, &flow.key(Direction::Reverse)), Some((record, Direction::Reverse)));
@@ -65,10 +69,10 @@ fn a_full_table_refuses_and_keeps_every_flow_it_has() {
         let mut arena = FlowArena::new(capacity);
         let mut table = FlowTable::new(arena.memory(), hash());
         let stored = (0..capacity)
-            .take_while(|&n| table.insert(&flow(n, State::Established)).0.is_ok())
+            .take_while(|&n| insert(&mut table, &flow(n, State::Established)).0.is_ok())
             .count() as u32;
         assert_eq!(stored, capacity, "every record is usable");
-        assert_eq!(table.insert(&flow(capacity, State::Established)), (Err(Full), None));
+        assert_eq!(insert(&mut table, &flow(capacity, State::Established)), (Err(Full), None));
         for n in 0..capacity {
             assert!(find(&table, &flow(n, State::Established).key(Direction::Forward)).is_some());
         }
@@ -79,18 +83,18 @@ fn a_full_table_refuses_and_keeps_every_flow_it_has() {
 fn half_open_flows_over_budget_push_out_the_oldest_of_their_kind_only() {
     let mut arena = FlowArena::new(80);
     let mut table = FlowTable::new(arena.memory(), hash());
-    table.insert(&flow(1_000, State::Established)).0.unwrap();
+    insert(&mut table, &flow(1_000, State::Established)).0.unwrap();
     for n in 0..10 {
-        assert_eq!(table.insert(&flow(n, State::HalfOpen)).1, None);
+        assert_eq!(insert(&mut table, &flow(n, State::HalfOpen)).1, None);
     }
     let (second, _) = find(&table, &flow(1, State::HalfOpen).key(Direction::Forward)).unwrap();
     table.set_state(second, State::Answered);
     table.set_state(second, State::Established);
     assert_eq!(table.half_open(), 9);
-    table.insert(&flow(10, State::HalfOpen)).0.unwrap();
-    let (_, evicted) = table.insert(&flow(11, State::HalfOpen));
+    insert(&mut table, &flow(10, State::HalfOpen)).0.unwrap();
+    let (_, evicted) = insert(&mut table, &flow(11, State::HalfOpen));
     assert_eq!(evicted.unwrap().flow.target_id, 0);
-    let (_, evicted) = table.insert(&flow(12, State::HalfOpen));
+    let (_, evicted) = insert(&mut table, &flow(12, State::HalfOpen));
     assert_eq!(evicted.unwrap().flow.target_id, 2, "1 is established and stays");
     assert!(find(&table, &flow(1, State::HalfOpen).key(Direction::Forward)).is_some());
     assert_eq!((table.len(), table.half_open()), (12, 10));
@@ -103,7 +107,7 @@ fn sweep_finds_each_expired_flow_once_per_round() {
     for n in 0..5 {
         let mut flow = flow(n, State::Established);
         flow.flow.last_seen_ms = n * 1_000;
-        table.insert(&flow).0.unwrap();
+        insert(&mut table, &flow).0.unwrap();
     }
     let expired: Vec<u32> = (0..5).filter_map(|_| table.sweep(12_001)).collect();
     assert_eq!(expired, [0, 1, 2]);
@@ -135,7 +139,7 @@ proptest! {
             match step {
                 Step::Insert(n, half_open) if !model.contains_key(&n) => {
                     let state = if half_open { State::HalfOpen } else { State::Established };
-                    match table.insert(&flow(n, state)) {
+                    match insert(&mut table, &flow(n, state)) {
                         (Ok(_), evicted) => {
                             if let Some(evicted) = evicted {
                                 prop_assert_eq!(model.remove(&u32::from(evicted.flow.target_id)), Some(State::HalfOpen));

@@ -2,9 +2,9 @@
 //! one that was wrong stays wrong.
 
 use crate::{
-    flow::{Direction, Flow},
+    flow::{Direction, Flow, Hop},
     flow_key::{End, FlowKey},
-    parse::{Packet, Piece},
+    parse::{Packet, Piece, plain},
     tables::Mac,
     wire::{
         checksum::{Delta, TTL_DECREMENT},
@@ -45,6 +45,37 @@ pub fn apply(frame: &mut [u8], packet: &Packet, flow: &Flow, direction: Directio
         header[l4::DESTINATION_PORT].copy_from_slice(&out.remote_port);
         update(&mut header[l4::tcp::CHECKSUM..l4::tcp::CHECKSUM + 2], l4_delta);
     }
+}
+
+/// Rewrites the headers of a whole packet without IP options in place, as [`apply`] does, but for the identification. `from` is
+/// an Ethernet header but for its destination.
+#[inline(always)]
+pub(crate) fn apply_plain(headers: &mut [u8; plain::HEADERS], it: Plain<'_>, to: Hop, from: [u8; 8]) {
+    let Plain { old, new, is_udp } = it;
+    let (ip_delta, l4_delta) = deltas(old, new);
+    headers[..8].copy_from_slice(&to.bytes());
+    headers[6..ethernet::HEADER].copy_from_slice(&from);
+    headers[ethernet::HEADER + ipv4::TTL] -= 1; // The caller lets no packet with less than 2 through.
+    update(&mut headers[24..26], ip_delta.and(TTL_DECREMENT));
+    headers[26..30].copy_from_slice(&new.local);
+    headers[30..34].copy_from_slice(&new.remote);
+    headers[34..36].copy_from_slice(&new.local_port);
+    headers[36..38].copy_from_slice(&new.remote_port);
+    if is_udp {
+        update_udp(&mut headers[40..42], l4_delta);
+    } else {
+        update(&mut headers[50..52], l4_delta);
+    }
+}
+
+/// What [`apply_plain`] takes of a packet and its flow.
+pub(crate) struct Plain<'f> {
+    /// The end that it came in at.
+    pub(crate) old: &'f End,
+    /// The end that it leaves by.
+    pub(crate) new: &'f End,
+    /// Whether it is UDP.
+    pub(crate) is_udp: bool,
 }
 
 /// Changes of the IP and of the TCP or UDP checksum between two ends. The order of the words does not matter to a sum.

@@ -97,11 +97,11 @@ pub fn pseudo_header_of(source: IpAddr, destination: IpAddr, protocol: u8, lengt
 }
 
 /// Folds carries of a long sum into 16 bits.
-const fn fold64(mut total: u64) -> u16 {
-    while total >> 16 != 0 {
-        total = (total & 0xffff) + (total >> 16);
-    }
-    total as u16
+#[inline]
+pub const fn fold64(total: u64) -> u16 {
+    let total = (total & 0xffff_ffff) + (total >> 32);
+    let total = (total & 0xffff) + (total >> 16 & 0xffff) + (total >> 32);
+    fold(total as u32)
 }
 
 /// Folds carries into 16 bits.
