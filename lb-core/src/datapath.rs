@@ -391,7 +391,13 @@ impl Pipeline<'_> {
 
     /// A frame that is not of the most common kind.
     #[inline(never)]
-    fn process_other(&mut self, tables: &Tables, burst: &Burst, frame: &mut Frame<'_>, slot: &Slot) -> Verdict {
+    fn process_other(
+        &mut self,
+        tables: &Tables,
+        burst: &Burst,
+        frame: &mut Frame<'_>,
+        slot: &Slot,
+    ) -> Verdict {
         let Burst { arrival, now, .. } = *burst;
         match slot.parsed {
             Ok(()) => {

@@ -102,7 +102,8 @@ impl Pipeline<'_> {
         self.insert(&new, [*hash, opening.reply_hash]).ok()?;
         let [a, b, c, d, e, f] = egress.mac.0;
         let from = [a, b, c, d, e, f, egress.ipv4[0], egress.ipv4[1]];
-        let ends = nat::Plain { old: &key.end, new: &opening.target_end, is_udp: opening.state == State::Udp };
+        let ends =
+            nat::Plain { old: &key.end, new: &opening.target_end, is_udp: opening.state == State::Udp };
         nat::apply_plain(headers, ends, hops[1], from);
         self.counters.count_packet(&new.flow, Direction::Forward, packet.total_length);
         Some(Verdict::to(Reason::FlowNew, hop.interface.0))

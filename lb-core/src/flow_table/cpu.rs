@@ -32,9 +32,7 @@ pub(super) fn equal_tags(bucket: &Bucket, tag: u16) -> u32 {
 #[target_feature(enable = "sse2")]
 #[inline]
 fn equal_tags_sse2(bucket: &Bucket, tag: u16) -> u32 {
-    use std::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi16, _mm_movemask_epi8, _mm_packs_epi16, _mm_set1_epi16,
-    };
+    use std::arch::x86_64::{__m128i, _mm_cmpeq_epi16, _mm_movemask_epi8, _mm_packs_epi16, _mm_set1_epi16};
     let Some(tags) = bytemuck::bytes_of(bucket).first_chunk::<32>() else { return 0 };
     let [low, high]: [__m128i; 2] = bytemuck::cast(*tags);
     let tag = _mm_set1_epi16(tag as i16);
