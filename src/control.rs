@@ -60,6 +60,8 @@ pub struct Control {
     pub tables: Arc<Tables>,
     /// Steering in force.
     pub steering: Steering,
+    /// The tables and the host's addresses that it was made from; `None` when a change of it has failed.
+    pub steered_by: Option<(Arc<Tables>, Vec<IpAddr>)>,
     /// VIPs and source addresses on interfaces.
     pub addresses: Addresses,
     /// Ports kept from the host's own connections.
@@ -104,8 +106,8 @@ impl Control {
         // Before the first check, which must not have one of these ports.
         self.reserve_ports(&Vec::from_iter(sources), &config)?;
         self.health.set(health::checks(&config));
-        self.tables = Arc::new(self.compile(&config)?);
-        self.steering = self.steering_of(&self.tables);
+        self.tables = self.compile(&config)?;
+        self.steering = Steering::new(&self.tables, &self.next_hops.host_addresses());
         self.engine.start(self.tables.clone(), &self.steering)?;
         self.addresses.assign(&config, &self.host_addresses(), &self.state)?;
         self.addresses.release(&config, &self.state)?; // Of an earlier run, under another configuration.
@@ -227,22 +229,35 @@ impl Control {
     pub(crate) fn refresh(&mut self) {
         let config = self.config.clone();
         let tables = match self.compile(&config) {
-            Ok(tables) => Arc::new(tables),
+            Ok(tables) => tables,
             Err(error) => return eprintln!("lbd: the tables stay as they are: {error}"),
         };
-        let steering = self.steering_of(&tables);
         self.engine.publish(tables.clone());
         self.tables = tables;
         self.reserve_ports_of_tables();
-        if steering != self.steering {
-            match self.engine.steer(&steering) {
-                Ok(()) => self.steering = steering,
-                Err(error) => eprintln!("lbd: the XDP program's maps stay as they are: {error}"),
-            }
-        }
+        self.steer();
     }
 
-    pub(crate) fn compile(&mut self, config: &Config) -> Result<Tables, String> {
+    /// Has the XDP program go by the tables in force. Most changes of tables do not concern it.
+    fn steer(&mut self) {
+        let host = self.next_hops.host_addresses();
+        let is_same = |(tables, addresses): &(Arc<Tables>, Vec<IpAddr>)| {
+            tables.are_steered_like(&self.tables) && *addresses == host
+        };
+        if !self.steered_by.as_ref().is_some_and(is_same) {
+            let steering = Steering::new(&self.tables, &host);
+            if steering != self.steering
+                && let Err(error) = self.engine.steer(&steering)
+            {
+                self.steered_by = None;
+                return eprintln!("lbd: the XDP program's maps stay as they are: {error}");
+            }
+            self.steering = steering;
+        }
+        self.steered_by = Some((self.tables.clone(), host));
+    }
+
+    pub(crate) fn compile(&mut self, config: &Config) -> Result<Arc<Tables>, String> {
         let host = self.host_addresses();
         let hop = |address: &IpAddr| self.next_hops.resolve(*address).map(|hop| (*address, hop));
         let inputs = Inputs {
@@ -259,10 +274,6 @@ impl Control {
 
     pub(crate) fn host_addresses(&self) -> BTreeSet<IpAddr> {
         self.next_hops.host_addresses().into_iter().collect()
-    }
-
-    fn steering_of(&self, tables: &Tables) -> Steering {
-        Steering::new(tables, &self.next_hops.host_addresses())
     }
 
     /// Addresses whose next hop must be known: every target's, deregistered ones included, and those that workers want.

@@ -130,6 +130,7 @@ fn start(
         reserved_ports: ReservedPorts::left_behind(&state)?,
         tables: lb_core::tables::Tables::empty(),
         steering: Default::default(),
+        steered_by: None,
         wanted_hops: Default::default(),
         health_saved: None,
         adopt_until,

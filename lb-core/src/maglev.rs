@@ -3,11 +3,14 @@
 //! Called by `compile`, off the packet path, to build; by `select` to look up. The same candidates give the same
 //! table in any order and on any machine.
 
+mod fill;
+
 use std::{hash::Hasher, net::IpAddr};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::limits;
+use fill::Walk;
 
 /// A target that a table is built over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,40 +32,21 @@ pub struct Maglev {
 }
 
 impl Maglev {
-    /// Builds a table of `slots` slots, a prime. At most [`limits::TARGETS_PER_GROUP`] candidates are meaningful.
+    /// Builds a table of `slots` slots, a prime below 2^20. At most [`limits::TARGETS_PER_GROUP`] candidates are meaningful.
     pub fn build(candidates: &[Candidate], slots: u32) -> Maglev {
-        let heaviest = candidates.iter().map(|candidate| candidate.weight).max().unwrap_or(0);
-        if heaviest == 0 {
+        let mut named: Vec<(u128, u16)> = (0..)
+            .zip(candidates)
+            .filter(|(_, candidate)| candidate.weight > 0)
+            .map(|(index, candidate)| (identity(candidate.address, candidate.port), index))
+            .collect();
+        if named.is_empty() {
             return Maglev { slots: Box::default(), candidates: candidates.len() };
         }
-        let mut walks: Vec<Walk> = candidates
-            .iter()
-            .enumerate()
-            .filter(|(_, candidate)| candidate.weight > 0)
-            .map(|(index, candidate)| Walk::new(index as u16, candidate, slots))
-            .collect();
-        walks.sort_unstable_by_key(|walk| walk.identity);
-
-        let mut table = vec![EMPTY; slots as usize].into_boxed_slice();
-        let mut free = slots;
-        'fill: loop {
-            for walk in &mut walks {
-                walk.credit += u32::from(walk.weight);
-                if walk.credit < u32::from(heaviest) {
-                    continue;
-                }
-                walk.credit -= u32::from(heaviest);
-                while table[walk.at as usize] != EMPTY {
-                    walk.step(slots);
-                }
-                table[walk.at as usize] = walk.index;
-                free -= 1;
-                if free == 0 {
-                    break 'fill;
-                }
-            }
-        }
-        Maglev { slots: table, candidates: candidates.len() }
+        named.sort_unstable();
+        let walk = |&(identity, index): &(u128, u16)| {
+            Walk::new(index, &candidates[usize::from(index)], identity, slots)
+        };
+        Maglev { slots: fill::fill(named.iter().map(walk).collect(), slots), candidates: candidates.len() }
     }
 
     /// A table of [`limits::MAGLEV_SLOTS`] slots.
@@ -101,40 +85,6 @@ impl std::fmt::Debug for Maglev {
     }
 }
 
-/// One candidate's walk over the slots in its own order of preference.
-struct Walk {
-    identity: u128,
-    at: u32,
-    skip: u32,
-    credit: u32,
-    weight: u16,
-    index: u16,
-}
-
-impl Walk {
-    fn new(index: u16, candidate: &Candidate, slots: u32) -> Walk {
-        let identity = identity(candidate.address, candidate.port);
-        let (offset, skip) = preference(identity, slots);
-        Walk { identity, at: offset, skip, credit: 0, weight: candidate.weight, index }
-    }
-
-    #[inline]
-    fn step(&mut self, slots: u32) {
-        self.at += self.skip;
-        if self.at >= slots {
-            self.at -= slots;
-        }
-    }
-}
-
-/// First slot and step of the walk of a candidate with this identity.
-fn preference(identity: u128, slots: u32) -> (u32, u32) {
-    let slots = u64::from(slots);
-    let offset = (identity as u64) % slots;
-    let skip = ((identity >> 64) as u64) % (slots - 1) + 1;
-    (offset as u32, skip as u32)
-}
-
 /// A name for the candidate that depends on nothing else.
 fn identity(address: IpAddr, port: u16) -> u128 {
     let mut hasher = SipHasher13::new();
@@ -145,10 +95,6 @@ fn identity(address: IpAddr, port: u16) -> u128 {
     hasher.write(&port.to_be_bytes());
     hasher.finish128().as_u128()
 }
-
-const EMPTY: u16 = u16::MAX;
-
-const _: () = assert!(limits::TARGETS_PER_GROUP < EMPTY as usize);
 
 #[cfg(test)]
 mod tests {
@@ -192,6 +138,39 @@ mod tests {
         Candidate { address: Ipv4Addr::from(0xc613_0002 + n * 256).into(), port: 8080, weight }
     }
 
+    /// The table as the paper's pseudocode fills it, slot by slot.
+    fn reference(candidates: &[Candidate], slots: u32) -> Vec<u16> {
+        let heaviest = candidates.iter().map(|candidate| u32::from(candidate.weight)).max().unwrap_or(0);
+        let mut walks: Vec<(u128, u16)> = (0..)
+            .zip(candidates)
+            .filter(|(_, candidate)| candidate.weight > 0)
+            .map(|(index, candidate)| (identity(candidate.address, candidate.port), index))
+            .collect();
+        walks.sort_unstable();
+        let mut places: Vec<(u32, u32)> =
+            walks.iter().map(|(identity, _)| fill::preference(*identity, slots)).collect();
+        let mut credits = vec![0; walks.len()];
+        let mut owners = vec![u16::MAX; slots as usize];
+        let mut free = slots;
+        for turn in (0..walks.len()).cycle() {
+            credits[turn] += u32::from(candidates[usize::from(walks[turn].1)].weight);
+            if credits[turn] < heaviest {
+                continue;
+            }
+            credits[turn] -= heaviest;
+            let (at, step) = &mut places[turn];
+            while owners[*at as usize] != u16::MAX {
+                *at = (*at + *step) % slots;
+            }
+            owners[*at as usize] = walks[turn].1;
+            free -= 1;
+            if free == 0 {
+                break;
+            }
+        }
+        owners
+    }
+
     fn shares(table: &Maglev) -> Vec<usize> {
         let mut shares = vec![0; table.targets()];
         for &index in table.slots() {
@@ -221,6 +200,25 @@ mod tests {
             for (slot, &index) in ours.slots().iter().enumerate() {
                 assert_eq!(oracle.get(&(slot as u128)), Some(&nodes[usize::from(index)]));
             }
+        }
+    }
+
+    /// Nodes of a fleet, and versions of this program, must choose alike.
+    #[test]
+    fn tables_are_what_they_always_were() {
+        let weighted = |count: u32| (0..count).map(|n| candidate(n, (n % 7 * 100) as u16)).collect();
+        for (candidates, digest) in [
+            (candidates(1), 0x0b5b_6d2f_d59c_48f0_5389_a8a7_843d_7e4c),
+            (candidates(10), 0x34d3_b063_abcf_f6cd_5748_d83c_986f_7346),
+            (candidates(100), 0x8494_2f97_02f0_6daf_2532_96dc_37da_4fc4),
+            (candidates(1_000), 0xdb77_14e0_4706_9060_51a5_bb0e_e495_b70f),
+            (weighted(100), 0x9788_7f68_a5a2_c166_90bc_b83d_cc5a_88c3),
+        ] {
+            let mut hasher = SipHasher13::new();
+            for owner in Maglev::with_default_slots(&candidates).slots() {
+                hasher.write(&owner.to_le_bytes());
+            }
+            assert_eq!(hasher.finish128().as_u128(), digest, "{} candidates", candidates.len());
         }
     }
 
@@ -262,6 +260,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_way_to_find_a_slot_finds_the_one_of_the_reference(
+            weights in prop::collection::vec(prop_oneof![Just(1), 0..4u16, 0..1_000u16], 1..60),
+            is_equal in any::<bool>(),
+            slots in prop::sample::select(vec![67, 251, 1_009, 16_381]),
+            first in 0..1_000_000u32,
+        ) {
+            let weight = |weight: u16| if is_equal { 1 } else { weight };
+            let candidates: Vec<Candidate> =
+                (first..).zip(weights).map(|(n, given)| Candidate { port: n as u16, ..candidate(n % 97, weight(given)) }).collect();
+            prop_assume!(candidates.iter().any(|candidate| candidate.weight > 0));
+            let table = Maglev::build(&candidates, slots);
+            prop_assert_eq!(table.slots(), &reference(&candidates, slots)[..]);
+        }
+
         #[test]
         fn order_does_not_matter(weights in prop::collection::vec(0..10u16, 1..20), seed in any::<u64>()) {
             let candidates: Vec<Candidate> = (0..).zip(weights).map(|(n, weight)| candidate(n, weight)).collect();

@@ -1,6 +1,8 @@
 //! The tables that the packet path reads: one immutable value per generation, made by `compile` and swapped between bursts.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+mod directory;
+
+use std::{net::IpAddr, sync::Arc};
 
 use crate::limits;
 pub use crate::{
@@ -10,6 +12,7 @@ pub use crate::{
     receive_hash::ReceiveHash,
     target::{FlowPolicy, Target, TargetGroup, TargetGroupId, TargetId},
 };
+use directory::Directory;
 
 /// A link-layer address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -136,14 +139,9 @@ pub enum Ownership {
 #[derive(Debug)]
 pub struct Tables {
     parts: TablesParts,
-    /// Listeners by endpoint, sorted.
-    listener_index: Box<[(Endpoint, ListenerId)]>,
-    /// For each listener, those before it, by endpoint, of the same protocol and target group; at most `limits::SIBLINGS`.
-    siblings: Box<[Box<[ListenerId]>]>,
+    directory: Arc<Directory>,
     /// Ways to single addresses, sorted.
     hops: Box<[(IpAddr, NextHop)]>,
-    /// Listeners that can reach a target's endpoint, sorted; several rows when several can.
-    target_index: Box<[(Endpoint, ListenerId, TargetId)]>,
 }
 
 /// Why parts do not make tables: a defect in whoever compiled them.
@@ -161,86 +159,40 @@ pub enum TablesError {
 
 impl Tables {
     /// Checks the parts and indexes them.
-    pub fn new(mut parts: TablesParts) -> Result<Tables, TablesError> {
-        if parts.generation == 0 {
-            return Err(TablesError::GenerationZero);
-        }
-        for (what, count, most) in [
-            ("listeners", parts.listeners.len(), limits::LISTENERS),
-            ("target groups", parts.groups.len(), limits::TARGET_GROUPS),
-            ("targets", parts.targets.len(), limits::TARGETS),
-            ("interfaces", parts.interfaces.len(), limits::INTERFACES),
-            ("source addresses", parts.sources.len(), limits::SOURCES),
-        ] {
-            if count > most {
-                return Err(TablesError::TooMany(what));
-            }
-        }
-        for target in parts.targets.iter().flatten() {
-            if usize::from(target.group.0) >= parts.groups.len() {
-                return Err(TablesError::Dangling("target's group"));
-            }
-            if target.next_hop.is_some_and(|hop| usize::from(hop.interface.0) >= parts.interfaces.len()) {
-                return Err(TablesError::Dangling("target's interface"));
-            }
-        }
-        for group in &parts.groups {
-            if group.eligible.iter().any(|id| !matches!(parts.targets.get(id.0 as usize), Some(Some(_)))) {
-                return Err(TablesError::Dangling("group's target"));
-            }
-            if group.maglev.targets() != group.eligible.len() {
-                return Err(TablesError::Dangling("group's Maglev table"));
-            }
-        }
+    pub fn new(parts: TablesParts) -> Result<Tables, TablesError> {
+        check(&parts)?;
+        let directory = Directory::new(&parts)?.into();
+        Ok(Tables::assemble(parts, directory))
+    }
 
-        let mut members: Vec<Vec<(TargetId, &Target)>> = vec![Vec::new(); parts.groups.len()];
-        for (id, target) in parts.targets.iter().enumerate() {
-            if let Some(target) = target {
-                members[usize::from(target.group.0)].push((TargetId(id as u32), target));
-            }
+    /// The same as [`Tables::new`], sooner when listeners and targets are those of the tables before.
+    pub fn succeeding(before: &Tables, parts: TablesParts) -> Result<Tables, TablesError> {
+        if !Directory::is_common(&before.parts, &parts) {
+            return Tables::new(parts);
         }
-        let mut listener_index = Vec::new();
-        let mut target_index = Vec::new();
-        for (id, listener) in parts.listeners.iter().enumerate() {
-            let Some(listener) = listener else { continue };
-            let id = ListenerId(id as u16);
-            let Some(members) = members.get(usize::from(listener.group.0)) else {
-                return Err(TablesError::Dangling("listener's group"));
-            };
-            listener_index.push((listener.endpoint, id));
-            target_index.extend(members.iter().map(|(target_id, target)| {
-                let protocol = listener.endpoint.protocol;
-                (Endpoint { address: target.address, port: target.port, protocol }, id, *target_id)
-            }));
-        }
-        listener_index.sort_unstable();
-        target_index.sort_unstable();
-        if let Some(pair) = listener_index.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(TablesError::DuplicateListener(pair[0].0));
-        }
-        let siblings = siblings(&parts, &listener_index);
-        parts.vips.sort_unstable();
-        parts.sources.sort_unstable();
-        let mut hops = std::mem::take(&mut parts.hops);
-        hops.sort_unstable_by_key(|row| row.0);
-        Ok(Tables {
-            parts,
-            siblings,
-            hops: hops.into(),
-            listener_index: listener_index.into(),
-            target_index: target_index.into(),
-        })
+        check(&parts)?;
+        Ok(Tables::assemble(parts, before.directory.clone()))
     }
 
     /// Tables without listeners: every frame is dropped.
     pub fn empty() -> Arc<Tables> {
-        Arc::new(Tables {
-            parts: TablesParts { generation: 1, ..TablesParts::default() },
-            siblings: Box::default(),
-            hops: Box::default(),
-            listener_index: Box::default(),
-            target_index: Box::default(),
-        })
+        let parts = TablesParts { generation: 1, ..TablesParts::default() };
+        Arc::new(Tables::assemble(parts, Arc::default()))
+    }
+
+    fn assemble(mut parts: TablesParts, directory: Arc<Directory>) -> Tables {
+        parts.vips.sort_unstable();
+        parts.sources.sort_unstable();
+        let mut hops = std::mem::take(&mut parts.hops);
+        hops.sort_unstable_by_key(|row| row.0);
+        Tables { parts, directory, hops: hops.into() }
+    }
+
+    /// Whether exactly the same packets are the load balancer's by these tables and by others. A `false` may be wrong.
+    pub fn are_steered_like(&self, other: &Tables) -> bool {
+        Arc::ptr_eq(&self.directory, &other.directory)
+            && self.parts.vips == other.parts.vips
+            && self.parts.sources == other.parts.sources
     }
 
     /// Differs between any two tables published.
@@ -262,7 +214,7 @@ impl Tables {
 
     /// The listeners, in the order of their endpoints, whose flows to the same targets a listener's must not be taken for.
     pub fn siblings(&self, id: ListenerId) -> &[ListenerId] {
-        self.siblings.get(usize::from(id.0)).map_or(&[], |siblings| siblings)
+        self.directory.siblings(id)
     }
 
     /// Target groups by `TargetGroupId`.
@@ -325,35 +277,48 @@ impl Tables {
     }
 
     /// The listener on an endpoint.
+    #[inline]
     pub fn listener_at(&self, endpoint: &Endpoint) -> Option<ListenerId> {
-        let at = self.listener_index.binary_search_by_key(endpoint, |row| row.0).ok()?;
-        Some(self.listener_index[at].1)
+        self.directory.listener_at(endpoint)
     }
 
     /// The listeners, each with the target, that can have sent flows to an endpoint.
     pub fn listeners_of_target(&self, endpoint: &Endpoint) -> &[(Endpoint, ListenerId, TargetId)] {
-        let from = self.target_index.partition_point(|row| row.0 < *endpoint);
-        let to = from + self.target_index[from..].partition_point(|row| row.0 == *endpoint);
-        &self.target_index[from..to]
+        self.directory.listeners_of_target(endpoint)
     }
 }
 
-/// For each listener, the first of those before it, by endpoint, of the same protocol and target group. None where targets tell
-/// flows apart by sources of ours.
-fn siblings(parts: &TablesParts, by_endpoint: &[(Endpoint, ListenerId)]) -> Box<[Box<[ListenerId]>]> {
-    let listeners = &parts.listeners;
-    let mut siblings = vec![Box::default(); listeners.len()];
-    let mut families: HashMap<(TargetGroupId, Protocol), Vec<ListenerId>> = HashMap::new();
-    for &(endpoint, id) in by_endpoint {
-        let Some(listener) = listeners.get(usize::from(id.0)).and_then(Option::as_ref) else { continue };
-        if !parts.groups.get(usize::from(listener.group.0)).is_some_and(|group| group.preserves_client_ip) {
-            continue;
-        }
-        let family = families.entry((listener.group, endpoint.protocol)).or_default();
-        siblings[usize::from(id.0)] = family.clone().into();
-        if family.len() < limits::SIBLINGS {
-            family.push(id);
+/// Whether all numbers are within limits and all ids lead somewhere; listeners' groups are left to the directory.
+fn check(parts: &TablesParts) -> Result<(), TablesError> {
+    if parts.generation == 0 {
+        return Err(TablesError::GenerationZero);
+    }
+    for (what, count, most) in [
+        ("listeners", parts.listeners.len(), limits::LISTENERS),
+        ("target groups", parts.groups.len(), limits::TARGET_GROUPS),
+        ("targets", parts.targets.len(), limits::TARGETS),
+        ("interfaces", parts.interfaces.len(), limits::INTERFACES),
+        ("source addresses", parts.sources.len(), limits::SOURCES),
+    ] {
+        if count > most {
+            return Err(TablesError::TooMany(what));
         }
     }
-    siblings.into()
+    for target in parts.targets.iter().flatten() {
+        if usize::from(target.group.0) >= parts.groups.len() {
+            return Err(TablesError::Dangling("target's group"));
+        }
+        if target.next_hop.is_some_and(|hop| usize::from(hop.interface.0) >= parts.interfaces.len()) {
+            return Err(TablesError::Dangling("target's interface"));
+        }
+    }
+    for group in &parts.groups {
+        if group.eligible.iter().any(|id| !matches!(parts.targets.get(id.0 as usize), Some(Some(_)))) {
+            return Err(TablesError::Dangling("group's target"));
+        }
+        if group.maglev.targets() != group.eligible.len() {
+            return Err(TablesError::Dangling("group's Maglev table"));
+        }
+    }
+    Ok(())
 }

@@ -1,35 +1,39 @@
 //! From configuration, health and next hops to the tables of the packet path.
 //!
 //! Called by the daemon's control thread on every change. Pure: time and all that the kernel or the health checks know come
-//! as arguments. The [`Compiler`] remembers only what must not change between generations: ids, deregistered targets that
+//! as arguments. The [`Compiler`] remembers what must not change between generations: ids, deregistered targets that
 //! still have flows, and the Maglev table of every group whose eligible targets did not change.
+//!
+//! ```text
+//!   configuration, ownership, time -> registry: ids -> layout: who there is      made anew only when one of them changes
+//!   layout, health, next hops      -> who is eligible -> maglevs -> tables       every time
+//! ```
 
 mod ids;
+mod layout;
 mod listeners;
+mod maglevs;
+mod registry;
 mod sources;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc};
 
 use lb_core::{
-    limits,
     maglev::{Candidate, Maglev},
     tables::{
-        Endpoint, FlowPolicy, Interface, NextHop, Ownership, Protocol, Source, Tables, TablesError,
-        TablesParts, Target, TargetGroup, TargetGroupId, TargetId, Vip,
+        FlowPolicy, Interface, NextHop, Ownership, Tables, TablesError, TablesParts, Target, TargetGroup,
+        TargetGroupId, TargetId,
     },
     time::Instant,
 };
 
 use crate::{
-    config::{self, Config, Leftover, Protocols},
+    config::{self, Config, Leftover},
     health::{TargetHealth, TargetKey},
 };
-use ids::Ids;
-use listeners::endpoints;
+use layout::{Group, Layout, Member};
+use maglevs::Maglevs;
+use registry::Registry;
 pub use sources::sources;
 
 /// What tables are compiled from.
@@ -54,17 +58,11 @@ pub struct Inputs<'a> {
 #[derive(Clone, Default)]
 pub struct Compiler {
     generation: u32,
-    listeners: Ids<Endpoint>,
-    groups: Ids<Arc<str>>,
-    targets: Ids<TargetKey>,
-    /// By group name; of a group that is gone, what it was last.
-    deregistrations: HashMap<Arc<str>, Deregistration>,
-    maglevs: HashMap<Arc<str>, CachedMaglev>,
-    /// Protocols of the listeners that send flows to a group, or have sent, by group name.
-    served: HashMap<Arc<str>, Protocols>,
-    /// Sources that flows have, or may still have. Their ids mean nothing.
-    sources: Ids<Source>,
-    next_deadline: Option<Instant>,
+    registry: Arc<Registry>,
+    layout: Option<Arc<Layout>>,
+    maglevs: Maglevs,
+    /// What was compiled last.
+    tables: Option<Arc<Tables>>,
 }
 
 /// A target that the tables hold.
@@ -90,37 +88,33 @@ pub enum Registration {
     },
 }
 
-/// What happens to a group's targets when they are deregistered.
-#[derive(Clone, Copy)]
-struct Deregistration {
-    delay_seconds: u16,
-    leftover: Leftover,
-}
-
-/// A group's Maglev table, for as long as its candidates stay the same.
-#[derive(Clone)]
-struct CachedMaglev {
-    candidates: Vec<Candidate>,
-    maglev: Arc<Maglev>,
-}
-
 impl Compiler {
     /// A compiler that has compiled nothing yet.
     pub fn new() -> Compiler {
         Compiler::default()
     }
 
-    /// Makes the tables of the next generation. On an error the compiler is as it was before.
-    pub fn compile(&mut self, inputs: &Inputs<'_>) -> Result<Tables, TablesError> {
-        let mut next = self.clone();
-        let tables = next.compile_next(inputs)?;
-        *self = next;
+    /// Makes the tables of the next generation. After an error, the next ones are as if it had not been.
+    pub fn compile(&mut self, inputs: &Inputs<'_>) -> Result<Arc<Tables>, TablesError> {
+        let (registry, layout) = match &self.layout {
+            Some(layout) if layout.is_in_force(inputs) => (self.registry.clone(), layout.clone()),
+            _ => self.lay_out(inputs),
+        };
+        let generation = self.generation.checked_add(1).unwrap_or(1);
+        let parts = self.parts(generation, &layout, inputs);
+        let tables = Arc::new(match &self.tables {
+            Some(before) => Tables::succeeding(before, parts)?,
+            None => Tables::new(parts)?,
+        });
+        self.maglevs.retain(|name| registry.groups.id(name).is_some());
+        self.tables = Some(tables.clone());
+        (self.generation, self.registry, self.layout) = (generation, registry, Some(layout));
         Ok(tables)
     }
 
     /// When to compile again although nothing else changes: a deregistration delay ends, or an id becomes free.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.next_deadline
+        self.layout.as_ref()?.deadline
     }
 
     /// Every target in the tables last compiled, in the order of its key. All of them need next hops.
@@ -130,165 +124,108 @@ impl Compiler {
             key: key.clone(),
             registration: match gone {
                 None => Registration::Registered,
-                Some(since) => Registration::Deregistered { delay_ends: self.delay_ends(key, since) },
+                Some(since) => {
+                    Registration::Deregistered { delay_ends: self.registry.delay_ends(key, since) }
+                }
             },
         };
-        let mut targets: Vec<TargetEntry> = self.targets.iter().map(entry).collect();
+        let mut targets: Vec<TargetEntry> = self.registry.targets.iter().map(entry).collect();
         targets.sort_unstable_by(|one, other| one.key.cmp(&other.key));
         targets
     }
 
-    fn compile_next(&mut self, inputs: &Inputs<'_>) -> Result<Tables, TablesError> {
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        self.assign_ids(inputs);
-        let (groups, mut targets) = self.registered(inputs);
-        self.add_deregistered(inputs, &mut targets);
-        self.next_deadline = self.deadline_after(inputs.now);
-        Tables::new(TablesParts {
-            generation: self.generation,
-            listeners: self.listeners(inputs),
-            groups,
-            targets: by_id(targets),
+    fn lay_out(&self, inputs: &Inputs<'_>) -> (Arc<Registry>, Arc<Layout>) {
+        let mut registry = Registry::clone(&self.registry);
+        registry.assign(inputs);
+        let layout = Layout::new(&registry, inputs);
+        (registry.into(), layout.into())
+    }
+
+    fn parts(&mut self, generation: u32, layout: &Layout, inputs: &Inputs<'_>) -> TablesParts {
+        let states: Vec<GroupState<'_>> =
+            layout.groups.iter().map(|group| GroupState::new(group, inputs)).collect();
+        let candidates: Vec<_> =
+            states.iter().map(|state| (state.group.name.clone(), state.candidates())).collect();
+        let maglevs = self.maglevs.of(&candidates);
+        let groups = states.iter().zip(maglevs).map(|(state, maglev)| (state.group.id, state.row(maglev)));
+        let gone_groups = layout.gone_groups.iter().map(|(id, name)| (*id, empty_group(name)));
+        let deregistered = layout.deregistered.iter().map(|(id, target)| {
+            (*id, Target { next_hop: (inputs.next_hop)(target.address), ..target.clone() })
+        });
+        TablesParts {
+            generation,
+            listeners: layout.listeners.clone(),
+            groups: by_id(groups.chain(gone_groups))
+                .into_iter()
+                .map(|group| group.unwrap_or_else(|| empty_group("")))
+                .collect(),
+            targets: by_id(states.iter().flat_map(|state| state.targets(inputs)).chain(deregistered)),
             interfaces: inputs.interfaces.clone(),
-            vips: inputs.config.addresses().map(|address| vip(inputs, address)).collect(),
-            sources: self.sources(),
+            vips: layout.vips.clone(),
+            sources: layout.sources.clone(),
             hops: inputs.hops.clone(),
-        })
-    }
-
-    fn assign_ids(&mut self, inputs: &Inputs<'_>) {
-        let (config, now) = (inputs.config, inputs.now);
-        for group in &config.target_groups {
-            let deregistration = Deregistration {
-                delay_seconds: group.deregistration_delay_seconds,
-                leftover: group.after_deregistration,
-            };
-            self.deregistrations.insert(group.name.as_str().into(), deregistration);
         }
-        let deregistrations = &self.deregistrations;
-        let kept_for = |key: &TargetKey| delay_seconds(deregistrations, &key.group) + FLOW_SECONDS;
-        self.targets.assign(config.target_groups.iter().flat_map(keys), now, kept_for);
-        self.listeners.assign(endpoints(config).map(|row| row.0), now, |_| FLOW_SECONDS);
-        self.sources.assign(sources(config, inputs.ownership).into_iter(), now, |_| FLOW_SECONDS);
-        let longest = u64::from(u16::MAX) + FLOW_SECONDS; // At least as long as any target that names the group.
-        self.groups
-            .assign(config.target_groups.iter().map(|group| group.name.as_str().into()), now, |_| longest);
-        self.deregistrations.retain(|name, _| self.groups.id(name).is_some());
-        self.maglevs.retain(|name, _| self.groups.id(name).is_some());
-        for listener in config.load_balancers.iter().flat_map(|lb| &lb.listeners) {
-            let group = config.target_groups[listener.target_group].name.as_str().into();
-            let served = self.served.entry(group).or_insert(listener.protocol);
-            *served = served.and(listener.protocol);
-        }
-        self.served.retain(|name, _| self.groups.id(name).is_some());
+    }
+}
+
+/// A group, and what is to be done with its targets now.
+struct GroupState<'l> {
+    group: &'l Group,
+    /// In the order of the members.
+    healths: Vec<TargetHealth>,
+    /// Nobody is healthy, so everybody counts as if they were.
+    is_failing_open: bool,
+}
+
+impl<'l> GroupState<'l> {
+    fn new(group: &'l Group, inputs: &Inputs<'_>) -> GroupState<'l> {
+        let healths: Vec<TargetHealth> =
+            group.members.iter().map(|member| (inputs.health)(&member.key)).collect();
+        let mut members = group.members.iter().zip(&healths);
+        let is_failing_open =
+            !members.any(|(member, health)| *health == TargetHealth::Healthy && member.weight > 0);
+        GroupState { group, healths, is_failing_open }
     }
 
-    fn protocols(&self, group: &Arc<str>) -> &'static [Protocol] {
-        self.served.get(group).map_or(&[], |protocols| protocols.each())
-    }
-
-    fn sources(&self) -> Vec<Source> {
-        let mut sources: Vec<Source> = self.sources.iter().map(|(source, ..)| *source).collect();
-        sources.sort_unstable();
-        sources
-    }
-
-    /// The groups, and their registered targets by id.
-    fn registered(&mut self, inputs: &Inputs<'_>) -> (Vec<TargetGroup>, BTreeMap<u32, Target>) {
-        let mut groups = BTreeMap::new();
-        let mut targets = BTreeMap::new();
-        for group in &inputs.config.target_groups {
-            let name: Arc<str> = group.name.as_str().into();
-            let Some(group_id) = self.groups.id(&name) else { continue };
-            let members = self.members(inputs, group);
-            let is_failing_open = !members.iter().any(Member::is_wanted);
-            let eligible = members.iter().filter(|member| {
-                member.target.weight > 0 && (is_failing_open || member.health == TargetHealth::Healthy)
-            });
-            let eligible: Vec<&Member<'_>> = eligible.collect();
-            let maglev = self.maglev(&name, eligible.iter().map(|member| member.candidate()).collect());
-            for member in &members {
-                let is_cut = member.health.is_unhealthy()
-                    && group.when_unhealthy == Leftover::Terminate
-                    && !is_failing_open;
-                let target = Target {
-                    group: TargetGroupId(group_id as u16),
-                    address: member.target.address,
-                    port: member.target.port,
-                    protocols: self.protocols(&name),
-                    next_hop: (inputs.next_hop)(member.target.address),
-                    flow_policy: if is_cut { FlowPolicy::Cut } else { FlowPolicy::Keep },
-                };
-                targets.insert(member.id, target);
-            }
-            let row = TargetGroup {
-                name: group.name.as_str().into(),
-                preserves_client_ip: group.preserves_client_ip,
-                eligible: eligible.iter().map(|member| TargetId(member.id)).collect(),
-                maglev,
-            };
-            groups.insert(group_id, row);
-        }
-        for (name, id, gone) in self.groups.iter() {
-            if gone.is_some() {
-                groups.insert(id, empty_group(name));
-            }
-        }
-        (by_id(groups).into_iter().map(|group| group.unwrap_or_else(|| empty_group(""))).collect(), targets)
-    }
-
-    /// The registered targets of a group, in an order that the file's does not change.
-    fn members<'c>(&self, inputs: &Inputs<'c>, group: &'c config::TargetGroup) -> Vec<Member<'c>> {
-        let member = |(key, target): (TargetKey, &'c config::Target)| {
-            let id = self.targets.id(&key)?;
-            Some(Member { id, target, health: (inputs.health)(&key) })
+    /// The members that may get new flows.
+    fn eligible(&self) -> impl Iterator<Item = &Member> {
+        let is_eligible = |(member, health): &(&Member, &TargetHealth)| {
+            member.weight > 0 && (self.is_failing_open || **health == TargetHealth::Healthy)
         };
-        let mut members: Vec<Member<'c>> = keys(group).zip(&group.targets).filter_map(member).collect();
-        members.sort_unstable_by_key(|member| (member.target.address, member.target.port));
-        members
+        self.group.members.iter().zip(&self.healths).filter(is_eligible).map(|row| row.0)
     }
 
-    fn maglev(&mut self, group: &Arc<str>, candidates: Vec<Candidate>) -> Arc<Maglev> {
-        if let Some(cached) = self.maglevs.get(group)
-            && cached.candidates == candidates
-        {
-            return cached.maglev.clone();
+    fn candidates(&self) -> Vec<Candidate> {
+        let candidate = |member: &Member| Candidate {
+            address: member.key.address,
+            port: member.key.port,
+            weight: member.weight,
+        };
+        self.eligible().map(candidate).collect()
+    }
+
+    fn row(&self, maglev: Arc<Maglev>) -> TargetGroup {
+        TargetGroup {
+            name: (&*self.group.name).into(),
+            preserves_client_ip: self.group.preserves_client_ip,
+            eligible: self.eligible().map(|member| TargetId(member.id)).collect(),
+            maglev,
         }
-        let maglev = Arc::new(Maglev::with_default_slots(&candidates));
-        self.maglevs.insert(group.clone(), CachedMaglev { candidates, maglev: maglev.clone() });
-        maglev
     }
 
-    /// Deregistered targets stay for their flows: never eligible, cut after the delay if the group says so.
-    fn add_deregistered(&self, inputs: &Inputs<'_>, targets: &mut BTreeMap<u32, Target>) {
-        for (key, id, gone) in self.targets.iter() {
-            let (Some(since), Some(group)) = (gone, self.groups.id(&key.group)) else { continue };
-            let is_cut = inputs.now >= self.delay_ends(key, since)
-                && self
-                    .deregistrations
-                    .get(&key.group)
-                    .is_some_and(|rule| rule.leftover == Leftover::Terminate);
+    fn targets(&self, inputs: &Inputs<'_>) -> impl Iterator<Item = (u32, Target)> {
+        let cuts = self.group.when_unhealthy == Leftover::Terminate && !self.is_failing_open;
+        self.group.members.iter().zip(&self.healths).map(move |(member, health)| {
             let target = Target {
-                group: TargetGroupId(group as u16),
-                address: key.address,
-                port: key.port,
-                protocols: self.protocols(&key.group),
-                next_hop: (inputs.next_hop)(key.address),
-                flow_policy: if is_cut { FlowPolicy::Cut } else { FlowPolicy::Keep },
+                group: TargetGroupId(self.group.id as u16),
+                address: member.key.address,
+                port: member.key.port,
+                protocols: self.group.protocols,
+                next_hop: (inputs.next_hop)(member.key.address),
+                flow_policy: if cuts && health.is_unhealthy() { FlowPolicy::Cut } else { FlowPolicy::Keep },
             };
-            targets.insert(id, target);
-        }
-    }
-
-    fn delay_ends(&self, key: &TargetKey, since: Instant) -> Instant {
-        after(since, delay_seconds(&self.deregistrations, &key.group))
-    }
-
-    fn deadline_after(&self, now: Instant) -> Option<Instant> {
-        let gone =
-            self.targets.iter().filter_map(|(key, _, gone)| gone.map(|since| self.delay_ends(key, since)));
-        let deadlines = gone.flat_map(|delay_ends| [delay_ends, after(delay_ends, FLOW_SECONDS)]);
-        deadlines.filter(|deadline| *deadline > now).min()
+            (member.id, target)
+        })
     }
 }
 
@@ -320,28 +257,6 @@ pub fn keys(group: &config::TargetGroup) -> impl Iterator<Item = TargetKey> + '_
     })
 }
 
-/// A registered target while its group is compiled.
-struct Member<'c> {
-    id: u32,
-    target: &'c config::Target,
-    health: TargetHealth,
-}
-
-impl Member<'_> {
-    /// Whether it may get new flows while its group does not fail open.
-    fn is_wanted(&self) -> bool {
-        self.health == TargetHealth::Healthy && self.target.weight > 0
-    }
-
-    fn candidate(&self) -> Candidate {
-        Candidate { address: self.target.address, port: self.target.port, weight: self.target.weight }
-    }
-}
-
-fn vip(inputs: &Inputs<'_>, address: IpAddr) -> Vip {
-    Vip { address, ownership: (inputs.ownership)(address) }
-}
-
 fn empty_group(name: &str) -> TargetGroup {
     TargetGroup {
         name: name.into(),
@@ -351,15 +266,14 @@ fn empty_group(name: &str) -> TargetGroup {
     }
 }
 
-fn delay_seconds(deregistrations: &HashMap<Arc<str>, Deregistration>, group: &Arc<str>) -> u64 {
-    deregistrations.get(group).map_or(0, |deregistration| u64::from(deregistration.delay_seconds))
-}
-
-fn by_id<T>(rows: BTreeMap<u32, T>) -> Vec<Option<T>> {
+/// Rows at the places that their ids say.
+fn by_id<T>(rows: impl Iterator<Item = (u32, T)>) -> Vec<Option<T>> {
     let mut vector = Vec::new();
     for (id, row) in rows {
-        vector.resize_with(id as usize, || None);
-        vector.push(Some(row));
+        if vector.len() <= id as usize {
+            vector.resize_with(id as usize + 1, || None);
+        }
+        vector[id as usize] = Some(row);
     }
     vector
 }
@@ -367,9 +281,6 @@ fn by_id<T>(rows: BTreeMap<u32, T>) -> Vec<Option<T>> {
 pub(crate) fn after(instant: Instant, seconds: u64) -> Instant {
     Instant::from_nanos(instant.nanos().saturating_add(seconds.saturating_mul(1_000_000_000)))
 }
-
-/// A flow that the tables no longer name may still be in a flow table for this long, in seconds: ids rest that long.
-const FLOW_SECONDS: u64 = *limits::TCP_IDLE_RANGE_S.end() as u64;
 
 #[cfg(test)]
 mod tests;

@@ -331,7 +331,7 @@ fn compile(
         ownership: &|_| Ownership::Exclusive,
         now: Instant::default(),
     });
-    tables.map(Arc::new).map_err(SimulateError::Tables)
+    tables.map_err(SimulateError::Tables)
 }
 
 /// On the first interface, with a link address that tells the address.

@@ -1,6 +1,6 @@
 //! What one generation keeps of the one before.
 
-use lb_core::tables::{InterfaceId, ListenerId, Mac};
+use lb_core::tables::{Endpoint, InterfaceId, ListenerId, Mac, Protocol};
 
 use super::*;
 use crate::config::parse;
@@ -62,7 +62,7 @@ impl Bench {
         }
     }
 
-    fn compile(&mut self) -> Tables {
+    fn compile(&mut self) -> Arc<Tables> {
         let inputs = Inputs {
             config: &self.config,
             interfaces: vec![Interface {
@@ -182,6 +182,25 @@ fn ids_stay_when_the_file_is_reordered() {
     assert_eq!(after.generation(), before.generation() + 1);
     let (one, other) = (&before.groups()[1].maglev, &after.groups()[1].maglev);
     assert!(Arc::ptr_eq(one, other), "the same candidates share one Maglev table");
+}
+
+#[test]
+fn a_change_of_health_leaves_all_else_to_the_generation_before() {
+    let mut bench = Bench::new();
+    let before = bench.compile();
+    bench.unhealthy = vec!["web/198.19.1.3:80"];
+    let after = bench.compile();
+    assert!(after.are_steered_like(&before));
+    assert!(Arc::ptr_eq(&before.groups()[0].maglev, &after.groups()[0].maglev));
+    assert_eq!(before.listeners(), after.listeners());
+    assert_eq!(eligible(&after, "web"), ["2", "4"]);
+    let endpoint = Endpoint { address: "198.19.1.3".parse().unwrap(), port: 80, protocol: Protocol::Tcp };
+    assert_eq!(after.listeners_of_target(&endpoint), before.listeners_of_target(&endpoint));
+
+    bench.shared = vec!["198.18.100.1".parse().unwrap()];
+    assert!(!bench.compile().are_steered_like(&after), "the host shares the address");
+    bench.change(WEB_3, WEB_2);
+    assert!(bench.compile().are_steered_like(&bench.compile()));
 }
 
 #[test]

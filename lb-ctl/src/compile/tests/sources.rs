@@ -1,5 +1,7 @@
 //! Who has which source addresses, and for how long.
 
+use lb_core::tables::{Protocol, Source};
+
 use super::*;
 
 const FILE: &str = r#"

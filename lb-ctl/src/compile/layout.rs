@@ -1,0 +1,126 @@
+//! All of the tables that stays the same while only health, next hops and interfaces change.
+
+use std::{net::IpAddr, sync::Arc};
+
+use lb_core::{
+    tables::{FlowPolicy, Listener, Ownership, Protocol, Source, Target, TargetGroupId, Vip},
+    time::Instant,
+};
+
+use super::{Inputs, keys, listeners, registry::Registry};
+use crate::{
+    config::{self, Config, Leftover},
+    health::TargetKey,
+};
+
+/// Who there is, under which ids.
+pub(super) struct Layout {
+    /// Groups of the configuration.
+    pub(super) groups: Vec<Group>,
+    /// Groups that are gone but may still be named, with their ids.
+    pub(super) gone_groups: Vec<(u32, Arc<str>)>,
+    /// Deregistered targets that may still have flows, with their ids; without next hops.
+    pub(super) deregistered: Vec<(u32, Target)>,
+    /// Listeners, by id.
+    pub(super) listeners: Vec<Option<Listener>>,
+    /// Addresses of load balancers.
+    pub(super) vips: Vec<Vip>,
+    /// Sources that flows have, or may still have.
+    pub(super) sources: Vec<Source>,
+    /// When it changes although nothing else does.
+    pub(super) deadline: Option<Instant>,
+    /// What it was made from.
+    config: Config,
+    ownerships: Vec<(IpAddr, Ownership)>,
+}
+
+/// A group of the configuration.
+pub(super) struct Group {
+    pub(super) id: u32,
+    pub(super) name: Arc<str>,
+    pub(super) preserves_client_ip: bool,
+    pub(super) when_unhealthy: Leftover,
+    pub(super) protocols: &'static [Protocol],
+    /// Its registered targets, in an order that the file's does not change.
+    pub(super) members: Vec<Member>,
+}
+
+/// A registered target.
+pub(super) struct Member {
+    pub(super) id: u32,
+    pub(super) key: TargetKey,
+    pub(super) weight: u16,
+}
+
+impl Layout {
+    /// From what is registered.
+    pub(super) fn new(registry: &Registry, inputs: &Inputs<'_>) -> Layout {
+        let config = inputs.config;
+        let gone_groups = registry.groups.iter().filter(|(.., gone)| gone.is_some());
+        let mut sources: Vec<Source> = registry.sources.iter().map(|(source, ..)| *source).collect();
+        sources.sort_unstable();
+        Layout {
+            groups: config.target_groups.iter().filter_map(|row| group(registry, row)).collect(),
+            gone_groups: gone_groups.map(|(name, id, _)| (id, name.clone())).collect(),
+            deregistered: deregistered(registry, inputs.now),
+            listeners: listeners::listeners(registry, inputs),
+            vips: config
+                .addresses()
+                .map(|address| Vip { address, ownership: (inputs.ownership)(address) })
+                .collect(),
+            sources,
+            deadline: registry.deadline_after(inputs.now),
+            config: config.clone(),
+            ownerships: ownerships(inputs),
+        }
+    }
+
+    /// Whether another one would be the same.
+    pub(super) fn is_in_force(&self, inputs: &Inputs<'_>) -> bool {
+        self.deadline.is_none_or(|deadline| inputs.now < deadline)
+            && self.config == *inputs.config
+            && self.ownerships == ownerships(inputs)
+    }
+}
+
+/// Who else uses each of the configured addresses.
+fn ownerships(inputs: &Inputs<'_>) -> Vec<(IpAddr, Ownership)> {
+    let addresses = inputs.config.addresses().chain(inputs.config.source_nat.addresses.iter().copied());
+    addresses.map(|address| (address, (inputs.ownership)(address))).collect()
+}
+
+fn group(registry: &Registry, group: &config::TargetGroup) -> Option<Group> {
+    let name: Arc<str> = group.name.as_str().into();
+    let member = |(key, target): (TargetKey, &config::Target)| {
+        Some(Member { id: registry.targets.id(&key)?, key, weight: target.weight })
+    };
+    let mut members: Vec<Member> = keys(group).zip(&group.targets).filter_map(member).collect();
+    members.sort_unstable_by_key(|member| (member.key.address, member.key.port));
+    Some(Group {
+        id: registry.groups.id(&name)?,
+        preserves_client_ip: group.preserves_client_ip,
+        when_unhealthy: group.when_unhealthy,
+        protocols: registry.protocols(&name),
+        members,
+        name,
+    })
+}
+
+/// Deregistered targets stay for their flows: never eligible, cut after the delay if the group says so.
+fn deregistered(registry: &Registry, now: Instant) -> Vec<(u32, Target)> {
+    let target = |(key, id, gone): (&TargetKey, u32, Option<Instant>)| {
+        let (since, group) = (gone?, registry.groups.id(&key.group)?);
+        let is_over = now >= registry.delay_ends(key, since);
+        let is_cut = is_over && registry.leftover(key) == Some(Leftover::Terminate);
+        let target = Target {
+            group: TargetGroupId(group as u16),
+            address: key.address,
+            port: key.port,
+            protocols: registry.protocols(&key.group),
+            next_hop: None,
+            flow_policy: if is_cut { FlowPolicy::Cut } else { FlowPolicy::Keep },
+        };
+        Some((id, target))
+    };
+    registry.targets.iter().filter_map(target).collect()
+}

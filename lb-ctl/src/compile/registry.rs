@@ -1,0 +1,102 @@
+//! Who has which id, and what is remembered of those that are gone.
+
+use std::{collections::HashMap, sync::Arc};
+
+use lb_core::{
+    limits,
+    tables::{Endpoint, Protocol, Source},
+    time::Instant,
+};
+
+use super::{Inputs, after, ids::Ids, keys, listeners::endpoints, sources};
+use crate::{
+    config::{Leftover, Protocols},
+    health::TargetKey,
+};
+
+/// Ids of all that the tables hold.
+#[derive(Clone, Default)]
+pub(super) struct Registry {
+    pub(super) listeners: Ids<Endpoint>,
+    pub(super) groups: Ids<Arc<str>>,
+    pub(super) targets: Ids<TargetKey>,
+    /// Sources that flows have, or may still have. Their ids mean nothing.
+    pub(super) sources: Ids<Source>,
+    /// By group name; of a group that is gone, what it was last.
+    deregistrations: HashMap<Arc<str>, Deregistration>,
+    /// Protocols of the listeners that send flows to a group, or have sent, by group name.
+    served: HashMap<Arc<str>, Protocols>,
+}
+
+/// What happens to a group's targets when they are deregistered.
+#[derive(Clone, Copy)]
+struct Deregistration {
+    delay_seconds: u16,
+    leftover: Leftover,
+}
+
+impl Registry {
+    /// Takes in who is there now.
+    pub(super) fn assign(&mut self, inputs: &Inputs<'_>) {
+        let (config, now) = (inputs.config, inputs.now);
+        for group in &config.target_groups {
+            let deregistration = Deregistration {
+                delay_seconds: group.deregistration_delay_seconds,
+                leftover: group.after_deregistration,
+            };
+            self.deregistrations.insert(group.name.as_str().into(), deregistration);
+        }
+        let deregistrations = &self.deregistrations;
+        let kept_for = |key: &TargetKey| delay_seconds(deregistrations, &key.group) + FLOW_SECONDS;
+        self.targets.assign(config.target_groups.iter().flat_map(keys), now, kept_for);
+        self.listeners.assign(endpoints(config).map(|row| row.0), now, |_| FLOW_SECONDS);
+        self.sources.assign(sources(config, inputs.ownership).into_iter(), now, |_| FLOW_SECONDS);
+        let names = config.target_groups.iter().map(|group| group.name.as_str().into());
+        self.groups.assign(names, now, |_| GROUP_SECONDS);
+        self.deregistrations.retain(|name, _| self.groups.id(name).is_some());
+        for listener in config.load_balancers.iter().flat_map(|lb| &lb.listeners) {
+            let group = config.target_groups[listener.target_group].name.as_str().into();
+            let served = self.served.entry(group).or_insert(listener.protocol);
+            *served = served.and(listener.protocol);
+        }
+        self.served.retain(|name, _| self.groups.id(name).is_some());
+    }
+
+    /// The protocols of the listeners that send flows to a group, or have sent.
+    pub(super) fn protocols(&self, group: &Arc<str>) -> &'static [Protocol] {
+        self.served.get(group).map_or(&[], |protocols| protocols.each())
+    }
+
+    /// When the deregistration delay of a target ends that has been missing since some time.
+    pub(super) fn delay_ends(&self, key: &TargetKey, since: Instant) -> Instant {
+        after(since, delay_seconds(&self.deregistrations, &key.group))
+    }
+
+    /// What becomes of the flows of a deregistered target when its delay ends.
+    pub(super) fn leftover(&self, key: &TargetKey) -> Option<Leftover> {
+        self.deregistrations.get(&key.group).map(|deregistration| deregistration.leftover)
+    }
+
+    /// The next time that a deregistration delay ends or an id becomes free.
+    pub(super) fn deadline_after(&self, now: Instant) -> Option<Instant> {
+        let targets =
+            self.targets.iter().filter_map(|(key, _, gone)| gone.map(|since| self.delay_ends(key, since)));
+        let targets = targets.flat_map(|delay_ends| [delay_ends, after(delay_ends, FLOW_SECONDS)]);
+        let listeners = self.listeners.iter().filter_map(|(.., gone)| gone);
+        let sources = self.sources.iter().filter_map(|(.., gone)| gone);
+        let others = listeners.chain(sources).map(|since| after(since, FLOW_SECONDS));
+        let groups =
+            self.groups.iter().filter_map(|(.., gone)| gone).map(|since| after(since, GROUP_SECONDS));
+        targets.chain(others).chain(groups).filter(|deadline| *deadline > now).min()
+    }
+}
+
+fn delay_seconds(deregistrations: &HashMap<Arc<str>, Deregistration>, group: &Arc<str>) -> u64 {
+    deregistrations.get(group).map_or(0, |deregistration| u64::from(deregistration.delay_seconds))
+}
+
+/// A flow that the tables no longer name may still be in a flow table for this long, in seconds: ids rest that long.
+const FLOW_SECONDS: u64 = *limits::TCP_IDLE_RANGE_S.end() as u64;
+
+/// The id of a group rests for this long, in seconds: at least as long as that of any target that names the group.
+const GROUP_SECONDS: u64 = u16::MAX as u64 + FLOW_SECONDS;
