@@ -9,6 +9,7 @@
 //! Invariant: every frame received or made is settled exactly once under a reason other than `HandedOver` and `FragmentHeld`, by
 //! the last worker that had it.
 
+mod idle;
 mod port;
 mod shared;
 
@@ -26,6 +27,7 @@ use lb_core::{
     verdict::{Action, Reason, Verdict},
 };
 
+use self::idle::Idle;
 pub(crate) use self::{
     port::Port,
     shared::{Command, FlowQuery, Shared},
@@ -151,7 +153,6 @@ struct Worker<'u, 'm> {
     retired: Sender<Arc<Tables>>,
     wanted_hops: Sender<IpAddr>,
     questions: Vec<Question>,
-    polling: Polling,
     umem: &'u Umem,
     free: FreeFrames,
     /// The burst, and beside it where each frame lies in the UMEM.
@@ -160,9 +161,9 @@ struct Worker<'u, 'm> {
     verdicts: [Verdict; limits::BURST_FRAMES],
     /// When this turn began.
     now: Instant,
-    /// When frames were last moved.
-    last_traffic: Instant,
+    /// Whether this turn moved frames.
     is_busy: bool,
+    idle: Idle,
     /// Its wake-up, then its sockets.
     descriptors: Vec<libc::pollfd>,
 }
@@ -213,15 +214,14 @@ impl<'u, 'm> Worker<'u, 'm> {
             retired,
             wanted_hops,
             questions: Vec::new(),
-            polling,
             free: umem.free_frames(),
             umem,
             frames: Vec::with_capacity(limits::BURST_FRAMES),
             places: Vec::with_capacity(limits::BURST_FRAMES),
             verdicts: [Verdict::drop(Reason::NoListener); limits::BURST_FRAMES],
             now,
-            last_traffic: now,
             is_busy: false,
+            idle: Idle::new(polling, now),
             descriptors,
         }
     }
@@ -253,7 +253,7 @@ impl<'u, 'm> Worker<'u, 'm> {
         self.dispatch();
         self.is_busy = moved > 0;
         if self.is_busy {
-            self.last_traffic = self.now;
+            self.idle.end(self.now);
         }
     }
 
@@ -493,11 +493,10 @@ impl<'u, 'm> Worker<'u, 'm> {
         if self.is_busy || !self.questions.is_empty() {
             return;
         }
-        let idle_ns = self.now.nanos() - self.last_traffic.nanos();
-        match self.polling {
-            Polling::Adaptive if idle_ns >= SPIN_NS => self.sleep(),
-            Polling::Interrupt => self.sleep(),
-            Polling::Adaptive | Polling::Busy => std::hint::spin_loop(),
+        if self.idle.is_over(self.now) {
+            self.sleep();
+        } else {
+            std::hint::spin_loop();
         }
     }
 
@@ -544,8 +543,6 @@ fn reason_of_loss(reason: Reason) -> Reason {
     }
 }
 
-/// Adaptive polling spins for this long without traffic before it sleeps.
-const SPIN_NS: u64 = 50_000;
 /// Longest sleep: expiry goes on without traffic.
 const SLEEP_MS: i32 = 100;
 /// Sleep while the kernel has not taken all frames to send.
