@@ -595,12 +595,7 @@ fn bind_in(
         };
         let socket = Socket::bind(device, queue, memory, worker.rings)
             .map_err(|source| EngineError::Bind { interface: device.name.clone(), queue, source })?;
-        ports.push(Port {
-            socket,
-            interface: InterfaceId(link as u8),
-            is_veth: device.is_veth,
-            in_oversize: false,
-        });
+        ports.push(Port::new(socket, InterfaceId(link as u8), device.is_veth));
     }
     Ok(ports)
 }

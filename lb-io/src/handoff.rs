@@ -56,6 +56,12 @@ impl Outbox {
         self.parcels.publish();
     }
 
+    /// Whether frames are to come back.
+    #[inline]
+    pub(crate) fn is_owed(&self) -> bool {
+        self.out > 0
+    }
+
     /// Takes back the frames that the receiver has copied, by the address they were sent with.
     #[inline]
     pub(crate) fn reclaim(&mut self, mut give_back: impl FnMut(u64)) {

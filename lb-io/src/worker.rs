@@ -1,13 +1,16 @@
 //! A worker: one thread, pinned to one core, that runs frames from its sockets to completion.
 //!
 //! A turn takes a burst from every socket and from the frames that other workers hand over, lets the datapath decide, and
-//! puts each frame on a tx ring, into another worker's hands or back on the free list; then one completion drain, one refill
-//! and one wake-up per socket. The worker owns everything it touches: new tables and questions come through a channel, which
-//! it looks at only when `Shared::call` has been called.
+//! puts each frame on a tx ring, into another worker's hands or back on the free list. Each burst is sent before the next is
+//! taken, and none is taken that the tx rings have no room for: it waits on its rx ring. At the end of a turn frames that
+//! were sent are taken back and fill rings refilled. The worker owns everything it touches: new tables and questions come
+//! through a channel, which it looks at only when `Shared::call` has been called.
 //!
 //! Invariant: every frame received or made is settled exactly once under a reason other than `HandedOver` and `FragmentHeld`, by
 //! the last worker that had it.
 
+mod idle;
+mod port;
 mod shared;
 
 use std::{net::IpAddr, os::fd::AsRawFd, sync::Arc};
@@ -24,7 +27,11 @@ use lb_core::{
     verdict::{Action, Reason, Verdict},
 };
 
-pub(crate) use self::shared::{Command, FlowQuery, Shared};
+use self::idle::Idle;
+pub(crate) use self::{
+    port::Port,
+    shared::{Command, FlowQuery, Shared},
+};
 use crate::{
     clock,
     engine::Polling,
@@ -32,7 +39,6 @@ use crate::{
     partial_checksum,
     sys::{self, Mapping},
     umem::{FreeFrames, HEADROOM_BYTES, Umem},
-    xsk::Socket,
 };
 
 /// What a worker is given at start.
@@ -65,19 +71,6 @@ pub(crate) struct Assignment {
     pub(crate) settings: Settings,
     /// What it counts.
     pub(crate) counters: Arc<WorkerCounters>,
-}
-
-/// A socket with what its worker knows of its interface.
-#[derive(Debug)]
-pub(crate) struct Port {
-    /// The socket.
-    pub(crate) socket: Socket,
-    /// Its interface.
-    pub(crate) interface: InterfaceId,
-    /// Whether frames of local senders come with partial checksums.
-    pub(crate) is_veth: bool,
-    /// Whether the last descriptor began a frame that goes on in the next.
-    pub(crate) in_oversize: bool,
 }
 
 /// Why a worker cannot run.
@@ -160,7 +153,6 @@ struct Worker<'u, 'm> {
     retired: Sender<Arc<Tables>>,
     wanted_hops: Sender<IpAddr>,
     questions: Vec<Question>,
-    polling: Polling,
     umem: &'u Umem,
     free: FreeFrames,
     /// The burst, and beside it where each frame lies in the UMEM.
@@ -169,9 +161,9 @@ struct Worker<'u, 'm> {
     verdicts: [Verdict; limits::BURST_FRAMES],
     /// When this turn began.
     now: Instant,
-    /// When frames were last moved.
-    last_traffic: Instant,
+    /// Whether this turn moved frames.
     is_busy: bool,
+    idle: Idle,
     /// Its wake-up, then its sockets.
     descriptors: Vec<libc::pollfd>,
 }
@@ -222,15 +214,14 @@ impl<'u, 'm> Worker<'u, 'm> {
             retired,
             wanted_hops,
             questions: Vec::new(),
-            polling,
             free: umem.free_frames(),
             umem,
             frames: Vec::with_capacity(limits::BURST_FRAMES),
             places: Vec::with_capacity(limits::BURST_FRAMES),
             verdicts: [Verdict::drop(Reason::NoListener); limits::BURST_FRAMES],
             now,
-            last_traffic: now,
             is_busy: false,
+            idle: Idle::new(polling, now),
             descriptors,
         }
     }
@@ -254,11 +245,15 @@ impl<'u, 'm> Worker<'u, 'm> {
             self.ask_for_hops();
         }
         self.answer();
-        self.service();
+        self.send();
+        if moved > 0 || self.is_owed() {
+            self.service();
+        }
+        self.wake_kernel();
         self.dispatch();
         self.is_busy = moved > 0;
         if self.is_busy {
-            self.last_traffic = self.now;
+            self.idle.end(self.now);
         }
     }
 
@@ -287,13 +282,14 @@ impl<'u, 'm> Worker<'u, 'm> {
         }
     }
 
-    /// Takes a burst from a socket; returns the number of descriptors.
+    /// Takes a burst from a socket, as far as the tx rings have room; returns the number of descriptors.
     fn receive(&mut self, port: usize) -> usize {
-        let port = &mut self.ports[port];
-        let count = port.socket.rx.available(limits::BURST_FRAMES as u32);
-        if count == 0 {
+        if self.ports[port].socket.rx.available(1) == 0 {
             return 0;
         }
+        let room = self.room();
+        let port = &mut self.ports[port];
+        let count = port.socket.rx.available(room);
         for _ in 0..count {
             let Some(descriptor) = port.socket.rx.pop() else { break };
             let goes_on = descriptor.options & libc::XDP_PKT_CONTD != 0;
@@ -330,12 +326,14 @@ impl<'u, 'm> Worker<'u, 'm> {
         (0..self.ports.len()).map(|_| self.receive_burst_handed_over()).take_while(|&count| count > 0).sum()
     }
 
-    /// Takes a burst of what other workers hand over; returns the number of frames.
+    /// Takes a burst of what other workers hand over, as far as the tx rings have room; returns the number of frames.
     fn receive_burst_handed_over(&mut self) -> usize {
         let inboxes = self.inboxes.len();
+        let room = if inboxes == 0 { 0 } else { self.room() as usize };
         for turn in 0..inboxes {
             let inbox = (self.first_inbox + turn) % inboxes;
-            for _ in 0..self.inboxes[inbox].prepare(limits::BURST_FRAMES - self.frames.len()) {
+            let most = room.saturating_sub(self.frames.len());
+            for _ in 0..self.inboxes[inbox].prepare(most) {
                 self.take_handed_over(inbox);
             }
             self.inboxes[inbox].release();
@@ -346,6 +344,13 @@ impl<'u, 'm> Worker<'u, 'm> {
             self.process(Arrival::HandedOver);
         }
         count
+    }
+
+    /// How many frames can be sent, whichever port they leave by.
+    #[inline]
+    fn room(&mut self) -> u32 {
+        let now = self.now;
+        self.ports.iter_mut().map(|port| port.room(now)).min().unwrap_or(0)
     }
 
     /// Copies one frame from another worker's memory.
@@ -376,6 +381,7 @@ impl<'u, 'm> Worker<'u, 'm> {
         if self.datapath.has_extras() {
             self.finish_extras();
         }
+        self.send();
     }
 
     /// Carries out what the datapath decided about the frames that it kept or made.
@@ -395,8 +401,7 @@ impl<'u, 'm> Worker<'u, 'm> {
         let is_gone = match verdict.reason.action() {
             Action::Transmit | Action::Reply => {
                 let exit = self.exits.get(port).and_then(|&port| self.ports.get_mut(port));
-                let descriptor = libc::xdp_desc { addr: place.start, len: place.len, options: 0 };
-                exit.is_some_and(|port| port.socket.tx.push(descriptor))
+                exit.is_some_and(|port| port.push(place.start, place.len))
             }
             Action::HandOver => {
                 let outbox = self.outboxes.get_mut(port).and_then(Option::as_mut);
@@ -440,24 +445,34 @@ impl<'u, 'm> Worker<'u, 'm> {
         }
     }
 
-    /// Takes back frames that were sent or copied, refills the fill rings and has the tx rings sent.
+    /// Has the kernel send what was put on the tx rings, and what it has not taken yet.
+    #[inline]
+    fn send(&mut self) {
+        self.ports.iter_mut().for_each(Port::send);
+    }
+
+    /// Whether frames are to come back, or to go to fill rings.
+    #[inline]
+    fn is_owed(&self) -> bool {
+        self.ports.iter().any(Port::is_owed) || self.outboxes.iter().flatten().any(Outbox::is_owed)
+    }
+
+    /// Takes back frames that were sent or copied, and refills the fill rings.
     fn service(&mut self) {
         let Worker { outboxes, ports, free, umem, .. } = self;
         for outbox in outboxes.iter_mut().flatten() {
             outbox.reclaim(|start| free.give(umem.chunk_of(start)));
         }
-        for Port { socket, .. } in ports {
-            while let Some(start) = socket.completion.pop() {
-                free.give(umem.chunk_of(start));
-            }
-            socket.completion.release();
-            for _ in 0..socket.fill.room(u32::MAX) {
-                let Some(chunk) = free.take() else { break };
-                let pushed = socket.fill.push(chunk);
-                debug_assert!(pushed, "there was room");
-            }
-            socket.offer();
-            socket.send();
+        for port in ports {
+            port.service(umem, free);
+        }
+    }
+
+    /// Wakes the kernel where it waits for frames to receive into.
+    #[inline]
+    fn wake_kernel(&mut self) {
+        for port in &mut self.ports {
+            port.socket.wake_receiver();
         }
     }
 
@@ -478,18 +493,17 @@ impl<'u, 'm> Worker<'u, 'm> {
         if self.is_busy || !self.questions.is_empty() {
             return;
         }
-        let idle_ns = self.now.nanos() - self.last_traffic.nanos();
-        match self.polling {
-            Polling::Adaptive if idle_ns >= SPIN_NS => self.sleep(),
-            Polling::Interrupt => self.sleep(),
-            Polling::Adaptive | Polling::Busy => std::hint::spin_loop(),
+        if self.idle.is_over(self.now) {
+            self.sleep();
+        } else {
+            std::hint::spin_loop();
         }
     }
 
     /// Sleeps until a socket has frames, somebody wakes us, or it is time to look at the flow table again.
     fn sleep(&mut self) {
         let Worker { shared, inboxes, ports, descriptors, .. } = self;
-        let is_sending = ports.iter().any(|port| port.socket.tx.outstanding() > 0);
+        let is_sending = ports.iter().any(Port::is_sending);
         shared.bell.rest(
             || inboxes.iter().any(Inbox::has_parcels),
             || {
@@ -529,12 +543,12 @@ fn reason_of_loss(reason: Reason) -> Reason {
     }
 }
 
-/// Adaptive polling spins for this long without traffic before it sleeps.
-const SPIN_NS: u64 = 50_000;
 /// Longest sleep: expiry goes on without traffic.
 const SLEEP_MS: i32 = 100;
 /// Sleep while the kernel has not taken all frames to send.
 const SEND_RETRY_MS: i32 = 1;
+/// A tx ring that has been full for so long holds nobody back any longer, in nanoseconds.
+const STUCK_NS: u64 = 2_000_000;
 /// Flow records looked at in one turn for a question.
 const RECORDS_PER_TURN: u32 = 256;
 

@@ -153,10 +153,9 @@ impl Socket {
         }
     }
 
-    /// Shows the kernel the frames that were pushed on the fill ring, and wakes it where it asks for that.
+    /// Wakes the kernel where it asks for that because the fill ring was empty.
     #[inline]
-    pub(crate) fn offer(&mut self) {
-        self.fill.publish();
+    pub(crate) fn wake_receiver(&self) {
         if self.fill.needs_wakeup() {
             // SAFETY: an empty buffer: no memory of ours is written.
             unsafe {

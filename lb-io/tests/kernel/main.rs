@@ -9,4 +9,6 @@ mod namespace;
 mod nexthop;
 mod random;
 mod steering;
+#[path = "../support/mod.rs"]
+mod support;
 mod vip;
