@@ -1,0 +1,80 @@
+//! The table: a row for each peer, a column for each measure; medians, and below them the least and the most of all rounds.
+
+use crate::{measure::Measure, peer::Peer, record::Record};
+
+/// The whole table, with a line end after each row.
+pub fn table(record: &Record) -> String {
+    let mut text = String::new();
+    for line in 0..2 {
+        let headings = Measure::ALL.map(|measure| measure.heading()[line].to_owned());
+        text += &row("", &headings);
+    }
+    for peer in record.peers() {
+        text += &row(peer.title(), &Measure::ALL.map(|measure| middle(record, peer, measure)));
+        if Measure::ALL.iter().any(|&measure| record.spread(peer, measure).is_some()) {
+            text += &row("", &Measure::ALL.map(|measure| range(record, peer, measure)));
+        }
+    }
+    text
+}
+
+/// Every reason why a figure is missing that is too long for its column, with a line end after each.
+pub fn reasons(record: &Record) -> String {
+    let mut lines = Vec::new();
+    for peer in record.peers() {
+        for why in Measure::ALL.into_iter().filter_map(|measure| record.absence(peer, measure)) {
+            let line = format!("{}: {why}\n", peer.title());
+            if why.len() > CELL && !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    lines.concat()
+}
+
+fn middle(record: &Record, peer: Peer, measure: Measure) -> String {
+    match (record.spread(peer, measure), record.absence(peer, measure)) {
+        (Some(spread), _) => measure.show(spread.median),
+        (None, Some(why)) if why.len() <= CELL => why.to_owned(),
+        (None, Some(_)) => "see below".to_owned(),
+        (None, None) => String::new(),
+    }
+}
+
+fn range(record: &Record, peer: Peer, measure: Measure) -> String {
+    let spread = record.spread(peer, measure);
+    spread.map_or(String::new(), |spread| {
+        format!("{}..{}", measure.show(spread.least), measure.show(spread.most))
+    })
+}
+
+fn row(title: &str, cells: &[String]) -> String {
+    let cells: String = cells.iter().map(|cell| format!("  {cell:>CELL$}")).collect();
+    format!("{}\n", format!("{title:<TITLE$}{cells}").trim_end())
+}
+
+/// Characters of the first column.
+const TITLE: usize = 26;
+/// Characters of every other column.
+const CELL: usize = 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::sample;
+
+    #[test]
+    fn every_peer_has_its_median_and_its_range() {
+        let text = table(&sample());
+        assert!(text.contains("HAProxy, TCP mode"), "{text}");
+        assert!(text.contains("12,500") && text.contains("10,000..15,000"), "{text}");
+        assert!(text.contains("no UDP"), "{text}");
+        assert!(!text.contains("nginx"), "{text}");
+        assert_eq!(text.lines().count(), 2 + 2 * 2, "{text}");
+    }
+
+    #[test]
+    fn long_reasons_stand_below() {
+        assert_eq!(reasons(&sample()), "HAProxy, TCP mode: \"it\" <died>, alas\n");
+    }
+}

@@ -1,0 +1,12 @@
+//! The parts of the side-by-side bench that only calculate and draw: their own tests, which a bench without harness cannot run.
+
+#![allow(dead_code)] // The bench uses the rest.
+
+#[path = "../benches/versus/measure.rs"]
+mod measure;
+#[path = "../benches/versus/peer.rs"]
+mod peer;
+#[path = "../benches/versus/record.rs"]
+mod record;
+#[path = "../benches/versus/report/mod.rs"]
+mod report;
