@@ -22,6 +22,8 @@ pub struct Run {
     pub measure: Measure,
     /// What it came to.
     pub outcome: Outcome,
+    /// What other programs of the machine used meanwhile, in CPUs.
+    pub others: f64,
 }
 
 /// All runs.
@@ -94,54 +96,5 @@ impl Spread {
         let median =
             if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 };
         Some(Spread { median, least, most })
-    }
-}
-
-#[cfg(test)]
-pub mod tests {
-    use super::*;
-
-    /// Two rounds of two peers, the second of which does no UDP and failed once.
-    pub fn sample() -> Record {
-        let packets = Measure::Packets(crate::measure::Flows::One);
-        let run = |round, peer, measure, outcome| Run { round, peer, measure, outcome };
-        Record(vec![
-            run(1, Peer::LBD, Measure::Connections, Outcome::Figure(15_000.0)),
-            run(1, Peer::Haproxy, Measure::Connections, Outcome::Figure(10_000.0)),
-            run(1, Peer::LBD, packets, Outcome::Figure(700.0)),
-            run(1, Peer::Haproxy, packets, Outcome::Absent("no UDP".into())),
-            run(2, Peer::LBD, Measure::Connections, Outcome::Figure(30_000.0)),
-            run(2, Peer::Haproxy, Measure::Connections, Outcome::Figure(15_000.0)),
-            run(3, Peer::LBD, Measure::Connections, Outcome::Figure(90_000.0)),
-            run(3, Peer::Haproxy, Measure::Connections, Outcome::Absent("\"it\" <died>, alas".into())),
-        ])
-    }
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        let spread = |median, least, most| Some(Spread { median, least, most });
-        assert_eq!(Spread::of(&[]), None);
-        assert_eq!(Spread::of(&[3.0]), spread(3.0, 3.0, 3.0));
-        assert_eq!(Spread::of(&[5.0, 1.0, 3.0]), spread(3.0, 1.0, 5.0));
-        assert_eq!(Spread::of(&[4.0, 1.0, 2.0, 9.0]), spread(3.0, 1.0, 9.0));
-    }
-
-    #[test]
-    fn ratios_are_taken_within_rounds() {
-        let ratio = sample().ratio(Peer::LBD, Peer::Haproxy, Measure::Connections);
-        assert_eq!(ratio, Some(Spread { median: 1.75, least: 1.5, most: 2.0 }));
-        assert_eq!(sample().ratio(Peer::LBD, Peer::Nginx, Measure::Connections), None);
-    }
-
-    #[test]
-    fn what_is_missing_says_why() {
-        let record = sample();
-        assert_eq!(record.peers().collect::<Vec<_>>(), [Peer::Haproxy, Peer::LBD]);
-        assert_eq!(record.absence(Peer::Haproxy, Measure::Connections), Some("\"it\" <died>, alas"));
-        assert_eq!(record.absence(Peer::LBD, Measure::Connections), None);
-        assert_eq!(
-            record.spread(Peer::Haproxy, Measure::Connections).map(|spread| spread.median),
-            Some(12_500.0)
-        );
     }
 }

@@ -1,11 +1,28 @@
 //! Where threads run and who goes first, by system calls that std lacks.
 
-use std::{fs, io};
+use std::{
+    fs, io,
+    sync::{Arc, LazyLock},
+};
+
+use signal_hook::{SigId, consts::SIGUSR1};
 
 /// The calling thread's number, by which others can [`pin`] it.
 pub fn own_task() -> libc::pid_t {
     // SAFETY: gettid takes nothing and cannot fail.
     unsafe { libc::gettid() }
+}
+
+/// Ends the system call that another thread of this process is in.
+pub fn interrupt(task: libc::pid_t) -> io::Result<()> {
+    static HANDLER: LazyLock<io::Result<SigId>> =
+        LazyLock::new(|| signal_hook::flag::register(SIGUSR1, Arc::default()));
+    if let Err(error) = &*HANDLER {
+        return Err(io::Error::new(error.kind(), error.to_string()));
+    }
+    // SAFETY: getpid takes nothing and cannot fail; tgkill takes integers.
+    let answer = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), task, SIGUSR1) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Lets a thread run on these CPUs only; 0 is the calling thread.

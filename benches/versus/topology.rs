@@ -168,11 +168,12 @@ impl Drop for ReceiveThread<'_> {
 
 fn mac_of(namespace: &Namespace, link: &str) -> Result<[u8; 6], Failure> {
     let text = shell(namespace, &format!("cat /sys/class/net/{link}/address"))?;
-    let bytes: Result<Vec<u8>, _> =
-        text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16)).collect();
+    let bytes: Result<Vec<u8>, _> = text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16)).collect();
     bytes?.try_into().map_err(|_| format!("{text:?} is no link address").into())
 }
 
+/// All that is used, of however many there are.
+pub const CPUS: [usize; 2] = [CLIENT_CPU, BALANCER_CPU];
 /// Where senders are, and the targets while they must not disturb the balancer.
 pub const CLIENT_CPU: usize = 0;
 /// Where the balancer is, as far as it can be placed.

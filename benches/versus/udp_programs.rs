@@ -54,7 +54,7 @@ impl Sender {
         Ok(Sender { program, frame, batch, _maps: vec![settings, progress] })
     }
 
-    /// Sends until told to stop.
+    /// Sends until told to stop and interrupted by a signal: the kernel waits for a while at the end of each call, so there is one.
     pub fn run(&self, stopping: &AtomicBool) -> io::Result<()> {
         while !stopping.load(Relaxed) {
             let mut attributes = TestRun {
@@ -165,8 +165,8 @@ impl Frames {
             interval_ns: self.interval_ns,
             flows: self.flows,
             interface,
-            ipv4_sum: sum(ipv4, 0).into(),
-            udp_sum: sum(udp, pseudo_header).into(),
+            ipv4_sum: sum(ipv4, 0),
+            udp_sum: sum(udp, pseudo_header),
             source_low: u16::from_be_bytes([high, low]).into(),
             pad: 0,
         }
@@ -204,7 +204,8 @@ impl ProgramObject {
             };
             let symbol: ElfSymbol64<'_, '_, Endianness> = self.0.symbol_by_index(index)?;
             let name = symbol.name()?;
-            let (_, map) = maps.iter().find(|(map, _)| *map == name).ok_or("a reference to an unknown map")?;
+            let (_, map) =
+                maps.iter().find(|(map, _)| *map == name).ok_or("a reference to an unknown map")?;
             let instruction = code.get_mut(offset as usize..).ok_or("a reference is outside")?;
             instruction[1] = (instruction[1] & 0x0f) | (BPF_PSEUDO_MAP_FD << 4);
             instruction[4..8].copy_from_slice(&map.as_raw_fd().to_ne_bytes());
@@ -331,8 +332,8 @@ const TIME_TO_LIVE: u8 = 64;
 const UDP: u8 = 17;
 /// Parts of the map `counters`.
 const CPUS: usize = 64;
-/// Frames between two looks at whether to stop: some 20 ms at full speed.
-const FRAMES_PER_CALL: u32 = 1 << 16;
+/// Frames, due or not: minutes at full speed.
+const FRAMES_PER_CALL: u32 = 1 << 30;
 /// Frames that are sent together.
 const FAST_BATCH: u32 = 64;
 /// Frames, due or not, that are looked at together.

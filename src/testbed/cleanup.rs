@@ -134,10 +134,7 @@ pub(super) enum Debt {
     /// A process that is still to be ended: its pidfd.
     Process(OwnedFd),
     /// A setting that was changed: its file, and what stood there.
-    Setting {
-        path: PathBuf,
-        before: String,
-    },
+    Setting { path: PathBuf, before: String },
 }
 
 impl Debt {

@@ -10,7 +10,8 @@ use crate::{
 
 /// The whole picture. `caption` stands below the title, a line for each of its lines.
 pub fn chart(record: &Record, caption: &str) -> String {
-    let panels: Vec<Panel> = Measure::ALL.into_iter().filter_map(|measure| Panel::of(record, measure)).collect();
+    let panels: Vec<Panel> =
+        Measure::ALL.into_iter().filter_map(|measure| Panel::of(record, measure)).collect();
     let top = TITLE_HEIGHT + LINE_HEIGHT * (caption.lines().count() + 1);
     let rows: Vec<&[Panel]> = panels.chunks(PANELS_ABREAST).collect();
     let height = |row: &[Panel]| row.iter().map(Panel::height).max().unwrap_or(0);
@@ -104,48 +105,3 @@ const BAR_HEIGHT: usize = 15;
 const BAR_PITCH: usize = 19;
 const PANEL_WIDTH: usize = NAME_WIDTH + BAR_WIDTH + 90;
 const WIDTH: usize = 2 * MARGIN + PANELS_ABREAST * PANEL_WIDTH;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::tests::sample;
-
-    /// The names of all elements, checked to be nested and closed, with every attribute quoted and every `<` or `&` escaped.
-    fn elements(svg: &str) -> Vec<String> {
-        let (mut open, mut seen) = (Vec::new(), Vec::new());
-        for piece in svg.split('<').skip(1) {
-            let (tag, content) = piece.split_once('>').expect("every tag ends");
-            let entities = ["&amp;", "&lt;", "&gt;"];
-            let unescaped = entities.iter().fold(content.to_owned(), |text, entity| text.replace(entity, ""));
-            assert!(!unescaped.contains('&') && !unescaped.contains('>'), "{content}");
-            assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
-            if let Some(name) = tag.strip_prefix('/') {
-                assert_eq!(open.pop().as_deref(), Some(name), "closed in order");
-                continue;
-            }
-            let name: String = tag.chars().take_while(char::is_ascii_alphabetic).collect();
-            seen.push(name.clone());
-            if !tag.ends_with('/') {
-                open.push(name);
-            }
-        }
-        assert!(open.is_empty(), "{open:?} stay open");
-        seen
-    }
-
-    #[test]
-    fn the_picture_is_well_formed() {
-        let svg = chart(&sample(), "a <machine> & its kernel\nsecond line");
-        let elements = elements(&svg);
-        assert_eq!(elements.first().map(String::as_str), Some("svg"));
-        assert_eq!(elements.iter().filter(|name| *name == "svg").count(), 1);
-        // The background, and three bars of two measures.
-        assert_eq!(elements.iter().filter(|name| *name == "rect").count(), 1 + 3);
-        assert!(svg.contains("a &lt;machine&gt; &amp; its kernel"));
-    }
-
-    #[test]
-    fn without_figures_there_is_only_the_title() {
-        assert_eq!(elements(&chart(&Record::default(), "")), ["svg", "rect", "text"]);
-    }
-}

@@ -59,7 +59,8 @@ fn line(what: &str, goal: Goal, ratios: &[String]) -> String {
 }
 
 fn show(ratio: Option<Spread>) -> String {
-    ratio.map_or("-".into(), |Spread { median, least, most }| format!("{median:.2} [{least:.2} .. {most:.2}]"))
+    ratio
+        .map_or("-".into(), |Spread { median, least, most }| format!("{median:.2} [{least:.2} .. {most:.2}]"))
 }
 
 const MODES: [Peer; 4] = [Peer::LBD, Peer::LBD_BUSY, Peer::LBD_NAT, Peer::LBD_NAT_BUSY];
@@ -90,22 +91,3 @@ const WHAT: usize = 48;
 const GOAL: usize = 8;
 /// Characters of a ratio.
 const RATIO: usize = 24;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::tests::sample;
-
-    #[test]
-    fn a_ratio_stands_beside_its_goal() {
-        let text = ratios(&sample());
-        assert!(text.contains("TCP conn. per second: lbd / haproxy"), "{text}");
-        assert!(text.contains(">= 1.25   1.75 [1.50 .. 2.00]"), "{text}");
-        assert_eq!(text.lines().count(), 2, "{text}");
-    }
-
-    #[test]
-    fn nothing_to_compare_is_nothing_to_say() {
-        assert_eq!(ratios(&Record::default()), "");
-    }
-}
