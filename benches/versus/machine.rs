@@ -35,7 +35,7 @@ fn version_of(peer: Peer) -> Option<String> {
         Peer::Iptables(_) => ("iptables", &["--version"]),
         Peer::Haproxy => ("haproxy", &["-v"]),
         Peer::Nginx => ("sh", &["-c", "nginx -v 2>&1"]),
-        Peer::Testpmd => ("dpkg-query", &["--show", "--showformat", "DPDK ${Version}", "dpdk"]),
+        Peer::Testpmd => ("dpkg-query", &["--show", "--showformat", "DPDK ${Version}", "dpdk-dev"]),
         Peer::Routing | Peer::RoutingOffloaded | Peer::Lbd(_) => return None,
     };
     let printed: Result<String, Failure> = run(Command::new(program).args(arguments));

@@ -91,6 +91,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let machine = machine::describe(&peers);
     let plan = rounds::Plan {
         peers,
+        loads: measure::Load::ALL.to_vec(),
         rounds: arguments.rounds,
         time: Duration::try_from_secs_f64(arguments.seconds)?,
         lbd: arguments.lbd.clone(),

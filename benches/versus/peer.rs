@@ -73,20 +73,20 @@ impl Peer {
     /// A thousand listeners more.
     pub const LBD_THOUSAND: Peer = lbd(Source::Kept, Polling::Adaptive, Listeners::Thousand);
 
-    /// All, in the order of the table. Those that are compared with each other stand close together: a round goes by this order.
+    /// All, in the order of the table and of each round.
     pub const ALL: [Peer; 14] = [
         Peer::Routing,
         Peer::RoutingOffloaded,
         Peer::Iptables(Source::Kept),
         Peer::Iptables(Source::Masqueraded),
+        Peer::Nftables(Source::Masqueraded),
         Peer::Nginx,
         Peer::Haproxy,
-        Peer::Nftables(Source::Masqueraded),
         Peer::Nftables(Source::Kept),
-        Peer::LBD_NAT,
-        Peer::LBD,
         Peer::Testpmd,
+        Peer::LBD,
         Peer::LBD_BUSY,
+        Peer::LBD_NAT,
         Peer::LBD_NAT_BUSY,
         Peer::LBD_THOUSAND,
     ];
@@ -144,7 +144,7 @@ impl Peer {
     pub fn absence(self, load: Load) -> Option<&'static str> {
         match (self, load) {
             (Peer::RoutingOffloaded, Load::Bulk) => None,
-            (Peer::RoutingOffloaded, _) => Some("Gbit/s only"),
+            (Peer::RoutingOffloaded, _) => Some("not asked"),
             (Peer::Haproxy, Load::Udp(_) | Load::PacketCpu) => Some("no UDP"),
             (Peer::Nginx, Load::PacketCpu) => Some("too slow"),
             (Peer::Lbd(Mode { listeners: Listeners::Thousand, .. }), load) => match load {
@@ -152,9 +152,9 @@ impl Peer {
                 _ => Some("not asked"),
             },
             (Peer::Lbd(Mode { source: Source::Masqueraded, .. }), Load::Udp(_) | Load::PacketCpu) => {
-                Some("UDP keeps it")
+                Some("as lbd")
             }
-            (peer, Load::PacketCpu | Load::Idle) if peer.never_sleeps() => Some("all of one"),
+            (peer, Load::PacketCpu | Load::Idle) if peer.never_sleeps() => Some("a whole CPU"),
             _ => None,
         }
     }

@@ -16,6 +16,8 @@ use crate::{
 pub struct Plan {
     /// Whom, in this order in each round.
     pub peers: Vec<Peer>,
+    /// Under what.
+    pub loads: Vec<Load>,
     /// How often.
     pub rounds: u32,
     /// How long each load is counted.
@@ -48,7 +50,7 @@ struct Visit<'r> {
 impl Visit<'_> {
     fn all_loads(&mut self) {
         let (wanted, senseless): (Vec<Load>, Vec<Load>) =
-            Load::ALL.into_iter().partition(|&load| self.peer.absence(load).is_none());
+            self.plan.loads.iter().partition(|&&load| self.peer.absence(load).is_none());
         for load in senseless {
             self.absent(load, self.peer.absence(load).unwrap_or_default());
         }

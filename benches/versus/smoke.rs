@@ -6,7 +6,7 @@ use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::{
-    measure::{Flows, Measure},
+    measure::{Flows, Load},
     peer::Peer,
     rounds::{self, Plan},
 };
@@ -21,18 +21,20 @@ pub fn test() -> ExitCode {
 fn routing_and_lbd() -> Result<(), Failed> {
     crate::prepare()?;
     let plan = Plan {
-        peers: vec![Peer::Routing, Peer::LBD_THOUSAND],
+        peers: vec![Peer::Routing, Peer::LBD],
+        loads: vec![Load::Udp(Flows::One), Load::Latency, Load::Connections],
         rounds: 1,
         time: Duration::from_millis(100),
         lbd: PathBuf::from(env!("CARGO_BIN_EXE_lbd")),
     };
     let record = rounds::run(&plan);
-    for peer in plan.peers {
-        for measure in [Measure::Packets(Flows::Thousand), Measure::Connections] {
-            let figure = record.spread(peer, measure).map_or(0.0, |spread| spread.median);
-            let why = record.absence(peer, measure).unwrap_or("nothing was counted");
-            assert!(figure > 0.0, "{}: {}: {why}", peer.name(), measure.title());
-        }
+    let measures = plan.loads.iter().flat_map(|load| load.measures());
+    for (&peer, &measure) in
+        plan.peers.iter().flat_map(|peer| measures.clone().map(move |measure| (peer, measure)))
+    {
+        let figure = record.spread(peer, measure).map_or(0.0, |spread| spread.median);
+        let why = record.absence(peer, measure).unwrap_or("nothing was counted");
+        assert!(figure > 0.0, "{}: {}: {why}", peer.name(), measure.title());
     }
     Ok(())
 }
