@@ -93,6 +93,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         peers,
         loads: measure::Load::ALL.to_vec(),
         rounds: arguments.rounds,
+        attempts: ATTEMPTS,
         time: Duration::try_from_secs_f64(arguments.seconds)?,
         lbd: arguments.lbd.clone(),
     };
@@ -130,6 +131,8 @@ fn peer_named(name: &str) -> Result<peer::Peer, String> {
     peer::Peer::named(name).ok_or_else(|| format!("one of: {}", names()))
 }
 
+/// Of a load that is disturbed each time.
+const ATTEMPTS: u32 = 3;
 /// What the figures mean, above the table.
 const METHOD: &str = "
 What this shows: veth has no zero-copy mode, so every AF_XDP figure, lbd's and testpmd's, is mostly the kernel's copy path (one socket

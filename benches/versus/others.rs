@@ -1,6 +1,9 @@
 //! Other programs on the machine: what they use is missing to those who are measured.
 
-use std::{fs, io, time::Instant};
+use std::{
+    fs, io, thread,
+    time::{Duration, Instant},
+};
 
 /// Watches what other programs use from its beginning on.
 pub struct Watch {
@@ -19,6 +22,19 @@ impl Watch {
         let ticks = ticks_of_others()?.saturating_sub(self.ticks);
         Ok(ticks as f64 / TICKS_PER_SECOND / self.begun.elapsed().as_secs_f64())
     }
+}
+
+/// Waits until other programs use no more than so many CPUs, or until the time is over.
+pub fn wait_until_quiet(cpus: f64, time: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline {
+        let watch = Watch::begin()?;
+        thread::sleep(LOOKED_AT);
+        if watch.used()? <= cpus {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Ticks that all processes had so far that are neither the kernel's nor come from this one.
@@ -64,6 +80,7 @@ impl Process {
     }
 }
 
+const LOOKED_AT: Duration = Duration::from_millis(300);
 const KERNEL_THREADS: u32 = 2;
 /// USER_HZ, which is 100 on all architectures but Alpha.
 const TICKS_PER_SECOND: f64 = 100.0;

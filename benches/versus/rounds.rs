@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     loads::{self, Stage, server::Server},
     measure::{Load, Measure, Room},
-    others::Watch,
+    others::{self, Watch},
     peer::Peer,
     peers::{self, Running},
     record::{Outcome, Record, Run},
@@ -20,6 +20,8 @@ pub struct Plan {
     pub loads: Vec<Load>,
     /// How often.
     pub rounds: u32,
+    /// How often at most a load is run, while other programs disturb it.
+    pub attempts: u32,
     /// How long each load is counted.
     pub time: Duration,
     /// The daemon's program.
@@ -101,12 +103,13 @@ impl Visit<'_> {
 
     /// Runs a load, and again while other programs disturb it.
     fn one_load(&mut self, load: Load, stage: Stage<'_>) -> Result<(), Failure> {
-        for attempt in 1..=ATTEMPTS {
+        for attempt in 1..=self.plan.attempts {
             let watch = Watch::begin()?;
             let figures = loads::run(load, stage);
             let others = watch.used()?;
-            if others > UNDISTURBED && attempt < ATTEMPTS {
+            if others > UNDISTURBED && attempt < self.plan.attempts {
                 eprintln!("    {load:?}: again, because other programs used {others:.2} CPUs");
+                others::wait_until_quiet(UNDISTURBED, QUIET_WITHIN)?;
                 continue;
             }
             match figures {
@@ -135,7 +138,7 @@ impl Visit<'_> {
     }
 }
 
-/// How often a load is run that is disturbed each time.
-const ATTEMPTS: u32 = 3;
+/// How long others may take to become quiet before a load is run again.
+const QUIET_WITHIN: Duration = Duration::from_secs(5);
 /// What other programs may use, in CPUs.
 const UNDISTURBED: f64 = 0.08;

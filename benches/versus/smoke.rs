@@ -24,6 +24,7 @@ fn routing_and_lbd() -> Result<(), Failed> {
         peers: vec![Peer::Routing, Peer::LBD],
         loads: vec![Load::Udp(Flows::One), Load::Latency, Load::Connections],
         rounds: 1,
+        attempts: 1,
         time: Duration::from_millis(100),
         lbd: PathBuf::from(env!("CARGO_BIN_EXE_lbd")),
     };
