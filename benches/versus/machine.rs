@@ -39,7 +39,9 @@ fn version_of(peer: Peer) -> Option<String> {
         Peer::Routing | Peer::RoutingOffloaded | Peer::Lbd(_) => return None,
     };
     let printed: Result<String, Failure> = run(Command::new(program).args(arguments));
-    Some(printed.ok()?.lines().next()?.trim().to_owned())
+    // HAProxy tells where its home is, too.
+    let line = printed.ok()?.lines().next()?.to_owned();
+    Some(line.split(" - ").next()?.trim().to_owned())
 }
 
 /// A line `name : value` of a file like /proc/cpuinfo.

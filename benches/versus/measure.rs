@@ -152,14 +152,14 @@ impl Measure {
             Measure::Packets(Flows::HundredThousand) => {
                 "UDP, 60-byte frames, 100,000 flows: thousand packets/s"
             }
-            Measure::PacketCpu => "CPU time at 100,000 packets/s: ns per packet",
-            Measure::IdleCpu => "CPU 1 without traffic: % used",
+            Measure::PacketCpu => "CPU time at 100,000 packets/s: ns per packet (less is better)",
+            Measure::IdleCpu => "CPU 1 without traffic: % used (less is better)",
             Measure::Connections => "new TCP connections/s",
             Measure::Requests => "requests/s on 16 open connections",
             Measure::Bulk => "bulk TCP, 4 connections: Gbit/s",
-            Measure::LatencyHalf => "latency at 10,000 requests/s, p50: us",
-            Measure::Latency99 => "latency at 10,000 requests/s, p99: us",
-            Measure::Latency999 => "latency at 10,000 requests/s, p99.9: us",
+            Measure::LatencyHalf => "latency at 10,000 requests/s, p50: us (less is better)",
+            Measure::Latency99 => "latency at 10,000 requests/s, p99: us (less is better)",
+            Measure::Latency999 => "latency at 10,000 requests/s, p99.9: us (less is better)",
         }
     }
 

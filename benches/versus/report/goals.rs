@@ -86,7 +86,7 @@ const fn more(measure: Measure, to: Peer, bound: f64) -> Comparison {
 
 const NFTABLES: Peer = Peer::Nftables(Source::Kept);
 /// Characters of what is compared.
-const WHAT: usize = 48;
+const WHAT: usize = 54;
 /// Characters of a goal.
 const GOAL: usize = 8;
 /// Characters of a ratio.
