@@ -4,9 +4,11 @@
 #   ./ci.sh fmt      formatting, as rustfmt.toml says
 #   ./ci.sh lint     clippy, documentation, dependencies; warnings are errors
 #   ./ci.sh test     all tests; as root also the end-to-end tests, which need nginx, ab, curl and ip
-#   ./ci.sh bpf      the committed XDP program is what its source compiles to (clang-14)
+#   ./ci.sh bpf      the committed BPF programs are what their sources compile to (clang-14)
 #   ./ci.sh model    the rings between workers and their sleep, in every order of events (loom)
 #   ./ci.sh bench    all benchmarks (slow: 10 M flows)
+#   ./ci.sh versus   lbd side by side with nftables, iptables, HAProxy, nginx, testpmd, as root, in 8 minutes once it is built
+#                    (--rounds N, --seconds S, --only NAME,...); installs what it compares with
 #   ./ci.sh fuzz     each fuzz target for 60 seconds, or as many as are given (cargo-fuzz, nightly)
 #   ./ci.sh miri     lb-core's unit tests, but for the longest, interpreted (miri, nightly; about 2 minutes)
 #   ./ci.sh flood    what a flood of SYNs does to others, in figures, beside nftables with connection tracking (as root)
@@ -20,6 +22,7 @@ main() {
     case "${1:-}" in
     fmt | lint | test | bpf | model | bench | miri | flood) "$1" ;;
     fuzz) fuzz "${2:-60}" ;;
+    versus) versus "${@:2}" ;;
     all)
         fmt
         lint
@@ -95,20 +98,23 @@ sum() {
 bpf() {
     need clang-14 clang-14 "to compile the XDP program"
     need llvm-strip-14 llvm-14 "to compile the XDP program"
-    local object=lb-io/bpf/redirect.bpf.o before
     if ! command -v clang-14 >/dev/null; then
         echo "NOT CHECKED: the XDP program, because clang-14 is not installed and cannot be"
         return
     fi
-    before=$(mktemp)
-    cp "$object" "$before"
-    lb-io/bpf/build.sh
-    if ! cmp "$before" "$object"; then
-        echo "$object is not what its source compiles to; it has been rebuilt: commit it" >&2
-        return 1
-    fi
-    rm -f "$before"
-    echo "$object is what its source compiles to"
+    local source object before
+    for source in lb-io/bpf/redirect.bpf.c benches/versus/bpf/udp.bpf.c; do
+        object=${source%.c}.o
+        before=$(mktemp)
+        cp "$object" "$before"
+        lb-io/bpf/build.sh "$source"
+        if ! cmp "$before" "$object"; then
+            echo "$object is not what its source compiles to; it has been rebuilt: commit it" >&2
+            return 1
+        fi
+        rm -f "$before"
+        echo "$object is what its source compiles to"
+    done
 }
 
 # Built apart, in a directory of its own: the flag changes every crate.
@@ -121,6 +127,20 @@ model() {
 bench() {
     need cc gcc "for linking"
     cargo bench --workspace --locked
+}
+
+# versus OPTIONS: nobody is left out because something cannot be installed; its row says so.
+versus() {
+    need cc gcc "for linking"
+    need ip iproute2 "for the networks"
+    need ethtool ethtool "for the networks"
+    need nft nftables "to compare with"
+    need iptables iptables "to compare with"
+    need haproxy haproxy "to compare with"
+    need nginx nginx-light "to compare with"
+    need /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream "to compare with"
+    need dpdk-testpmd dpdk-dev "to compare with"
+    cargo bench --locked --bench versus -- "$@"
 }
 
 flood() {
@@ -155,9 +175,9 @@ miri() {
         --skip maglev:: --skip receive_hash::
 }
 
-# need PROGRAM PACKAGE WHY: installs PACKAGE where PROGRAM is missing. What really needs it reports its absence.
+# need PROGRAM PACKAGE WHY: installs PACKAGE where PROGRAM, or the file of that path, is missing. What really needs it reports its absence.
 need() {
-    command -v "$1" >/dev/null && return
+    if command -v "$1" >/dev/null || [ -e "$1" ]; then return; fi
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         echo "missing: $1 (package $2) $3; install it, or run this as root where there is apt"
         return

@@ -1,8 +1,7 @@
 #!/bin/sh
-# Rebuilds redirect.bpf.o from redirect.bpf.c; the same bytes on every machine with clang-14.
-# `build.sh --check` compares with the committed object instead of replacing it.
+# build.sh [--check] [SOURCE]: rebuilds FILE.bpf.o beside FILE.bpf.c (redirect.bpf.c where no source is named); the same bytes on every
+# machine with clang-14. With --check, compares with the committed object instead of replacing it.
 set -eu
-cd "$(dirname "$0")"
 
 for tool in clang-14 llvm-strip-14; do
 	command -v "$tool" >/dev/null || {
@@ -11,17 +10,27 @@ for tool in clang-14 llvm-strip-14; do
 	}
 done
 
+check=no
+if [ "${1:-}" = --check ]; then
+	check=yes
+	shift
+fi
+source=${1:-$(dirname "$0")/redirect.bpf.c}
+cd "$(dirname "$source")"
+source=$(basename "$source")
+committed=${source%.c}.o
+
 object=$(mktemp)
 trap 'rm -f "$object"' EXIT
 clang-14 -target bpf -mcpu=v3 -O2 -Wall -Wextra -Werror -ffreestanding -fdebug-compilation-dir=. \
-	-c redirect.bpf.c -o "$object"
+	-c "$source" -o "$object"
 llvm-strip-14 -g "$object"
 
-if [ "${1:-}" = --check ]; then
-	cmp "$object" redirect.bpf.o || {
-		echo "$0: redirect.bpf.o is not what redirect.bpf.c builds; run $0 and commit the result" >&2
+if [ "$check" = yes ]; then
+	cmp "$object" "$committed" || {
+		echo "$0: $committed is not what $source builds; run $0 and commit the result" >&2
 		exit 1
 	}
 else
-	cat "$object" >redirect.bpf.o
+	cat "$object" >"$committed"
 fi

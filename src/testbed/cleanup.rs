@@ -57,6 +57,26 @@ impl OwnDirectory {
     }
 }
 
+/// A setting of the whole machine's kernel, changed for as long as this lives. Only a `kill -9` leaves it changed.
+#[derive(Debug)]
+pub struct Setting {
+    _owed: Owed,
+}
+
+impl Setting {
+    /// Writes `value` into the file `path` below /proc/sys, as `vm/nr_hugepages`.
+    ///
+    /// # Errors
+    /// When the setting does not exist or does not take the value.
+    pub fn change(path: &str, value: &str) -> Result<Setting, TestbedError> {
+        let path = Path::new("/proc/sys").join(path);
+        let before = fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
+        let owed = Owed::new(Debt::Setting { path: path.clone(), before });
+        fs::write(&path, value).doing(|| format!("write {value} to {}", path.display()))?;
+        Ok(Setting { _owed: owed })
+    }
+}
+
 /// From now on Ctrl-C and SIGTERM take away all that is owed and end the program with exit code 130 or 143.
 ///
 /// # Errors
@@ -113,6 +133,8 @@ pub(super) enum Debt {
     Directory(PathBuf),
     /// A process that is still to be ended: its pidfd.
     Process(OwnedFd),
+    /// A setting that was changed: its file, and what stood there.
+    Setting { path: PathBuf, before: String },
 }
 
 impl Debt {
@@ -131,6 +153,10 @@ impl Debt {
             Debt::Process(pidfd) => {
                 end_process(&pidfd);
                 Ok("a process".to_owned())
+            }
+            Debt::Setting { path, before } => {
+                fs::write(&path, before)?;
+                Ok(format!("the change of {}", path.display()))
             }
         }
     }
