@@ -6,12 +6,14 @@
 //! installed apart from the others. On a machine with fewer than two idle cores, the longest times are the scheduler's: the run
 //! without any publication shows them, too.
 
+#[path = "large/control.rs"]
+mod control;
 mod large;
 #[path = "../lb-core/tests/support/mod.rs"]
 mod support;
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::Ipv4Addr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -20,22 +22,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use control::Control;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use lb_core::{
     counters::WorkerCounters,
     datapath::{Arrival, Datapath, Settings},
     flow_table::FlowArena,
     frame::Frame,
-    tables::{Interface, InterfaceId, Mac, NextHop, Ownership, Tables},
+    tables::Tables,
     time,
     verdict::{Reason, Verdict},
 };
-use lb_ctl::{
-    compile::{Compiler, Inputs},
-    config::{self, Config},
-    health::{TargetHealth, TargetKey},
-};
-use support::{ACK, OUTSIDE, OUTSIDE_MAC};
+use support::{ACK, OUTSIDE};
 
 fn main() {
     for listeners in [1, 10, 100, 1_000] {
@@ -89,50 +87,6 @@ fn run(control: &mut Control, first: &Arc<Tables>, listeners: u32, changes: u32)
     }
     shared.is_stopped.store(true, Ordering::Release);
     (worker.join().expect("the worker does not panic"), effective)
-}
-
-/// The control thread's part.
-struct Control {
-    config: Config,
-    compiler: Compiler,
-    unhealthy: Option<TargetKey>,
-}
-
-impl Control {
-    fn new(listeners: u32) -> Control {
-        let interfaces = ["outside", "inside"].map(String::from);
-        let text = large::configuration(listeners, &interfaces, "");
-        let config = config::parse(&text, "large").expect("the configuration is right");
-        Control { config, compiler: Compiler::new(), unhealthy: None }
-    }
-
-    fn compile(&mut self) -> Arc<Tables> {
-        let interface =
-            |name: &str, mac| Interface { name: name.into(), mac, mtu: 1_500, receive_hash: None };
-        let inputs = Inputs {
-            config: &self.config,
-            interfaces: vec![interface("outside", OUTSIDE_MAC), interface("inside", support::INSIDE_MAC)],
-            health: &|key| match self.unhealthy.as_ref() == Some(key) {
-                true => TargetHealth::FailedHealthChecks,
-                false => TargetHealth::Healthy,
-            },
-            next_hop: &|_| Some(NextHop { interface: InterfaceId(1), mac: Mac([2; 6]) }),
-            hops: Vec::new(),
-            ownership: &|_| Ownership::Exclusive,
-            now: time::Instant::from_millis(1_000),
-        };
-        self.compiler.compile(&inputs).expect("the tables fit")
-    }
-
-    /// One target of the first group changes its state.
-    fn toggle(&mut self) {
-        self.unhealthy = match self.unhealthy.take() {
-            Some(_) => None,
-            None => {
-                Some(TargetKey { group: "group-0".into(), address: IpAddr::V4(large::target(3)), port: 8080 })
-            }
-        };
-    }
 }
 
 #[derive(Default)]

@@ -21,12 +21,9 @@ pub fn describe(peers: &[Peer]) -> String {
             versions.push(version);
         }
     }
-    format!(
-        "{model}, {cpus} CPUs, of which {} are used; Linux {}\n{}\n",
-        CPUS.len(),
-        kernel.trim(),
-        versions.join("; ")
-    )
+    let machine =
+        format!("{model}, {cpus} CPUs, of which {} are used; Linux {}\n", CPUS.len(), kernel.trim());
+    if versions.is_empty() { machine } else { format!("{machine}{}\n", versions.join("; ")) }
 }
 
 fn version_of(peer: Peer) -> Option<String> {

@@ -106,8 +106,14 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         begun.elapsed().as_secs()
     );
     println!("{}", report::table::table(&record));
-    println!("{}", report::table::reasons(&record));
-    println!("Ratios within each round: median [least .. most]\n\n{}", report::goals::ratios(&record));
+    for (heading, text) in [
+        ("What is missing:", report::table::reasons(&record)),
+        ("Ratios within each round, median [least .. most]:", report::goals::ratios(&record)),
+    ] {
+        if !text.is_empty() {
+            println!("{heading}\n\n{text}");
+        }
+    }
     write_files(&record, &machine)?;
     Ok(())
 }

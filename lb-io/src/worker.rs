@@ -13,7 +13,7 @@ mod idle;
 mod port;
 mod shared;
 
-use std::{net::IpAddr, os::fd::AsRawFd, sync::Arc};
+use std::{net::IpAddr, os::fd::AsRawFd, sync::Arc, thread};
 
 use crossbeam_channel::{Receiver, Sender};
 use lb_core::{
@@ -27,7 +27,7 @@ use lb_core::{
     verdict::{Action, Reason, Verdict},
 };
 
-use self::idle::Idle;
+use self::idle::{Idle, Rest};
 pub(crate) use self::{
     port::Port,
     shared::{Command, FlowQuery, Shared},
@@ -488,15 +488,15 @@ impl<'u, 'm> Worker<'u, 'm> {
         }
     }
 
-    /// What is done between turns: nothing after one that moved frames; else spin or sleep.
+    /// What is done between turns: nothing after one that moved frames.
     fn rest(&mut self) {
         if self.is_busy || !self.questions.is_empty() {
             return;
         }
-        if self.idle.is_over(self.now) {
-            self.sleep();
-        } else {
-            std::hint::spin_loop();
+        match self.idle.rest(self.now) {
+            Rest::Spin => std::hint::spin_loop(),
+            Rest::Yield => thread::yield_now(),
+            Rest::Sleep => self.sleep(),
         }
     }
 

@@ -1,11 +1,23 @@
-//! How long a worker without traffic spins before it sleeps. Used by `worker`. Pure: it is told what time it is.
+//! What a worker without traffic does until there is some. Used by `worker`. Pure: it is told what time it is.
 //!
-//! A sleep costs a wake-up, some 20 us later than a spinning worker would have seen the frame. So adaptive polling spins
-//! for as long as traffic lately has paused, as long as that is not too long; as KVM polls before it halts a processor.
+//! A sleeper sees a frame some 20 us later than one that looks for it all the time. So adaptive polling looks for as long as
+//! pauses in traffic have lasted lately, if that is not too long, as KVM polls before it halts a processor. Between two looks it
+//! lets others have the core, whom it would starve where clients and targets run beside it.
 
 use lb_core::time::Instant;
 
 use crate::engine::Polling;
+
+/// What to do after a turn that moved nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Take the next turn at once.
+    Spin,
+    /// Take it when others that want the core have had it.
+    Yield,
+    /// Sleep until there is traffic.
+    Sleep,
+}
 
 /// What a worker knows of pauses in its traffic.
 #[derive(Debug)]
@@ -13,32 +25,33 @@ pub(super) struct Idle {
     polling: Polling,
     /// When frames were last moved.
     last_traffic: Instant,
-    /// Adaptive polling spins for this long, in nanoseconds.
-    spin_ns: u64,
+    /// Adaptive polling sleeps after this long, in nanoseconds.
+    patience_ns: u64,
 }
 
 impl Idle {
     /// Of a worker that begins at `now`.
     pub(super) fn new(polling: Polling, now: Instant) -> Idle {
-        Idle { polling, last_traffic: now, spin_ns: SPIN_LEAST_NS }
+        Idle { polling, last_traffic: now, patience_ns: PATIENCE_LEAST_NS }
     }
 
-    /// Says that frames were moved at `now`. A pause that spinning could have bridged makes the next one be bridged; after
-    /// longer ones spinning is given up by and by.
+    /// Says that frames were moved at `now`. A pause that could have been waited for makes the next one be waited for; longer
+    /// ones make it give up by and by.
     #[inline]
     pub(super) fn end(&mut self, now: Instant) {
-        let is_bridged = self.idle_ns(now) <= SPIN_MOST_NS;
-        self.spin_ns = if is_bridged { SPIN_MOST_NS } else { (self.spin_ns / 2).max(SPIN_LEAST_NS) };
+        let is_short = self.idle_ns(now) <= PATIENCE_MOST_NS;
+        self.patience_ns =
+            if is_short { PATIENCE_MOST_NS } else { (self.patience_ns / 2).max(PATIENCE_LEAST_NS) };
         self.last_traffic = now;
     }
 
-    /// Whether it is time to sleep.
+    /// What to do at `now`, without traffic.
     #[inline]
-    pub(super) fn is_over(&self, now: Instant) -> bool {
+    pub(super) fn rest(&self, now: Instant) -> Rest {
         match self.polling {
-            Polling::Busy => false,
-            Polling::Adaptive => self.idle_ns(now) >= self.spin_ns,
-            Polling::Interrupt => true,
+            Polling::Busy => Rest::Spin,
+            Polling::Adaptive if self.idle_ns(now) < self.patience_ns => Rest::Yield,
+            Polling::Adaptive | Polling::Interrupt => Rest::Sleep,
         }
     }
 
@@ -47,10 +60,10 @@ impl Idle {
     }
 }
 
-/// Shortest time of spinning, in nanoseconds: for traffic that comes at most a few hundred times a second.
-const SPIN_LEAST_NS: u64 = 50_000;
-/// Longest time of spinning, in nanoseconds: traffic that comes more than 2,000 times a second never finds a sleeper.
-const SPIN_MOST_NS: u64 = 500_000;
+/// Adaptive polling waits for traffic at least for this long before it sleeps, in nanoseconds.
+const PATIENCE_LEAST_NS: u64 = 50_000;
+/// Adaptive polling waits for traffic at most for this long: more than 2,000 frames a second never find it asleep.
+const PATIENCE_MOST_NS: u64 = 500_000;
 
 #[cfg(test)]
 mod tests {
@@ -60,34 +73,34 @@ mod tests {
         Instant::from_nanos(us * 1_000)
     }
 
-    /// How long a worker spins after traffic at these times, in microseconds.
-    fn spins_for(polling: Polling, traffic_us: &[u64]) -> Option<u64> {
+    /// After how long a worker sleeps that had traffic at these times, in microseconds.
+    fn sleeps_after_us(polling: Polling, traffic_us: &[u64]) -> Option<u64> {
         let mut idle = Idle::new(polling, at(0));
         for &time_us in traffic_us {
             idle.end(at(time_us));
         }
         let last = traffic_us.last().copied().unwrap_or(0);
-        (0..10_000).find(|pause_us| idle.is_over(at(last + pause_us)))
+        (0..10_000).find(|pause_us| idle.rest(at(last + pause_us)) == Rest::Sleep)
     }
 
     #[test]
     fn only_adaptive_polling_looks_at_the_pause() {
-        assert_eq!(spins_for(Polling::Busy, &[]), None);
-        assert_eq!(spins_for(Polling::Interrupt, &[10, 20, 30]), Some(0));
+        assert_eq!(sleeps_after_us(Polling::Busy, &[]), None);
+        assert_eq!(sleeps_after_us(Polling::Interrupt, &[10, 20, 30]), Some(0));
     }
 
     #[test]
-    fn pauses_that_spinning_can_bridge_are_bridged() {
-        assert_eq!(spins_for(Polling::Adaptive, &[]), Some(50));
-        assert_eq!(spins_for(Polling::Adaptive, &[10_000]), Some(50));
-        assert_eq!(spins_for(Polling::Adaptive, &[10_000, 10_499]), Some(500));
+    fn pauses_that_end_soon_are_waited_for() {
+        assert_eq!(sleeps_after_us(Polling::Adaptive, &[]), Some(50));
+        assert_eq!(sleeps_after_us(Polling::Adaptive, &[10_000]), Some(50));
+        assert_eq!(sleeps_after_us(Polling::Adaptive, &[10_000, 10_499]), Some(500));
     }
 
     #[test]
     fn long_pauses_make_it_give_up_by_and_by() {
         let mut traffic_us = vec![10_000, 10_100, 20_000];
-        assert_eq!(spins_for(Polling::Adaptive, &traffic_us), Some(250));
+        assert_eq!(sleeps_after_us(Polling::Adaptive, &traffic_us), Some(250));
         traffic_us.extend([30_000, 40_000, 50_000]);
-        assert_eq!(spins_for(Polling::Adaptive, &traffic_us), Some(50));
+        assert_eq!(sleeps_after_us(Polling::Adaptive, &traffic_us), Some(50));
     }
 }
