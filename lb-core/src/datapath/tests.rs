@@ -10,6 +10,7 @@ use crate::{
     wire::{
         checksum::checksum,
         l4::tcp::{ACK, FIN, RST, SYN},
+        octets,
     },
 };
 
@@ -18,6 +19,8 @@ use crate::{
 enum Way {
     /// By its flow's record.
     Plain,
+    /// By its flow's record and the addresses beside.
+    PlainIpv6,
     /// By its flow's record, which changes.
     Step,
     /// By what the tables said before.
@@ -29,16 +32,16 @@ enum Way {
 #[test]
 fn datagrams_go_short_ways() {
     let mut arena = FlowArena::new(64);
-    let mut path = path(&mut arena, true);
+    let mut path = path(&mut arena, true, Family::V4);
     assert_eq!(send(&mut path, UDP, 0, CLIENT, VIP), (Way::Opening, Reason::FlowNew));
     assert_eq!(send(&mut path, UDP, 0, CLIENT, VIP), (Way::Plain, Reason::FlowHit));
     assert_eq!(send(&mut path, UDP, 0, TARGET, CLIENT), (Way::Plain, Reason::FlowHit));
 }
 
 #[test]
-fn connections_go_short_ways_but_for_their_handshakes_end() {
+fn connections_go_short_ways_from_their_first_packet_to_their_last() {
     let mut arena = FlowArena::new(64);
-    let mut path = path(&mut arena, true);
+    let mut path = path(&mut arena, true, Family::V4);
     assert_eq!(send(&mut path, TCP, SYN, CLIENT, VIP), (Way::Opening, Reason::FlowNew));
     assert_eq!(send(&mut path, TCP, SYN | ACK, TARGET, CLIENT), (Way::Step, Reason::FlowHit));
     assert_eq!(send(&mut path, TCP, ACK, CLIENT, VIP), (Way::Step, Reason::FlowHit));
@@ -53,15 +56,34 @@ fn connections_go_short_ways_but_for_their_handshakes_end() {
 #[test]
 fn flows_with_a_source_of_ours_go_short_ways_once_they_are_open() {
     let mut arena = FlowArena::new(64);
-    let mut path = path(&mut arena, false);
+    let mut path = path(&mut arena, false, Family::V4);
     assert_eq!(send(&mut path, UDP, 0, CLIENT, VIP), (Way::General, Reason::FlowNew));
     assert_eq!(send(&mut path, UDP, 0, CLIENT, VIP), (Way::Plain, Reason::FlowHit));
     assert_eq!(send(&mut path, UDP, 0, TARGET, SOURCE), (Way::Plain, Reason::FlowHit));
 }
 
+#[test]
+fn packets_of_ipv6_flows_go_a_short_way_unless_they_move_the_flow() {
+    for preserves_client_ip in [true, false] {
+        let mut arena = FlowArena::new(64);
+        let mut path = path(&mut arena, preserves_client_ip, Family::V6);
+        let source = if preserves_client_ip { CLIENT } else { SOURCE };
+        assert_eq!(send(&mut path, TCP, SYN, CLIENT, VIP), (Way::General, Reason::FlowNew));
+        assert_eq!(send(&mut path, TCP, SYN | ACK, TARGET, source), (Way::General, Reason::FlowHit));
+        assert_eq!(send(&mut path, TCP, ACK, CLIENT, VIP), (Way::General, Reason::FlowHit));
+        assert_eq!(send(&mut path, TCP, ACK, CLIENT, VIP), (Way::PlainIpv6, Reason::FlowHit));
+        assert_eq!(send(&mut path, TCP, ACK, TARGET, source), (Way::PlainIpv6, Reason::FlowHit));
+    }
+}
+
 /// Puts a packet through, and says which way it went.
 fn send(path: &mut Datapath<'_>, protocol: u8, flags: u8, from: Place, to: Place) -> (Way, Reason) {
-    let mut bytes = frame(protocol, flags, from, to);
+    let is_ipv6 =
+        path.tables.listener(ListenerId(0)).is_some_and(|listener| listener.endpoint.address.is_ipv6());
+    let mut bytes = match is_ipv6 {
+        true => frame_v6(protocol, flags, from, to),
+        false => frame_v4(protocol, flags, from, to),
+    };
     let length = bytes.len();
     let mut frames = [Frame::new(&mut bytes, 0, length, InterfaceId(0))];
     let Datapath { tables, pipeline, slots } = path;
@@ -75,6 +97,9 @@ fn send(path: &mut Datapath<'_>, protocol: u8, flags: u8, from: Place, to: Place
     if let Some(verdict) = pipeline.forward_plain(tables.generation(), &burst, frame, slot) {
         return (Way::Plain, verdict.reason);
     }
+    if let Some(verdict) = pipeline.forward_plain_ipv6(tables.generation(), &burst, frame, slot) {
+        return (Way::PlainIpv6, verdict.reason);
+    }
     if let Some(opening) = slot.opening.as_ref().filter(|_| slot.is_miss())
         && let Some(verdict) = pipeline.open_plain(tables, &burst, frame, slot, opening)
     {
@@ -86,7 +111,7 @@ fn send(path: &mut Datapath<'_>, protocol: u8, flags: u8, from: Place, to: Place
     (Way::General, pipeline.process_other(tables, &burst, frame, slot).reason)
 }
 
-fn path(arena: &mut FlowArena, preserves_client_ip: bool) -> Datapath<'_> {
+fn path(arena: &mut FlowArena, preserves_client_ip: bool, family: Family) -> Datapath<'_> {
     let settings = Settings {
         worker: 0,
         workers: 1,
@@ -96,17 +121,18 @@ fn path(arena: &mut FlowArena, preserves_client_ip: bool) -> Datapath<'_> {
         ports_per_client: None,
         mac_filter: MacFilter::Own,
     };
-    let tables = Arc::new(tables(preserves_client_ip));
+    let tables = Arc::new(tables(preserves_client_ip, family));
     Datapath::new(settings, arena.memory(), tables, Arc::new(WorkerCounters::new()))
 }
 
 /// A listener of each protocol, one target, and one source port for each protocol.
-fn tables(preserves_client_ip: bool) -> Tables {
-    let (target, port) = (IpAddr::from(TARGET.0), TARGET.1);
-    let sources = Arc::new(Sources { addresses: [SOURCE.0.into()].into(), ports: SOURCE.1..=SOURCE.1 });
+fn tables(preserves_client_ip: bool, family: Family) -> Tables {
+    let (target, port) = (family.address(TARGET), TARGET.1);
+    let sources =
+        Arc::new(Sources { addresses: [family.address(SOURCE)].into(), ports: SOURCE.1..=SOURCE.1 });
     let listener = |protocol| Listener {
         name: "edge".into(),
-        endpoint: Endpoint { address: VIP.0.into(), port: VIP.1, protocol },
+        endpoint: Endpoint { address: family.address(VIP), port: VIP.1, protocol },
         group: TargetGroupId(0),
         idle_timeout_s: 100,
         interface: InterfaceId(0),
@@ -140,19 +166,51 @@ fn tables(preserves_client_ip: bool) -> Tables {
 }
 
 /// A frame of the least length, without a transport checksum.
-fn frame(protocol: u8, flags: u8, from: Place, to: Place) -> Vec<u8> {
+fn frame_v4(protocol: u8, flags: u8, from: Place, to: Place) -> Vec<u8> {
     let mut frame = [OWN_MAC.0, [2, 0, 0, 0, 0, 1]].concat();
     frame.extend([0x08, 0x00, 0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, protocol, 0, 0]);
     frame.extend([from.0, to.0].concat());
-    frame.extend([from.1.to_be_bytes(), to.1.to_be_bytes()].concat());
-    frame.resize(60, 0);
-    match protocol {
-        TCP => frame[46..48].copy_from_slice(&[0x50, flags]),
-        _ => frame[39] = 26,
-    }
+    frame.extend(segment(protocol, flags, from, to));
     let sum = checksum(&frame[14..34], 0);
     frame[24..26].copy_from_slice(&sum.to_be_bytes());
     frame
+}
+
+/// The same of IPv6, with a transport checksum that may be wrong.
+fn frame_v6(protocol: u8, flags: u8, from: Place, to: Place) -> Vec<u8> {
+    let mut frame = [OWN_MAC.0, [2, 0, 0, 0, 0, 1]].concat();
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 26, protocol, 64]);
+    for place in [from, to] {
+        frame.extend(octets(Family::V6.address(place)));
+    }
+    frame.extend(segment(protocol, flags, from, to));
+    frame
+}
+
+fn segment(protocol: u8, flags: u8, from: Place, to: Place) -> [u8; 26] {
+    let mut segment = [0; 26];
+    segment[..2].copy_from_slice(&from.1.to_be_bytes());
+    segment[2..4].copy_from_slice(&to.1.to_be_bytes());
+    match protocol {
+        TCP => segment[12..14].copy_from_slice(&[0x50, flags]),
+        _ => segment[5] = 26,
+    }
+    segment
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn address(self, Place(v4, _): Place) -> IpAddr {
+        match self {
+            Family::V4 => v4.into(),
+            Family::V6 => (0x2001_0db8 << 96 | u128::from(u32::from_be_bytes(v4))).to_be_bytes().into(),
+        }
+    }
 }
 
 /// Address and port.

@@ -241,3 +241,51 @@ fn complete_udp(segment: &mut [u8], source: IpAddr, destination: IpAddr) {
 /// An IPv4 packet that came from IPv6 and is no longer than this may be cut up on its way: its sender does not go lower
 /// (RFC 7915 section 5.1).
 const LARGEST_WITHOUT_PATH_MTU: usize = 1_260;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        flow::{Direction, NewFlow, State},
+        tables::InterfaceId,
+    };
+    use proptest::prelude::*;
+
+    /// Addresses and ports of any kind, often such that sums come to zero.
+    fn end() -> impl Strategy<Value = (IpAddr, [u8; 2])> {
+        let address = prop_oneof![any::<[u8; 16]>(), any::<u8>().prop_map(|byte| [byte; 16])]
+            .prop_filter("IPv6", |address| address[..10] != [0; 10]);
+        let port = prop_oneof![any::<[u8; 2]>(), Just([0, 0]), Just([0xff, 0xff])];
+        (address.prop_map(IpAddr::from), port)
+    }
+
+    proptest! {
+        #[test]
+        fn the_plain_way_writes_the_same_bytes(
+            ends in prop::array::uniform4(end()),
+            (is_udp, is_forward) in any::<(bool, bool)>(),
+            rest in any::<[u8; 32]>(),
+            checksum in prop_oneof![any::<[u8; 2]>(), Just([0, 0]), Just([0xff, 0xff])],
+            hop_limit in 2u8..,
+        ) {
+            let [client, vip, source, target] = ends;
+            let direction = if is_forward { Direction::Forward } else { Direction::Reverse };
+            let forward = FlowKey::new(client, vip, if is_udp { 17 } else { 6 }).unwrap();
+            let NewFlow { flow, addresses } = NewFlow::new(&forward, source, target, State::Established);
+            let key = flow.key(&addresses, direction);
+            let FlowKey::V6(ipv6_key) = key else { panic!("an IPv6 key") };
+            let mut bytes = [&[0; 14][..], &[0x60, 0, 0, 0, 0, 20, key.protocol(), hop_limit], &[0; 32], &rest].concat();
+            let at = 54 + if is_udp { 6 } else { 16 };
+            bytes[at..at + 2].copy_from_slice(&checksum);
+            let packet = Packet { key, l4: 54, total_length: 60, ttl: hop_limit, ..Packet::EMPTY };
+
+            let mut plain = bytes.clone();
+            let out = addresses.ipv6_end(direction.opposite()).unwrap();
+            apply_plain_ipv6(&mut plain, &ipv6_key, (out, flow.end(direction.opposite())), is_udp);
+            let length = bytes.len();
+            let mut frame = Frame::new(&mut bytes, 0, length, InterfaceId(0));
+            apply(&mut frame, &packet, &flow.outward(&addresses, direction), Mac([0; 6]), Mac([0; 6])).unwrap();
+            prop_assert_eq!(frame.bytes(), &plain);
+        }
+    }
+}

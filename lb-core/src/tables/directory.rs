@@ -182,7 +182,7 @@ mod tests {
                     0 => IpAddr::from([198, 18, 100, (id / 300) as u8]),
                     _ => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, id / 300]),
                 };
-                let protocol = if id % 2 == 0 { Protocol::Tcp } else { Protocol::Udp };
+                let protocol = if id.is_multiple_of(2) { Protocol::Tcp } else { Protocol::Udp };
                 endpoint(address, 10_000 + id % 300, protocol)
             };
             let listeners: Vec<_> = (0..count).map(|id| (at(id), ListenerId(id))).collect();

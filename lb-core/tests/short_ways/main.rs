@@ -1,4 +1,4 @@
-//! The short ways of the packet path do exactly what the long ones do: the same packets, once such as they take and once with IPv4
+//! The short ways of the packet path do exactly what the long ones do: the same packets, once such as they take and once with IP
 //! options, come to the same verdicts, bytes, counters and flows, whatever clients, targets and the control thread do.
 //!
 //! `PROPTEST_CASES=10000 SHORT_WAYS_ROUNDS=1000 cargo test --release -p lb-core --test short_ways` looks at more than the suite does.
@@ -13,7 +13,8 @@ mod twins;
 use std::collections::BTreeSet;
 
 use lb_core::{
-    datapath::Settings, flow_key::FlowKey, flow_table::FlowArena, hash::FlowHash, verdict::Reason,
+    datapath::Settings, flow_key::FlowKey, flow_table::FlowArena, hash::FlowHash, tables::NextHop,
+    verdict::Reason,
 };
 use proptest::{prelude::*, sample::select, strategy::ValueTree, test_runner::TestRunner};
 
@@ -25,7 +26,9 @@ use generate::{
     world::World,
 };
 use script::{SECOND_PORT, Stage, Step, steps};
-use support::{CLIENT, CLIENT_MAC, Crafted, Family, OUTSIDE, SYN, Scene, VIP, settings, sources, tcp, udp};
+use support::{
+    CLIENT, CLIENT_MAC, CLIENT6, Crafted, Family, OUTSIDE, SYN, Scene, VIP, settings, sources, tcp, udp,
+};
 use twins::Twins;
 
 proptest! {
@@ -33,37 +36,43 @@ proptest! {
 
     #[test]
     fn clients_that_targets_see(settings in some_settings(), capacity in capacities(), steps in steps()) {
-        play(Scene::default(), &settings, capacity, &steps);
+        play((Scene::default(), Family::V4), &settings, capacity, &steps);
     }
 
     #[test]
     fn siblings(settings in some_settings(), capacity in capacities(), targets in 1..4u8, steps in steps()) {
         let scene = Scene { second_port: Some(SECOND_PORT), sources: sources(1_024..=1_039), ..Scene::default() };
-        play(scene.with_targets(targets), &settings, capacity, &steps);
+        play((scene.with_targets(targets), Family::V4), &settings, capacity, &steps);
     }
 
     #[test]
     fn clients_that_targets_do_not_see(settings in some_settings(), capacity in capacities(), few: bool, steps in steps()) {
         let ports = if few { 1_024..=1_027 } else { 1_024..=65_535 };
-        play(Scene { sources: sources(ports), ..Scene::full_nat(Family::V4) }, &settings, capacity, &steps);
+        let scene = Scene { sources: sources(ports), ..Scene::full_nat(Family::V4) };
+        play((scene, Family::V4), &settings, capacity, &steps);
     }
 
     #[test]
-    fn both_families(settings in some_settings(), capacity in capacities(), is_v4: bool, steps in steps()) {
-        let family = if is_v4 { Family::V4 } else { Family::V6 };
-        play(Scene::dual_stack(family), &settings, capacity, &steps);
+    fn both_families(settings in some_settings(), capacity in capacities(), (family, targets) in families(), steps in steps()) {
+        play((Scene::dual_stack(targets), family), &settings, capacity, &steps);
     }
 
     #[test]
-    fn adopted_strays(settings in some_settings(), capacity in capacities(), steps in steps()) {
-        let hops = vec![(CLIENT.into(), lb_core::tables::NextHop { interface: OUTSIDE, mac: CLIENT_MAC })];
-        play(Scene { adopts_strays: true, hops, ..Scene::default() }, &settings, capacity, &steps);
+    fn both_families_that_targets_do_not_see(settings in some_settings(), capacity in capacities(), (family, targets) in families(), steps in steps()) {
+        play((Scene::full_nat(targets), family), &settings, capacity, &steps);
     }
 
     #[test]
-    fn syn_cookies(settings in some_settings(), capacity in capacities(), preserves_client_ip: bool, steps in steps()) {
-        let scene = Scene { has_syn_cookies: true, preserves_client_ip, ..Scene::full_nat(Family::V4) };
-        play(scene, &settings, capacity, &steps);
+    fn adopted_strays(settings in some_settings(), capacity in capacities(), family in family(), steps in steps()) {
+        let hop = NextHop { interface: OUTSIDE, mac: CLIENT_MAC };
+        let hops = vec![(CLIENT.into(), hop), (CLIENT6.into(), hop)];
+        play((Scene { adopts_strays: true, hops, ..Scene::dual_stack(family) }, family), &settings, capacity, &steps);
+    }
+
+    #[test]
+    fn syn_cookies(settings in some_settings(), capacity in capacities(), preserves_client_ip: bool, family in family(), steps in steps()) {
+        let scene = Scene { has_syn_cookies: true, preserves_client_ip, ..Scene::full_nat(family) };
+        play((scene, family), &settings, capacity, &steps);
     }
 }
 
@@ -82,7 +91,7 @@ fn scripts_lead_to_every_verdict_about_whole_packets() {
     ] {
         for _ in 0..SCRIPTS {
             let (settings, capacity, steps) = scripts.new_tree(&mut runner).unwrap().current();
-            met.extend(play(scene.clone(), &settings, capacity, &steps));
+            met.extend(play((scene.clone(), Family::V4), &settings, capacity, &steps));
         }
     }
     let missed: Vec<_> = EXPECTED.iter().filter(|reason| !met.contains(reason)).collect();
@@ -155,10 +164,16 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases: usual.cases.div_ceil(2), failure_persistence: None, ..usual }
 }
 
-fn play(scene: Scene, settings: &Settings, capacity: u32, steps: &[Step]) -> BTreeSet<Reason> {
+/// Most clients are of this family.
+fn play(
+    (scene, family): (Scene, Family),
+    settings: &Settings,
+    capacity: u32,
+    steps: &[Step],
+) -> BTreeSet<Reason> {
     let scene = Scene { mtus: [1_496; 2], ..scene };
     let twins = Twins::new(capacity, settings, &scene);
-    let mut stage = Stage::new(twins, scene);
+    let mut stage = Stage::new(twins, scene, family);
     for step in steps {
         stage.play(step);
     }
@@ -171,6 +186,15 @@ fn some_settings() -> impl Strategy<Value = Settings> {
         ports_per_client,
         ..settings()
     })
+}
+
+fn family() -> impl Strategy<Value = Family> {
+    select(vec![Family::V4, Family::V6])
+}
+
+/// Of clients and of targets.
+fn families() -> impl Strategy<Value = (Family, Family)> {
+    (family(), family())
 }
 
 /// Of each worker's table: often so few that it is full.

@@ -14,8 +14,8 @@ use proptest::{prelude::*, sample::select};
 use crate::{
     generate::fleet::Arriving,
     support::{
-        ACK, CLIENT, CLIENT_MAC, CLIENT6, Crafted, FIN, INSIDE_MAC, OUTSIDE_MAC, PSH, RST, SOURCE, SYN,
-        Scene, VIP, VIP6, ingress_of, number_of, read, target, target_mac, tcp, udp,
+        ACK, CLIENT, CLIENT_MAC, CLIENT6, Crafted, FIN, Family, INSIDE_MAC, OUTSIDE_MAC, PSH, RST, SOURCE,
+        SOURCE6, SYN, Scene, VIP, VIP6, ingress_of, number_of, read, target, target_mac, target6, tcp, udp,
     },
     twins::{Fate, Twins},
 };
@@ -202,6 +202,8 @@ impl Change {
 pub struct Stage {
     pub twins: Twins,
     scene: Scene,
+    /// Of most clients.
+    family: Family,
     now_ms: u64,
     /// What a target sees of a client, and which target that is.
     known: HashMap<(SocketAddr, SocketAddr), (SocketAddr, SocketAddr)>,
@@ -210,8 +212,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new(twins: Twins, scene: Scene) -> Stage {
-        Stage { twins, scene, now_ms: 1_000, known: HashMap::new(), cookies: HashMap::new() }
+    pub fn new(twins: Twins, scene: Scene, family: Family) -> Stage {
+        Stage { twins, scene, family, now_ms: 1_000, known: HashMap::new(), cookies: HashMap::new() }
     }
 
     pub fn play(&mut self, step: &Step) {
@@ -227,7 +229,10 @@ impl Stage {
             Step::Flood(count) => {
                 let ports: Vec<u16> = (0..*count).map(|n| 50_000 + n).collect();
                 for ports in ports.chunks(64) {
-                    let syn = |&port| arriving(&tcp((CLIENT, port), (VIP, 80), SYN), Shape::PLAIN);
+                    let syn = |&port| {
+                        let ends = Ends { client: 0, port, listener: 0 };
+                        arriving(&tcp(self.client(ends), self.vip(ends), SYN), Shape::PLAIN)
+                    };
                     self.send(0, &ports.iter().map(syn).collect::<Vec<_>>());
                 }
             }
@@ -271,11 +276,11 @@ impl Stage {
     /// A packet of a client to a listener; or of the target of such a flow, or of one that might have been.
     fn packet(&self, shot: &Shot) -> Crafted {
         let Shot { ends, flags, .. } = *shot;
-        let (client, vip) = (client(ends), vip(ends));
+        let (client, vip) = (self.client(ends), self.vip(ends));
         let (source, destination) = match self.known.get(&(client, vip)) {
             _ if !shot.is_reply => (client, vip),
             Some(&(source, target)) => (target, source),
-            None if client.is_ipv4() => ((target(1), 8_080).into(), client),
+            None if client.is_ipv4() == self.scene.target(1).is_ipv4() => (self.scene.target(1), client),
             None => (client, vip),
         };
         let packet = match ends.listener {
@@ -300,22 +305,27 @@ impl Stage {
         };
         Crafted { macs, ..packet }
     }
-}
 
-fn client(Ends { client, port, .. }: Ends) -> SocketAddr {
-    let address: IpAddr = match client {
-        HAIRPIN => target(1).into(),
-        3 => VIP.into(),
-        4 => SOURCE.into(),
-        5 => CLIENT6.into(),
-        other => (u32::from(CLIENT) + other as u32).to_be_bytes().into(),
-    };
-    (address, port).into()
-}
+    fn client(&self, Ends { client, port, .. }: Ends) -> SocketAddr {
+        let address: IpAddr = match (client, self.family) {
+            (HAIRPIN, Family::V4) => target(1).into(),
+            (HAIRPIN, Family::V6) => target6(1).into(),
+            (3, Family::V4) => VIP.into(),
+            (3, Family::V6) => VIP6.into(),
+            (4, Family::V4) => SOURCE.into(),
+            (4, Family::V6) => SOURCE6.into(),
+            (STRANGER, Family::V4) => CLIENT6.into(),
+            (STRANGER, Family::V6) => CLIENT.into(),
+            (other, Family::V4) => (u32::from(CLIENT) + other as u32).to_be_bytes().into(),
+            (other, Family::V6) => (u128::from(CLIENT6) + other as u128).to_be_bytes().into(),
+        };
+        (address, port).into()
+    }
 
-fn vip(Ends { client, listener, .. }: Ends) -> SocketAddr {
-    let address: IpAddr = if client == 5 { VIP6.into() } else { VIP.into() };
-    (address, [80, 53, SECOND_PORT, 81][listener]).into()
+    fn vip(&self, ends: Ends) -> SocketAddr {
+        let address: IpAddr = if self.client(ends).is_ipv4() { VIP.into() } else { VIP6.into() };
+        (address, [80, 53, SECOND_PORT, 81][ends.listener]).into()
+    }
 }
 
 /// The frame of a packet, no shorter than Ethernet's are.
@@ -343,3 +353,5 @@ pub const SECOND_PORT: u16 = 443;
 const ROUTER_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xc2]);
 /// The client that is a target.
 const HAIRPIN: usize = 2;
+/// The client of the other family.
+const STRANGER: usize = 5;
