@@ -16,7 +16,6 @@ use std::{
 
 use lb_core::{
     counters::{Counter, WorkerCounters},
-    datapath::Settings,
     hash::FlowHash,
     tables::Tables,
     verdict::Reason,
@@ -62,6 +61,8 @@ struct Station {
     has_opened: AtomicBool,
     /// Time spent as the kernel, in nanoseconds.
     kernel_ns: Counter,
+    /// Time that the thread waited for its core, in nanoseconds, as it was at the last rest.
+    waited_ns: Counter,
 }
 
 /// A worker's traffic.
@@ -95,6 +96,8 @@ pub struct Work {
     pub time_ns: u64,
     /// Time of these that went into playing the kernel.
     pub kernel_ns: u64,
+    /// Time for which a worker could not run, because something else ran on its core.
+    pub waited_ns: u64,
 }
 
 impl Crew {
@@ -107,28 +110,20 @@ impl Crew {
             ..Scene::default().with_targets(TARGETS)
         };
         let tables = scene.tables();
-        let settings = CrewSettings {
-            interfaces: 2,
-            frames_per_worker: FRAMES_PER_WORKER,
-            // Flows are dealt out by hash, not evenly.
-            flow_capacity: kind.flows_per_worker + kind.flows_per_worker / 8 + 4_096,
-            datapath: Settings { workers: kind.workers, ..support::settings() },
-        };
         let orders = Arc::new(AtomicU8::new(Order::Rest as u8));
-        let recruits = in_memory::muster(&settings).expect("memory and a core for each worker");
-        let posts = recruits.into_iter().map(|recruit| Post::man(recruit, &tables, &orders)).collect();
+        let posts = kind.recruits().into_iter().map(|recruit| Post::man(recruit, &tables, &orders)).collect();
         let mut crew = Crew { kind, orders, posts };
-        crew.deal(&tables, &settings.datapath);
+        crew.deal(&tables);
         crew
     }
 
     /// Opens all flows; from then on requests and replies come to the workers that they come to.
-    fn deal(&mut self, tables: &Tables, settings: &Settings) {
+    fn deal(&mut self, tables: &Tables) {
         let spreader = Spreader {
             spread: self.kind.spread,
             workers: self.kind.workers,
             receive_hash: tables.interfaces()[0].receive_hash.as_deref().expect("the scene has one"),
-            flow_hash: &FlowHash::new(&settings.flow_hash_key),
+            flow_hash: &FlowHash::new(&support::settings().flow_hash_key),
         };
         let flows = self.kind.flows_per_worker * u32::from(self.kind.workers);
         self.wait_for(|station| &station.is_resting);
@@ -161,7 +156,9 @@ impl Crew {
         thread::sleep(duration);
         let (time, after) = (began.elapsed(), self.work());
         self.rest();
-        Work { time_ns: time.as_nanos() as u64 * self.posts.len() as u64, ..after.since(before) }
+        let time_ns = time.as_nanos() as u64 * self.posts.len() as u64;
+        let waited_ns = self.work().waited_ns - before.waited_ns;
+        Work { time_ns, waited_ns, ..after.since(before) }
     }
 
     /// Ends all workers.
@@ -201,6 +198,26 @@ impl Crew {
 }
 
 impl Kind {
+    fn recruits(&self) -> Vec<Recruit> {
+        let muster = |cpus: &[usize]| {
+            let settings = CrewSettings {
+                cpus: cpus.to_vec(),
+                interfaces: 2,
+                frames_per_worker: FRAMES_PER_WORKER,
+                // Flows are dealt out by hash, not evenly.
+                flow_capacity: self.flows_per_worker + self.flows_per_worker / 8 + 4_096,
+                datapath: support::settings(),
+            };
+            in_memory::muster(&settings).expect("memory and a core for each worker")
+        };
+        let cores = in_memory::cores().expect("the kernel tells");
+        let cores = &cores[..usize::from(self.workers)];
+        match self.spread {
+            Spread::Apart => cores.chunks(1).flat_map(muster).collect(),
+            _ => muster(cores),
+        }
+    }
+
     /// The way to the workers by which no packet is handed over.
     fn spread_at_home(&self) -> Spread {
         if self.preserves_client_ip { Spread::Steered } else { Spread::Hashed }
@@ -233,6 +250,7 @@ impl Post {
             lost: sum(&[Reason::HandoverFull, Reason::TxRingFull]),
             time_ns: 0,
             kernel_ns: self.station.kernel_ns.value(),
+            waited_ns: self.station.waited_ns.value(),
         }
     }
 }
@@ -246,6 +264,11 @@ impl Work {
     /// The same without playing the kernel.
     pub fn net_ns(&self) -> f64 {
         (self.time_ns - self.kernel_ns) as f64 / self.forwarded as f64
+    }
+
+    /// Part of the time for which workers waited for their cores, 0 to 1.
+    pub fn waited_share(&self) -> f64 {
+        self.waited_ns as f64 / self.time_ns as f64
     }
 
     /// Of the packets received, 0 to 1.
@@ -274,6 +297,7 @@ impl Work {
             lost: join(self.lost, other.lost),
             time_ns: join(self.time_ns, other.time_ns),
             kernel_ns: join(self.kernel_ns, other.kernel_ns),
+            waited_ns: join(self.waited_ns, other.waited_ns),
         }
     }
 }
@@ -318,10 +342,12 @@ impl Player {
     fn rest(&mut self) {
         let lock = || self.station.load.lock().unwrap_or_else(PoisonError::into_inner);
         *lock() = std::mem::take(&mut self.load);
+        self.station.waited_ns.set(waited_ns());
         self.station.is_resting.store(true, Release);
         while Order::from(self.orders.load(Acquire)) == Order::Rest {
             thread::park();
         }
+        self.station.waited_ns.set(waited_ns());
         self.station.is_resting.store(false, Release);
         self.load = std::mem::take(&mut *lock());
         self.next_request = 0;
@@ -353,6 +379,12 @@ impl Player {
     }
 }
 
+/// Time for which this thread could have run and did not, in nanoseconds (proc(5): schedstat); 0 where the kernel does not tell.
+fn waited_ns() -> u64 {
+    let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    schedstat.split(' ').nth(1).and_then(|waited| waited.parse().ok()).unwrap_or(0)
+}
+
 /// The seed at `place`, which goes on to the next one.
 #[inline]
 fn following(seeds: &[Seed], place: &mut usize) -> Seed {
@@ -372,7 +404,7 @@ const BURST: u32 = 64;
 /// Flows opened per turn.
 const OPENED_PER_TURN: u32 = 32;
 /// As configured by default.
-const FRAMES_PER_WORKER: u32 = 8_192;
+pub const FRAMES_PER_WORKER: u32 = 8_192;
 const TARGETS: u8 = 250;
 const WARM_UP: Duration = Duration::from_millis(15);
 const DRAIN: Duration = Duration::from_millis(30);

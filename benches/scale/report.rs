@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     Measured,
     crew::{Kind, Work},
-    memory::LineCosts,
+    machine::{LINE_BYTES, Share},
     traffic::Spread,
 };
 
@@ -17,8 +17,8 @@ pub fn headline(cores: u8) {
     );
 }
 
-/// Prints what crews did, the first of them one worker.
-pub fn table(name: &str, measured: &[Measured]) {
+/// Prints what crews did, the first of them one worker, in rounds of which some were disturbed.
+pub fn table(name: &str, measured: &[Measured], disturbed: usize) {
     println!(
         "\n{name}\n{:<34} {:>6} {:>10} {:>6} {:>7} {:>12} {:>7}  {:<18} net",
         "workers: how packets come to them",
@@ -49,18 +49,23 @@ pub fn table(name: &str, measured: &[Measured]) {
             ratio(Work::net_ns),
         );
     }
+    if disturbed > 0 {
+        println!("disturbed: {disturbed} of {} rounds, in which something else ran on the cores", one.len());
+    }
 }
 
-/// Prints what memory gives one core, and so many at once.
-pub fn memory(cores: u8, [one, all]: [LineCosts; 2]) {
-    println!("\nmemory: ns per line of 64 bytes (GB/s of all cores), in tables far beyond the caches");
-    for (cores, costs) in [(1, one), (cores, all)] {
+/// Prints what the machine gives one core, and all at once.
+pub fn machine(cores: u8, [one, all]: [Share; 2]) {
+    let ratio = f64::from(cores) * all.numbers_per_ns / one.numbers_per_ns;
+    println!("\nmachine: {cores} cores do {ratio:.2} times the arithmetic of one");
+    println!("ns per line of 64 bytes (GB/s of all cores), tables of a size far beyond the caches");
+    for (cores, share) in [(1, one), (cores, all)] {
         let figure = |ns: f64, bytes: f64| format!("{ns:.1} ({:.1})", f64::from(cores) * bytes / ns);
         println!(
             "{cores} at once: read at random {}, changed at random {}, read in order {}",
-            figure(costs.read_ns, 64.0),
-            figure(costs.change_ns, 128.0),
-            figure(costs.in_order_ns, 64.0),
+            figure(share.read_ns, LINE_BYTES),
+            figure(share.change_ns, 2.0 * LINE_BYTES),
+            figure(share.in_order_ns, LINE_BYTES),
         );
     }
 }
@@ -71,6 +76,7 @@ fn way(kind: Kind) -> &'static str {
         Spread::Hashed => "by RSS",
         Spread::RequestsSteered => "requests home, replies by RSS",
         Spread::Steered => "home",
+        Spread::Apart => "apart, nothing shared at all",
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Spread {
     RequestsSteered,
     /// All to the home of their flow.
     Steered,
+    /// As steered, to workers of one load balancer each, which know nothing of each other.
+    Apart,
 }
 
 /// Says which worker a packet comes to.
@@ -35,7 +37,7 @@ impl Spreader<'_> {
     pub fn worker_of_request(&self, request: Seed) -> usize {
         match self.spread {
             Spread::Hashed => self.hashed(request),
-            Spread::RequestsSteered | Spread::Steered => self.home(request.source()),
+            _ => self.home(request.source()),
         }
     }
 
@@ -43,7 +45,7 @@ impl Spreader<'_> {
     pub fn worker_of_reply(&self, reply: Seed) -> usize {
         match self.spread {
             Spread::Hashed | Spread::RequestsSteered => self.hashed(reply),
-            Spread::Steered => self.home(reply.destination()),
+            Spread::Steered | Spread::Apart => self.home(reply.destination()),
         }
     }
 

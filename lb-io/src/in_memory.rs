@@ -23,13 +23,15 @@ use crate::{
 /// The workers of one load balancer, each with a socket on every interface.
 #[derive(Clone, Debug)]
 pub struct CrewSettings {
+    /// The core of each worker.
+    pub cpus: Vec<usize>,
     /// Number of interfaces.
     pub interfaces: u8,
     /// UMEM frames of each worker, in chunks of 2,048 bytes.
     pub frames_per_worker: u32,
     /// Flows that each worker's table can hold.
     pub flow_capacity: u32,
-    /// What the packet paths are told, with the number of workers; each gets its own number.
+    /// What the packet paths are told; the worker's number and that of all workers are set for each.
     pub datapath: Settings,
 }
 
@@ -49,21 +51,21 @@ pub struct KernelEnd {
     interface: InterfaceId,
 }
 
-/// Makes the workers, on the first cores that this process may use, with ring sizes as the engine has them.
+/// The cores that this thread may use, ascending.
+pub fn cores() -> io::Result<Vec<usize>> {
+    sys::allowed_cores()
+}
+
+/// Makes the workers, with ring sizes as the engine has them.
 pub fn muster(settings: &CrewSettings) -> io::Result<Vec<Recruit>> {
-    let workers = usize::from(settings.datapath.workers);
-    let cores = sys::allowed_cores()?;
-    if cores.len() < workers {
-        let cores = cores.len();
-        return Err(io::Error::other(format!("{workers} workers need a core each, and there are {cores}")));
-    }
+    let workers = settings.cpus.len();
     let umems = (0..workers)
         .map(|_| Umem::allocate(settings.frames_per_worker, CHUNK_BYTES).map(Arc::new))
         .collect::<io::Result<Vec<_>>>()?;
     let shared = (0..workers).map(|_| Shared::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
     let ways = handoff::ways(&umems, plan::handoff_frames(settings.frames_per_worker, workers));
     let mut recruits = Vec::with_capacity(workers);
-    for (number, ((umem, ways), cpu)) in umems.into_iter().zip(ways).zip(cores).enumerate() {
+    for (number, ((umem, ways), &cpu)) in umems.into_iter().zip(ways).zip(&settings.cpus).enumerate() {
         let (ports, kernel) = sockets(settings, &umem)?;
         let assignment = Assignment {
             cpu,
@@ -79,7 +81,7 @@ pub fn muster(settings: &CrewSettings) -> io::Result<Vec<Recruit>> {
             retired: crossbeam_channel::unbounded().0,
             wanted_hops: crossbeam_channel::bounded(1).0,
             flow_capacity: settings.flow_capacity,
-            settings: Settings { worker: number as u8, ..settings.datapath.clone() },
+            settings: Settings { worker: number as u8, workers: workers as u8, ..settings.datapath.clone() },
             counters: Arc::new(WorkerCounters::new()),
         };
         recruits.push(Recruit { assignment, kernel });
