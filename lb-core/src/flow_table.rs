@@ -207,7 +207,17 @@ impl<'m> FlowTable<'m> {
         }
     }
 
-    /// The same of an IPv4 key.
+    /// The same, given the key's candidate.
+    #[inline(always)]
+    pub fn lookup_from(&self, candidate: Candidate, hash: u64, key: &FlowKey) -> Option<(u32, Direction)> {
+        let (record, direction) = (candidate.record(), candidate.direction());
+        match (key, self.flows.get(record as usize)) {
+            (FlowKey::V4(key), Some(flow)) if flow.is_ipv4_key(direction, key) => Some((record, direction)),
+            _ => self.lookup(hash, key),
+        }
+    }
+
+    /// The record of an IPv4 key, and the direction that the key is of.
     #[inline(always)]
     pub fn lookup_ipv4(&self, hash: u64, key: &Ipv4Key) -> Option<(u32, Direction)> {
         self.find(hash, |record, flow, direction| {
