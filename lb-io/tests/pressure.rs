@@ -85,6 +85,7 @@ fn recruit() -> Recruit {
         mac_filter: MacFilter::Own,
     };
     let settings = CrewSettings {
+        cpus: vec![0],
         interfaces: 2,
         frames_per_worker: 4 * RING_FRAMES as u32,
         flow_capacity: 65_536,
