@@ -159,11 +159,11 @@ impl<'m> FlowTable<'m> {
     #[inline]
     pub fn candidate(&self, hash: u64) -> Candidate {
         let bucket = &self.buckets[self.first_bucket(hash)];
-        let matches = bucket.matches(tag(hash));
-        if matches == 0 {
-            return Candidate::NONE;
-        }
-        let candidate = Candidate(bucket.entries[matches.trailing_zeros() as usize % BUCKET_ENTRIES]);
+        let candidate = match bucket.first(tag(hash)) {
+            None if bucket.displaced != 0 => self.buckets[self.second_bucket(hash)].first(tag(hash)),
+            first => first,
+        };
+        let candidate = candidate.map_or(Candidate::NONE, Candidate);
         if let Some(flow) = self.flows.get(candidate.record() as usize) {
             cpu::prefetch(flow);
         }

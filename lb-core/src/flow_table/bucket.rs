@@ -22,6 +22,12 @@ impl Bucket {
         cpu::equal_tags(self, tag)
     }
 
+    /// The first entry with this tag.
+    #[inline(always)]
+    pub(super) fn first(&self, tag: u16) -> Option<u32> {
+        self.entries.get(self.matches(tag).trailing_zeros() as usize).copied()
+    }
+
     #[inline]
     pub(super) fn insert(&mut self, tag: u16, entry: u32) -> bool {
         let at = self.matches(NO_ENTRY).trailing_zeros() as usize;
