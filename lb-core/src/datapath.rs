@@ -12,9 +12,10 @@
 //!                             \-> target   -> (hand over) -> find the listener again -> insert -> rewrite
 //! ```
 //!
-//! The stages of the burst stand here, the short ways of common packets in `plain` and `open`. The ways of a single packet: `hit`, `miss` and `forward`, with `home` (which worker owns a flow),
-//! `end` (how flows end), `source` and `clients` (ports of our own) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of
-//! a flow; `split` for packets that are cut up, `reply` for answers of our own, and `extra` for frames beside the burst's.
+//! The stages of the burst stand here, the short ways of common packets in `plain`, `plain_ipv6` and `open`. The ways of a
+//! single packet: `hit`, `miss` and `forward`, with `home` (which worker owns a flow), `end` (how flows end), `source` and `clients`
+//! (ports of our own) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of a flow; `split`
+//! for packets that are cut up, `reply` for answers of our own, and `extra` for frames beside the burst's.
 //!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
 //! refused without a reason. Called by the worker's loop, by `lbctl simulate`, by tests and benches.
@@ -292,7 +293,8 @@ impl<'m> Datapath<'m> {
         &self.pipeline.counters
     }
 
-    /// Forgets flows whose time is over, and does what else is due: see [`Datapath::next_extra`]. Bounded work, in proportion to the time since the last call; call once per turn.
+    /// Forgets flows whose time is over, and does what else is due: see [`Datapath::next_extra`]. Bounded work, in proportion to
+    /// the time since the last call; call once per turn.
     pub fn expire(&mut self, now: Instant) {
         self.pipeline.expire(now);
         self.pipeline.repeat_syns(&self.tables, now);

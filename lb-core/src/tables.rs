@@ -27,7 +27,7 @@ pub struct InterfaceId(pub u8);
 pub struct Interface {
     /// Name, for people.
     pub name: Box<str>,
-    /// Source of frames sent; frames to another unicast address are dropped, unless this is all zero.
+    /// Source of frames sent; frames to another unicast address are dropped.
     pub mac: Mac,
     /// Largest IP packet that may leave, in bytes.
     pub mtu: u32,
