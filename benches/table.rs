@@ -11,7 +11,7 @@ use criterion::{BenchmarkGroup, BenchmarkId, SamplingMode, Throughput, measureme
 use lb_core::{
     flow::{Direction, NewFlow, State},
     flow_key::FlowKey,
-    flow_table::FlowTable,
+    flow_table::{Candidate, FlowTable},
     hash::FlowHash,
 };
 
@@ -74,12 +74,17 @@ impl Table for FlowTable<'_> {
             self.prefetch_bucket(hash);
             hash
         });
-        for hash in hashes {
-            black_box(self.candidate(hash));
+        let mut candidates = [Candidate::NONE; BATCH];
+        for ((key, hash), candidate) in keys.iter().zip(hashes).zip(&mut candidates) {
+            *candidate = self.candidate(hash);
+            if key.is_ipv6() {
+                self.prefetch_addresses(*candidate);
+            }
         }
-        let is_found =
-            |(key, hash): &(&FlowKey, u64)| black_box(FlowTable::lookup(self, *hash, key)).is_some();
-        keys.iter().zip(hashes).filter(is_found).count()
+        let is_found = |((key, hash), candidate): &((&FlowKey, u64), Candidate)| {
+            black_box(self.lookup_from(*candidate, *hash, key)).is_some()
+        };
+        keys.iter().zip(hashes).zip(candidates).filter(is_found).count()
     }
 }
 

@@ -19,7 +19,7 @@ use lb_core::{
 
 fn tables(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tables");
-    group.measurement_time(Duration::from_secs(2)).sample_size(20);
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(1)).sample_size(20);
     for listeners in [1u32, 10, 100, 1_000] {
         let mut control = Control::new(listeners);
         let tables = control.compile();

@@ -68,9 +68,11 @@ impl Addresses {
 
     /// Tells the neighbours where the addresses are.
     pub fn announce(&self) {
-        for (interface, address) in &self.ours {
-            if let Err(error) = announce(interface, *address) {
-                eprintln!("lbd: {error}; neighbours find the address when they ask for it");
+        let ours = Vec::from_iter(&self.ours);
+        for of_interface in ours.chunk_by(|one, other| one.0 == other.0) {
+            let addresses: Vec<IpAddr> = of_interface.iter().map(|row| row.1).collect();
+            if let Err(error) = announce(&of_interface[0].0, &addresses) {
+                eprintln!("lbd: {error}; neighbours find the addresses when they ask for them");
             }
         }
     }
@@ -112,8 +114,8 @@ fn add((interface, address): &(String, IpAddr)) -> Result<Assigned, Box<dyn Erro
     Ok(vip::assign(&Device::open(interface)?, *address)?)
 }
 
-fn announce(interface: &str, address: IpAddr) -> Result<(), Box<dyn Error>> {
-    Ok(vip::announce(&Device::open(interface)?, address)?)
+fn announce(interface: &str, addresses: &[IpAddr]) -> Result<(), Box<dyn Error>> {
+    Ok(vip::announce(&Device::open(interface)?, addresses)?)
 }
 
 fn remove(interface: &str, address: IpAddr) -> Result<(), Box<dyn Error>> {

@@ -105,10 +105,12 @@ impl Control {
         let sources = compile::sources(&config, &|address| self.addresses.ownership(address, &host));
         // Before the first check, which must not have one of these ports.
         self.reserve_ports(&Vec::from_iter(sources), &config)?;
-        self.health.set(health::checks(&config));
+        let checks = health::checks(&config);
+        self.health.register(&checks);
         self.tables = self.compile(&config)?;
         self.steering = Steering::new(&self.tables, &self.next_hops.host_addresses());
         self.engine.start(self.tables.clone(), &self.steering)?;
+        self.health.set(checks); // Not sooner: thousands of first checks would have the cores that a start needs.
         self.addresses.assign(&config, &self.host_addresses(), &self.state)?;
         self.addresses.release(&config, &self.state)?; // Of an earlier run, under another configuration.
         self.refresh();

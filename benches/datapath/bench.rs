@@ -30,7 +30,6 @@ pub struct Bench<'m> {
     /// Live flows that the rows are about.
     pub flows: u32,
     /// The live flow whose turn it is to be kept alive.
-    pub kept_alive: u32,
     now_ns: u64,
 }
 
@@ -45,7 +44,6 @@ impl<'m> Bench<'m> {
             opened: Vec::with_capacity(ROUND),
             traffic: Traffic::new(mode),
             flows,
-            kept_alive: 0,
             now_ns: 1_000_000_000,
         }
     }

@@ -12,7 +12,7 @@
 //! | `new` | the SYN of a new flow: miss, selection, insertion of both directions, rewriting |
 //! | `flood` | the same when each pushes out the oldest half-open flow |
 //! | `open_close_udp` | a datagram that opens a flow, and the flow's expiry after 120 s; N such flows |
-//! | `open_close_tcp` | the 6 segments of a connection opened and closed, and its expiry 60 s later |
+//! | `open_close_tcp` | the 6 segments of a connection opened and closed, and its expiry 60 s later; N that wait for theirs |
 
 mod bench;
 mod frames;

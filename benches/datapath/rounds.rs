@@ -88,20 +88,19 @@ impl Bench<'_> {
         self.process(u64::from(limits::UDP_IDLE_S) * SECOND_NS * BURST as u64 / u64::from(self.flows))
     }
 
-    /// Opens the live flows, and opens and closes connections until as many expire.
+    /// Opens and closes connections until as many expire.
     pub fn prepare_connections(&mut self) {
-        self.open_live();
         let until_swept_ns = u64::from(limits::CLOSED_S) * SECOND_NS + limits::EXPIRY_ROUND_MS * 1_500_000;
         for _ in 0..=until_swept_ns / (self.connection_ns() * ROUND as u64) {
             self.open_and_close();
         }
     }
 
-    /// Connections opened and closed beside the live flows; with the expiry of as many.
+    /// Connections opened and closed, so fast that as many as [`Bench::closed`] wait for their expiry; with the expiry of as many.
     pub fn connections(&mut self) -> Duration {
         let taken = self.open_and_close();
-        let (flows, closed) = (u64::from(self.flows), u64::from(self.closed()));
-        assert!((flows + closed..flows + closed * 5 / 4 + 2 * ROUND as u64).contains(&self.table_len()));
+        let closed = u64::from(self.closed());
+        assert!((closed..closed * 5 / 4 + 2 * ROUND as u64).contains(&self.table_len()));
         taken
     }
 
@@ -114,33 +113,17 @@ impl Bench<'_> {
         {
             taken += self.send_opened(direction, flags, step_ns);
         }
-        self.keep_alive();
         taken
     }
 
-    /// Connections that are closed and not yet forgotten: an eighth as many as there are live flows, but no fewer than a round has
-    /// time to close.
+    /// Connections that are closed and not yet forgotten: no fewer than a round has time to close.
     fn closed(&self) -> u32 {
-        (self.flows / 8).max(4 * ROUND as u32)
+        self.flows.max(4 * ROUND as u32)
     }
 
     /// The packet path's time from one connection to the next.
     fn connection_ns(&self) -> u64 {
         u64::from(limits::CLOSED_S) * SECOND_NS / u64::from(self.closed())
-    }
-
-    /// Packets of live flows, which would expire otherwise: each has one every 240 s or sooner.
-    fn keep_alive(&mut self) {
-        for _ in 0..2 {
-            let (mut next, flows) = (self.kept_alive, self.flows);
-            self.fill(ROUND, |traffic| {
-                let flow = next % flows;
-                next = flow + 1;
-                traffic.request(flow, ACK, traffic.least_size())
-            });
-            self.kept_alive = next;
-            self.process(STILL);
-        }
     }
 
     fn shake_hands(&mut self, count: usize, step_ns: u64) -> Duration {

@@ -355,7 +355,7 @@ impl Player {
 
     fn open(&mut self, kernel: &mut [KernelEnd]) {
         let Load { requests, learned, .. } = &mut self.load;
-        kernel[usize::from(INSIDE.0)].send(|frame| learned.push(Seed::reply_to(frame)));
+        kernel[usize::from(INSIDE.0)].send(u32::MAX, |frame| learned.push(Seed::reply_to(frame)));
         let left = (requests.len() - self.next_request) as u32;
         kernel[usize::from(OUTSIDE.0)].receive(left.min(OPENED_PER_TURN), |buffer| {
             self.next_request += 1;
@@ -369,7 +369,7 @@ impl Player {
     fn carry(&mut self, kernel: &mut [KernelEnd]) {
         let Player { load, next_request, next_reply, requests, replies, .. } = self;
         for end in &mut *kernel {
-            end.send(|_| ());
+            end.send(u32::MAX, |_| ());
         }
         let (from_clients, from_targets) = (usize::from(OUTSIDE.0), usize::from(INSIDE.0));
         kernel[from_clients]

@@ -12,8 +12,8 @@
 //!                             \-> target   -> (hand over) -> find the listener again -> insert -> rewrite
 //! ```
 //!
-//! The stages of the burst stand here, the short ways of common packets in `plain` and `open`. The ways of a single packet: `hit` and `miss`, with `home` (which worker owns a flow),
-//! `source` and `clients` (ports of our own) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of
+//! The stages of the burst stand here, the short ways of common packets in `plain` and `open`. The ways of a single packet: `hit`, `miss` and `forward`, with `home` (which worker owns a flow),
+//! `end` (how flows end), `source` and `clients` (ports of our own) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of
 //! a flow; `split` for packets that are cut up, `reply` for answers of our own, and `extra` for frames beside the burst's.
 //!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
@@ -22,7 +22,9 @@
 mod audit;
 mod clients;
 mod cookie;
+mod end;
 mod extra;
+mod forward;
 mod fragment;
 mod hit;
 mod home;
@@ -39,15 +41,14 @@ use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
 use crate::{
     counters::WorkerCounters,
-    flow::{Addresses, Direction, Flow, State},
+    flow::{Direction, State},
     flow_key::FlowKey,
     flow_table::{Candidate, FlowMemory, FlowTable},
     frame::Frame,
     hash::FlowHash,
     limits,
     listener::ListenerId,
-    parse::{Packet, Piece, parse, parse_fragment, parse_icmp_error, parse_into},
-    rewrite::{nat, shift, translate},
+    parse::{Packet, parse, parse_fragment, parse_icmp_error, parse_into},
     select,
     tables::{Interface, InterfaceId, Mac, NextHop, Tables},
     time::Instant,
@@ -471,124 +472,9 @@ impl Pipeline<'_> {
         }
     }
 
-    /// Rewrites a packet of a flow in the table and counts it.
-    #[inline]
-    fn forward(
-        &mut self,
-        it: &mut InFlight<'_, '_>,
-        record: u32,
-        direction: Direction,
-        hop: NextHop,
-        reason: Reason,
-    ) -> Verdict {
-        let egress = self.egress(hop.interface);
-        let flow = self.flows.flow(record);
-        if !flow.is_plain() || u32::from(it.packet.total_length) > egress.mtu {
-            return self.forward_unusual(it, record, direction, hop, reason);
-        }
-        nat::apply(it.frame.bytes_mut(), it.packet, flow, direction, egress.mac, hop.mac);
-        self.counters.count_packet(flow, direction, it.packet.total_length);
-        Verdict::to(reason, hop.interface.0)
-    }
-
-    /// A packet that is too long, or of a flow that takes more than other IPv4 addresses and ports.
-    #[inline(never)]
-    fn forward_unusual(
-        &mut self,
-        it: &mut InFlight<'_, '_>,
-        record: u32,
-        direction: Direction,
-        hop: NextHop,
-        reason: Reason,
-    ) -> Verdict {
-        let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
-        match self.refuse_length(it, &flow, &addresses, direction, hop) {
-            Some(refusal) => refusal,
-            None => self.send(it, (&flow, &addresses), direction, hop, reason),
-        }
-    }
-
-    /// Rewrites a packet of any flow and counts it.
-    fn send(
-        &mut self,
-        it: &mut InFlight<'_, '_>,
-        flow: (&Flow, &Addresses),
-        direction: Direction,
-        hop: NextHop,
-        reason: Reason,
-    ) -> Verdict {
-        if self.excess(it.packet, flow, direction, hop) > 0 {
-            return self.send_in_pieces(it, flow, direction, hop, reason);
-        }
-        let macs = (self.egress(hop.interface).mac, hop.mac);
-        if let Err(reason) = rewrite_frame(it.frame, it.packet, flow, direction, macs) {
-            return Verdict::drop(reason);
-        }
-        self.counters.count_packet(flow.0, direction, it.packet.total_length);
-        Verdict::to(reason, hop.interface.0)
-    }
-
     fn want(&mut self, address: IpAddr) {
         if self.wanted_hops.len() < limits::WANTED_HOPS && !self.wanted_hops.contains(&address) {
             self.wanted_hops.push(address);
-        }
-    }
-
-    /// Ends a flow. A source of ours that it had rests, unless it has rested already.
-    fn forget(&mut self, record: u32, now_ms: u32) {
-        let flow = self.flows.flow(record);
-        let state = flow.state();
-        if !matches!(state, State::Cut | State::Resting) {
-            self.counters.count_end(flow);
-        }
-        let has_rested = match state {
-            State::Resting => true,
-            State::Closed | State::Reset => flow.is_expired(now_ms),
-            // The target knows no connection: rests would let a flood of SYNs take all ports.
-            state => state.is_half_open() || state == State::Connecting,
-        };
-        if flow.is_source_translated() && !has_rested {
-            self.flows.rest(record);
-            let flow = self.flows.flow_mut(record);
-            (flow.last_seen_ms, flow.timeout_s) = (now_ms, limits::REST_S);
-        } else {
-            if flow.is_source_translated() {
-                self.give_back_port(self.flows.key(record, Direction::Forward).source());
-            }
-            self.flows.remove(record);
-        }
-        self.publish_gauges();
-    }
-
-    /// A source port of a client is free again.
-    fn give_back_port(&mut self, client: IpAddr) {
-        if let Some(clients) = &mut self.clients {
-            clients.give_back(client);
-        }
-    }
-
-    /// Ends a flow whose time is over.
-    fn expire_flow(&mut self, record: u32, now_ms: u32) {
-        if self.flows.flow(record).state() != State::Resting {
-            self.counters.expired.add(1);
-        }
-        self.forget(record, now_ms);
-    }
-
-    fn expire(&mut self, now: Instant) {
-        self.expire_fragments(now);
-        let since_ns = now.nanos().saturating_sub(self.expired_until.get_or_insert(now).nanos());
-        let round_ns = limits::EXPIRY_ROUND_MS * 1_000_000;
-        let due = u128::from(since_ns) * u128::from(self.flows.used_records()) / u128::from(round_ns);
-        if due == 0 {
-            return;
-        }
-        self.expired_until = Some(now);
-        let now_ms = now.wrapping_millis();
-        for _ in 0..due.min(u128::from(limits::EXPIRY_RECORDS)) {
-            if let Some(record) = self.flows.sweep(now_ms) {
-                self.expire_flow(record, now_ms);
-            }
         }
     }
 
@@ -619,24 +505,6 @@ impl Pipeline<'_> {
         let target = selected.and_then(|id| tables.target(id)).map(|target| (target.address, target.port));
         Explanation { listener, target, source: None }
     }
-}
-
-/// Rewrites a packet as one of `flow` in `direction`, between two link addresses. On an error it is as it was.
-fn rewrite_frame(
-    frame: &mut Frame<'_>,
-    packet: &Packet,
-    (flow, addresses): (&Flow, &Addresses),
-    direction: Direction,
-    (from, to): (Mac, Mac),
-) -> Result<(), Reason> {
-    if flow.is_shifted() && packet.piece != Piece::Later {
-        shift::apply(&mut frame.bytes_mut()[usize::from(packet.l4)..packet.end()], flow, direction);
-    }
-    if flow.is_wide() {
-        return translate::apply(frame, packet, &flow.outward(addresses, direction), from, to);
-    }
-    nat::apply(frame.bytes_mut(), packet, flow, direction, from, to);
-    Ok(())
 }
 
 /// The hop that a frame came from.

@@ -147,7 +147,7 @@ pub struct Flow {
     /// Neighbour in the list that the record is in, free or half-open; owned by the flow table. Of a plain flow in neither: its
     /// checksum deltas. Of a shifted one: what is added to the target's sequence numbers, or, while connecting, the cookie.
     pub(crate) next: u32,
-    /// Other neighbour in the half-open list; owned by the flow table. Of a shifted flow: see `shift_windows`, or, while
+    /// Other neighbour in the half-open list; owned by the flow table. Of a shifted flow: see `set_shift`, or, while
     /// connecting, the client's initial sequence number.
     pub(crate) previous: u32,
 }

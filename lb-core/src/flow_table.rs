@@ -15,15 +15,20 @@
 //! records form a list through themselves; so do half-open ones, oldest first. Called by `datapath` alone.
 
 mod audit;
+mod bucket;
 mod cpu;
-
-use bytemuck::{Pod, Zeroable};
+mod half_open;
 
 use crate::{
     flow::{Addresses, Direction, Flow, NewFlow, State},
     flow_key::{FlowKey, Ipv4Key},
     hash::FlowHash,
     limits,
+};
+
+use self::{
+    bucket::{BUCKET_ENTRIES, Bucket, tag},
+    half_open::HalfOpenList,
 };
 
 /// Memory of a flow table: zeroed bytes from wherever the caller has them (anonymous, huge pages, a memfd).
@@ -111,18 +116,6 @@ pub struct FlowTable<'m> {
     swept: u32,
 }
 
-/// Half-open flows in the order of their SYN.
-#[derive(Debug)]
-struct HalfOpenList {
-    oldest: u32,
-    newest: u32,
-    count: u32,
-    budget: u32,
-    /// The first whose memory has not been asked for in view of its eviction, if any has, and about how many are before it.
-    ahead: u32,
-    lead: u32,
-}
-
 /// The table has no room: no free record, or both buckets of an entry are full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -139,7 +132,7 @@ impl<'m> FlowTable<'m> {
             free: NONE,
             untouched: 0,
             live: 0,
-            half_open: HalfOpenList { oldest: NONE, newest: NONE, count: 0, budget, ahead: NONE, lead: 0 },
+            half_open: HalfOpenList::new(budget),
             swept: 0,
         }
     }
@@ -166,11 +159,11 @@ impl<'m> FlowTable<'m> {
     #[inline]
     pub fn candidate(&self, hash: u64) -> Candidate {
         let bucket = &self.buckets[self.first_bucket(hash)];
-        let matches = bucket.matches(tag(hash));
-        if matches == 0 {
-            return Candidate::NONE;
-        }
-        let candidate = Candidate(bucket.entries[matches.trailing_zeros() as usize % BUCKET_ENTRIES]);
+        let candidate = match bucket.first(tag(hash)) {
+            None if bucket.displaced != 0 => self.buckets[self.second_bucket(hash)].first(tag(hash)),
+            first => first,
+        };
+        let candidate = candidate.map_or(Candidate::NONE, Candidate);
         if let Some(flow) = self.flows.get(candidate.record() as usize) {
             cpu::prefetch(flow);
         }
@@ -207,7 +200,17 @@ impl<'m> FlowTable<'m> {
         }
     }
 
-    /// The same of an IPv4 key.
+    /// The same, given the key's candidate.
+    #[inline(always)]
+    pub fn lookup_from(&self, candidate: Candidate, hash: u64, key: &FlowKey) -> Option<(u32, Direction)> {
+        let (record, direction) = (candidate.record(), candidate.direction());
+        match (key, self.flows.get(record as usize)) {
+            (FlowKey::V4(key), Some(flow)) if flow.is_ipv4_key(direction, key) => Some((record, direction)),
+            _ => self.lookup(hash, key),
+        }
+    }
+
+    /// The record of an IPv4 key, and the direction that the key is of.
     #[inline(always)]
     pub fn lookup_ipv4(&self, hash: u64, key: &Ipv4Key) -> Option<(u32, Direction)> {
         self.find(hash, |record, flow, direction| {
@@ -374,28 +377,6 @@ impl<'m> FlowTable<'m> {
         self.flows.len() as u32
     }
 
-    /// Asks the cache for what the evictions to come will touch: a record one step before its keys are read.
-    fn look_ahead(&mut self) {
-        let list = &mut self.half_open;
-        list.lead = list.lead.saturating_sub(1);
-        if list.ahead == NONE || list.ahead == list.oldest {
-            (list.ahead, list.lead) = (list.oldest, 0);
-        }
-        for _ in 0..2 {
-            let record = self.half_open.ahead;
-            if record == NONE || self.half_open.lead == EVICTIONS_AHEAD {
-                return;
-            }
-            self.prefetch_entries(record);
-            let next = self.flows[record as usize].next;
-            if let Some(flow) = self.flows.get(next as usize) {
-                cpu::prefetch(flow);
-            }
-            self.half_open.ahead = next;
-            self.half_open.lead += 1;
-        }
-    }
-
     /// Asks the cache for the buckets that hold a live flow's entries.
     fn prefetch_entries(&self, record: u32) {
         for direction in [Direction::Forward, Direction::Reverse] {
@@ -521,34 +502,6 @@ impl<'m> FlowTable<'m> {
         self.free = record;
     }
 
-    fn append_half_open(&mut self, record: u32) {
-        let newest = self.half_open.newest;
-        let flow = &mut self.flows[record as usize];
-        (flow.previous, flow.next) = (newest, NONE);
-        match newest {
-            NONE => self.half_open.oldest = record,
-            _ => self.flows[newest as usize].next = record,
-        }
-        self.half_open.newest = record;
-        self.half_open.count += 1;
-    }
-
-    fn unlink_half_open(&mut self, record: u32) {
-        let Flow { previous, next, .. } = self.flows[record as usize];
-        match previous {
-            NONE => self.half_open.oldest = next,
-            _ => self.flows[previous as usize].next = next,
-        }
-        match next {
-            NONE => self.half_open.newest = previous,
-            _ => self.flows[next as usize].previous = previous,
-        }
-        if self.half_open.ahead == record {
-            self.half_open.ahead = next;
-        }
-        self.half_open.count -= 1;
-    }
-
     #[inline]
     fn first_bucket(&self, hash: u64) -> usize {
         scale((hash >> 32) as u32, self.buckets.len())
@@ -587,61 +540,9 @@ impl Candidate {
     }
 }
 
-/// Ten entries of the index.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Bucket {
-    /// 16 bits of each entry's hash; 0 where there is no entry.
-    tags: [u16; BUCKET_ENTRIES],
-    entries: [u32; BUCKET_ENTRIES],
-    /// Entries whose first bucket this is, but which stand in their second.
-    displaced: u32,
-}
-
-impl Bucket {
-    /// One bit for each entry with this tag.
-    #[inline(always)]
-    fn matches(&self, tag: u16) -> u32 {
-        cpu::equal_tags(self, tag)
-    }
-
-    #[inline]
-    fn insert(&mut self, tag: u16, entry: u32) -> bool {
-        let at = self.matches(NO_ENTRY).trailing_zeros() as usize;
-        if at >= BUCKET_ENTRIES {
-            return false;
-        }
-        self.tags[at] = tag;
-        self.entries[at] = entry;
-        true
-    }
-
-    #[inline]
-    fn remove(&mut self, tag: u16, entry: u32) -> bool {
-        let mut matches = self.matches(tag);
-        while matches != 0 {
-            let at = matches.trailing_zeros() as usize % BUCKET_ENTRIES;
-            if self.entries[at] == entry {
-                self.tags[at] = NO_ENTRY;
-                self.entries[at] = 0;
-                return true;
-            }
-            matches &= matches - 1;
-        }
-        false
-    }
-}
-
 #[inline]
 const fn entry(record: u32, direction: Direction) -> u32 {
     record << 1 | direction as u32
-}
-
-/// Low bits of the hash; never that of an empty place.
-#[inline]
-const fn tag(hash: u64) -> u16 {
-    let tag = hash as u16;
-    if tag == NO_ENTRY { 1 } else { tag }
 }
 
 /// Maps 32 random bits to `0..count`.
@@ -656,14 +557,9 @@ const fn bucket_count(capacity: u32) -> usize {
     if buckets < 4 { 4 } else { buckets }
 }
 
-const BUCKET_ENTRIES: usize = 10;
-/// Tag of an empty place.
-const NO_ENTRY: u16 = 0;
-/// Evictions, and records of the sweep, that memory is asked for before their turn.
-const EVICTIONS_AHEAD: u32 = 8;
+/// Records of the sweep that memory is asked for before their turn.
 const RECORDS_AHEAD: u32 = 8;
 const NONE: u32 = u32::MAX;
-const _: () = assert!(size_of::<Bucket>() == 64);
 
 #[cfg(test)]
 mod tests;

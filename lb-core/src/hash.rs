@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 
-use crate::flow_key::{FlowKey, Ipv4Key};
+use crate::flow_key::{FlowKey, Ipv4Key, Ipv6Key};
 
 /// Multilinear hashing over 64-bit words with 128-bit keys. Strongly universal (Lemire and Kaser, "Strongly universal
 /// string hashing is fast", 2014): without the key, no set of flows can be aimed at a bucket. A bijective finisher hides
@@ -96,16 +96,52 @@ const fn finish(mut hash: u64) -> u64 {
 /// Hash of a flow for target selection: SipHash-1-3 of client address and port, listener address and port, and protocol.
 /// NLB adds the TCP sequence number; this does not, so that a flow's target can be found again from any of its packets.
 pub fn selection(secret: &[u8; 16], forward: &FlowKey) -> u64 {
+    // In an order of its own, which lasts: listener before client.
     let hasher = SipHasher13::new_with_key(secret);
     match forward {
-        FlowKey::V4(key) => hasher.hash(bytemuck::bytes_of(key)),
-        FlowKey::V6(key) => hasher.hash(bytemuck::bytes_of(key)),
+        FlowKey::V4(Ipv4Key { end, protocol, zero }) => {
+            let ports = [end.local_port, end.remote_port];
+            let words: [u32; 4] = [
+                bytemuck::cast(end.local),
+                bytemuck::cast(end.remote),
+                bytemuck::cast(ports),
+                bytemuck::cast([*protocol, zero[0], zero[1], zero[2]]),
+            ];
+            hasher.hash(bytemuck::bytes_of(&words))
+        }
+        FlowKey::V6(key) => {
+            let swapped = Ipv6Key {
+                remote: key.local,
+                local: key.remote,
+                remote_port: key.local_port,
+                local_port: key.remote_port,
+                ..*key
+            };
+            hasher.hash(bytemuck::bytes_of(&swapped))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn selection_hashes_what_it_always_has() {
+        let secret = [7; 16];
+        let hash = |bytes: &[u8]| SipHasher13::new_with_key(&secret).hash(bytes);
+        let key = |client: &str, vip: &str| {
+            let end = |address: &str, port: u16| (address.parse().unwrap(), port.to_be_bytes());
+            FlowKey::new(end(client, 0x1234), end(vip, 80), 6).unwrap()
+        };
+        let v4 = [198, 18, 100, 1, 198, 18, 0, 2, 0, 80, 0x12, 0x34, 6, 0, 0, 0];
+        assert_eq!(selection(&secret, &key("198.18.0.2", "198.18.100.1")), hash(&v4));
+        let mut v6 = [0; 40];
+        (v6[..4].copy_from_slice(&[0x20, 1, 0xd, 0xb8]), v6[16..20].copy_from_slice(&[0x20, 1, 0xd, 0xb8]));
+        (v6[15], v6[31]) = (1, 2);
+        v6[32..37].copy_from_slice(&[0, 80, 0x12, 0x34, 6]);
+        assert_eq!(selection(&secret, &key("2001:db8::2", "2001:db8::1")), hash(&v6));
+    }
 
     #[test]
     fn homes_are_spread_evenly_and_do_not_depend_on_the_worker_asking() {

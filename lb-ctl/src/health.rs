@@ -87,16 +87,23 @@ impl Health {
 
     /// Checks exactly these targets from now on. Those checked already keep their state; new ones are checked at once.
     pub fn set(&self, checks: Vec<Check>) {
+        self.register(&checks);
         let restored = std::mem::take(&mut *self.board.restored());
-        {
-            let mut states = self.board.states();
-            let before = std::mem::take(&mut *states);
-            for Check { key, .. } in &checks {
-                let known = before.get(key).or(restored.get(key)).copied();
-                states.insert(key.clone(), known.unwrap_or(TargetHealth::RegistrationInProgress));
-            }
-        }
         self.send(Command::Set { checks, restored });
+    }
+
+    /// Knows the states of exactly these targets, whose checks [`Health::set`] begins later.
+    pub fn register(&self, checks: &[Check]) {
+        let restored = self.board.restored();
+        let mut states = self.board.states();
+        let before = std::mem::take(&mut *states);
+        let state = |key| before.get(key).or(restored.get(key)).copied();
+        *states = checks
+            .iter()
+            .map(|Check { key, .. }| {
+                (key.clone(), state(key).unwrap_or(TargetHealth::RegistrationInProgress))
+            })
+            .collect();
     }
 
     /// What the checks say of a target now; [`TargetHealth::RegistrationInProgress`] of one that is not checked.

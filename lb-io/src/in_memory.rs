@@ -135,10 +135,10 @@ impl KernelEnd {
         count as usize
     }
 
-    /// Sends all frames that the worker wants sent: `read` sees each. Returns how many.
+    /// Sends frames that the worker wants sent, `most` at most: `read` sees each. Returns how many.
     #[inline]
-    pub fn send(&mut self, mut read: impl FnMut(&[u8])) -> usize {
-        let count = self.completion.room(self.tx.available(u32::MAX));
+    pub fn send(&mut self, most: u32, mut read: impl FnMut(&[u8])) -> usize {
+        let count = self.completion.room(self.tx.available(most));
         for _ in 0..count {
             let Some(descriptor) = self.tx.pop() else { break };
             // SAFETY: the worker gave the chunk away on the tx ring, and gets it back on the completion ring, when this frame is

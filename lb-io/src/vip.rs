@@ -71,20 +71,21 @@ pub fn remove(device: &Device, address: IpAddr) -> Result<(), VipError> {
     remove().map_err(|source| failed("remove", address, device, source))
 }
 
-/// Tells the neighbours on the device's link that `address` is here: by a gratuitous ARP request and reply (RFC 5227 section 3,
-/// RFC 826), or by an unsolicited neighbour advertisement (RFC 4861 section 7.2.6).
-pub fn announce(device: &Device, address: IpAddr) -> Result<(), VipError> {
-    let send = || -> io::Result<()> {
-        let socket = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
-        match address {
-            IpAddr::V4(v4) => {
-                send_frame(&socket, device, &gratuitous_arp(ArpOperation::Request, device.mac, v4))?;
-                send_frame(&socket, device, &gratuitous_arp(ArpOperation::Reply, device.mac, v4))
-            }
-            IpAddr::V6(v6) => send_frame(&socket, device, &neighbour_advertisement(device.mac, v6)),
+/// Tells the neighbours on the device's link that these addresses are here: by a gratuitous ARP request and reply (RFC 5227 section 3,
+/// RFC 826), or by an unsolicited neighbour advertisement (RFC 4861 section 7.2.6). The first failure is the last try.
+pub fn announce(device: &Device, addresses: &[IpAddr]) -> Result<(), VipError> {
+    let Some(first) = addresses.first() else { return Ok(()) };
+    let failed = |address, error: io::Error| failed("announce", address, device, error.into());
+    // One for all: the kernel takes milliseconds to close such a socket.
+    let socket = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0).map_err(|error| failed(*first, error))?;
+    let send = |address: IpAddr| match address {
+        IpAddr::V4(v4) => {
+            send_frame(&socket, device, &gratuitous_arp(ArpOperation::Request, device.mac, v4))?;
+            send_frame(&socket, device, &gratuitous_arp(ArpOperation::Reply, device.mac, v4))
         }
+        IpAddr::V6(v6) => send_frame(&socket, device, &neighbour_advertisement(device.mac, v6)),
     };
-    send().map_err(|error| failed("announce", address, device, error.into()))
+    addresses.iter().try_for_each(|&address| send(address).map_err(|error| failed(address, error)))
 }
 
 /// One address of the host.

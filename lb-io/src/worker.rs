@@ -547,8 +547,6 @@ fn reason_of_loss(reason: Reason) -> Reason {
 const SLEEP_MS: i32 = 100;
 /// Sleep while the kernel has not taken all frames to send.
 const SEND_RETRY_MS: i32 = 1;
-/// A tx ring that has been full for so long holds nobody back any longer, in nanoseconds.
-const STUCK_NS: u64 = 2_000_000;
 /// Flow records looked at in one turn for a question.
 const RECORDS_PER_TURN: u32 = 256;
 

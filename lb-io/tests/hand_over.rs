@@ -58,7 +58,7 @@ fn play(
     counters: &[Arc<WorkerCounters>],
     numbers: &mut impl ExactSizeIterator<Item = usize>,
 ) {
-    kernel[usize::from(INSIDE.0)].send(|frame| {
+    kernel[usize::from(INSIDE.0)].send(u32::MAX, |frame| {
         let seen = support::read(frame);
         assert_eq!(
             (seen.destination.port(), seen.payload),

@@ -40,7 +40,7 @@ fn stall_for_some_turns() -> Duration {
                 write(buffer, &request(received[received.len() - 1]))
             });
         } else {
-            target_side.send(|frame| sent.push(u16::from_be_bytes([frame[34], frame[35]])));
+            target_side.send(u32::MAX, |frame| sent.push(u16::from_be_bytes([frame[34], frame[35]])));
         }
         if turn < 2 * STALLED_TURNS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
@@ -50,6 +50,26 @@ fn stall_for_some_turns() -> Duration {
         assert_eq!(counted(&counters, Reason::TxRingFull), 0);
     }
     stalled
+}
+
+#[test]
+fn frames_wait_for_a_slow_interface_for_as_long_as_it_takes() {
+    let recruit = recruit();
+    let counters = recruit.counters();
+    let (began, mut received, mut sent) = (Instant::now(), 0, 0);
+    run(recruit, |client_side, target_side| {
+        let is_over = began.elapsed() >= OVERLOADED;
+        if !is_over {
+            client_side.receive(u32::MAX, |buffer| {
+                received += 1;
+                write(buffer, &request(FIRST_PORT + (received % RING_FRAMES) as u16))
+            });
+        }
+        sent += target_side.send(FEW, |_| {});
+        let is_done = is_over && sent == received;
+        if is_done || began.elapsed() > PATIENCE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!((sent, counted(&counters, Reason::TxRingFull)), (received, 0));
 }
 
 #[test]
@@ -65,7 +85,7 @@ fn an_interface_that_is_stuck_holds_the_others_back_for_a_moment_only() {
         if counted(&counters, Reason::TxRingFull) > 0 {
             target_side.receive(1, |buffer| write(buffer, &reply(FIRST_PORT + 1)));
         }
-        replies += client_side.send(|_| {});
+        replies += client_side.send(u32::MAX, |_| {});
         let is_over = replies > 0 || began.elapsed() > PATIENCE;
         if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -85,6 +105,7 @@ fn recruit() -> Recruit {
         mac_filter: MacFilter::Own,
     };
     let settings = CrewSettings {
+        cpus: vec![0],
         interfaces: 2,
         frames_per_worker: 4 * RING_FRAMES as u32,
         flow_capacity: 65_536,
@@ -125,6 +146,10 @@ const MACS: [Mac; 2] = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 1, 1])];
 const RING_FRAMES: usize = 64;
 const FIRST_PORT: u16 = 1_000;
 const STALLED_TURNS: u32 = 20;
+/// Many times what a worker waits for an interface that sends nothing.
+const OVERLOADED: Duration = Duration::from_millis(20);
+/// Frames that a slow interface sends in a turn: fewer than a burst.
+const FEW: u32 = 7;
 /// Surely less than what a worker waits for.
 const SHORT: Duration = Duration::from_millis(1);
 const ATTEMPTS: u32 = 100;

@@ -192,7 +192,8 @@ impl Pipeline<'_> {
         let packet = it.packet;
         self.make(it.frame, |this, copy| {
             let (flow, addresses) = (this.flows.flow(record), this.flows.addresses(record));
-            super::rewrite_frame(copy, packet, (flow, addresses), direction, (from, hop.mac)).ok()?;
+            super::forward::rewrite_frame(copy, packet, (flow, addresses), direction, (from, hop.mac))
+                .ok()?;
             let rewritten = parse(copy.bytes()).ok()?;
             reset::replace(copy, &rewritten, from, hop.mac);
             Some(Verdict::to(Reason::ResetOtherSide, hop.interface.0))

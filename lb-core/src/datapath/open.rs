@@ -71,7 +71,7 @@ impl Pipeline<'_> {
         Some(Opening { listener: listener_id, target: target_id, target_end, reply_hash, state })
     }
 
-    /// Opens a flow and forwards its first packet; `None`, with nothing done, if something is in the way.
+    /// Opens a flow and forwards its first packet; `None`, with no flow opened, if something is in the way.
     pub(super) fn open_plain(
         &mut self,
         tables: &Tables,

@@ -1,4 +1,4 @@
-//! As `plain`, for IPv6 flows whose ends are both IPv6: one more cache line holds their addresses.
+//! As `forward_plain` in `plain`, for IPv6 flows whose ends are both IPv6: one more cache line holds their addresses.
 
 use super::{Burst, Pipeline, Slot};
 use crate::{
@@ -43,7 +43,6 @@ impl Pipeline<'_> {
         translate::apply_plain_ipv6(headers, key, (out, ports), slot.packet.is_udp());
         headers[..8].copy_from_slice(&to.bytes());
         headers[ethernet::SOURCE].copy_from_slice(&egress.mac.0);
-        headers[ethernet::ETHERTYPE].copy_from_slice(&ethernet::IPV6);
         self.counters.count_packet(flow, direction, slot.packet.total_length);
         let flow = self.flows.flow_mut(record);
         flow.last_seen_ms = burst.now_ms;

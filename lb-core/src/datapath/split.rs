@@ -1,7 +1,7 @@
 //! IPv4 packets that are too long for the way out, and may be cut up: a router does so (RFC 1812 section 5.2.6), and a translator
 //! to IPv6, where nobody else can (RFC 7915 section 4).
 
-use super::{InFlight, Pipeline, extra::Buffer, rewrite_frame};
+use super::{InFlight, Pipeline, extra::Buffer, forward::rewrite_frame};
 use crate::{
     flow::{Addresses, Direction, Flow},
     limits,

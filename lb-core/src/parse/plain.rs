@@ -13,7 +13,8 @@ use crate::{
     },
 };
 
-/// Ethernet, IPv4 and TCP headers without options. A shorter packet is padded to more than this on any Ethernet.
+/// Ethernet, IPv4 and TCP headers without options. A shorter packet is padded to more than this on any wire; only virtual
+/// devices deliver such as they are, which the rest of `parse` takes.
 pub(crate) const HEADERS: usize = 54;
 
 /// Parses a frame into `parsed`; `None`, with nothing written, when the packet is not of the common kind, or not right.

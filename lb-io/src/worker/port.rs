@@ -3,7 +3,6 @@
 
 use lb_core::{limits, tables::InterfaceId, time::Instant};
 
-use super::STUCK_NS;
 use crate::{
     umem::{FreeFrames, Umem},
     xsk::Socket,
@@ -24,7 +23,7 @@ pub(crate) struct Port {
     in_flight: u32,
     /// Whether there were too few free frames to fill the fill ring.
     is_short: bool,
-    /// Since when the tx ring has not had room for a burst; `None` while it has.
+    /// Since when the tx ring has not had room for a burst, and the kernel has sent nothing.
     full_since: Option<Instant>,
 }
 
@@ -43,8 +42,8 @@ impl Port {
     }
 
     /// How many frames may be taken that perhaps leave by this port: as many as the tx ring has room for, a burst at most. A
-    /// ring that has been without room for a burst for [`STUCK_NS`] holds nobody back any longer: what it has no room for is
-    /// dropped.
+    /// ring that is as full as before after [`STUCK_NS`] without a frame sent holds nobody back any longer: what it has no room
+    /// for is dropped.
     #[inline]
     pub(super) fn room(&mut self, now: Instant) -> u32 {
         let room = self.socket.tx.room(BURST);
@@ -91,6 +90,7 @@ impl Port {
         while let Some(start) = completion.pop() {
             free.give(umem.chunk_of(start));
             self.in_flight = self.in_flight.saturating_sub(1);
+            self.full_since = None;
         }
         completion.release();
         let room = fill.room(u32::MAX);
@@ -105,3 +105,5 @@ impl Port {
 }
 
 const BURST: u32 = limits::BURST_FRAMES as u32;
+/// A full tx ring of which nothing was sent for so long holds nobody back any longer, in nanoseconds.
+const STUCK_NS: u64 = 2_000_000;

@@ -161,7 +161,7 @@ fn a_flood_is_counted_to_the_last_frame() {
             }
             last.1.elapsed() > Duration::from_millis(200)
         });
-        assert!(received() > 10_000, "{} of 50,000 received", received());
+        assert!(received() > 2_000, "{} of 50,000 received", received());
         assert_eq!(settled(&engine), received());
         // What the flood left in the target's socket would keep new frames out of it.
         while network.target.receive(Duration::ZERO, |_| true).is_some() {}

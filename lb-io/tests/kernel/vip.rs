@@ -25,7 +25,7 @@ fn an_address_is_added_once_announced_and_removed() {
         let elsewhere = Device::open("far").unwrap();
         assert_eq!(vip::assign(&elsewhere, address).unwrap(), Assigned::AlreadyThere);
 
-        vip::announce(&device, address).unwrap();
+        vip::announce(&device, &[address]).unwrap();
         let is_gratuitous = |operation: u8| {
             move |frame: &[u8]| {
                 frame[12..14] == [0x08, 0x06] && frame[21] == operation && frame[28..32] == frame[38..42]
@@ -59,7 +59,7 @@ fn an_ipv6_address_can_be_used_at_once_and_is_announced() {
         assert_eq!(vip::assign(&device, address.into()).unwrap(), Assigned::AlreadyThere);
         UdpSocket::bind((address, 4_000)).expect("no duplicates are looked for first");
 
-        vip::announce(&device, address.into()).unwrap();
+        vip::announce(&device, &[address.into()]).unwrap();
         let is_advertisement = |frame: &[u8]| frame.len() == 86 && frame[20] == 58 && frame[54] == 136;
         let frame = wire.receive(Duration::from_secs(1), is_advertisement).expect("announced");
         assert_eq!((&frame[..6], &frame[6..12]), (&[0x33, 0x33, 0, 0, 0, 1][..], &device.mac.0[..]));

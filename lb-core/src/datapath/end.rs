@@ -1,0 +1,70 @@
+//! How flows end: by a packet, or by time.
+
+use std::net::IpAddr;
+
+use super::Pipeline;
+use crate::{
+    flow::{Direction, State},
+    limits,
+    time::Instant,
+};
+
+impl Pipeline<'_> {
+    /// Ends a flow. A source of ours that it had rests, unless it has rested already.
+    pub(super) fn forget(&mut self, record: u32, now_ms: u32) {
+        let flow = self.flows.flow(record);
+        let state = flow.state();
+        if !matches!(state, State::Cut | State::Resting) {
+            self.counters.count_end(flow);
+        }
+        let has_rested = match state {
+            State::Resting => true,
+            State::Closed | State::Reset => flow.is_expired(now_ms),
+            // The target knows no connection: rests would let a flood of SYNs take all ports.
+            state => state.is_half_open() || state == State::Connecting,
+        };
+        if flow.is_source_translated() && !has_rested {
+            self.flows.rest(record);
+            let flow = self.flows.flow_mut(record);
+            (flow.last_seen_ms, flow.timeout_s) = (now_ms, limits::REST_S);
+        } else {
+            if flow.is_source_translated() {
+                self.give_back_port(self.flows.key(record, Direction::Forward).source());
+            }
+            self.flows.remove(record);
+        }
+        self.publish_gauges();
+    }
+
+    /// A source port of a client is free again.
+    pub(super) fn give_back_port(&mut self, client: IpAddr) {
+        if let Some(clients) = &mut self.clients {
+            clients.give_back(client);
+        }
+    }
+
+    /// Ends a flow whose time is over.
+    pub(super) fn expire_flow(&mut self, record: u32, now_ms: u32) {
+        if self.flows.flow(record).state() != State::Resting {
+            self.counters.expired.add(1);
+        }
+        self.forget(record, now_ms);
+    }
+
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.expire_fragments(now);
+        let since_ns = now.nanos().saturating_sub(self.expired_until.get_or_insert(now).nanos());
+        let round_ns = limits::EXPIRY_ROUND_MS * 1_000_000;
+        let due = u128::from(since_ns) * u128::from(self.flows.used_records()) / u128::from(round_ns);
+        if due == 0 {
+            return;
+        }
+        self.expired_until = Some(now);
+        let now_ms = now.wrapping_millis();
+        for _ in 0..due.min(u128::from(limits::EXPIRY_RECORDS)) {
+            if let Some(record) = self.flows.sweep(now_ms) {
+                self.expire_flow(record, now_ms);
+            }
+        }
+    }
+}

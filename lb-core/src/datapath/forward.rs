@@ -1,0 +1,88 @@
+//! How packets of flows leave, whatever they and their flows need: the end of the general way.
+
+use super::{InFlight, Pipeline};
+use crate::{
+    flow::{Addresses, Direction, Flow},
+    frame::Frame,
+    parse::{Packet, Piece},
+    rewrite::{nat, shift, translate},
+    tables::{Mac, NextHop},
+    verdict::{Reason, Verdict},
+};
+
+impl Pipeline<'_> {
+    /// Rewrites a packet of a flow in the table and counts it.
+    #[inline]
+    pub(super) fn forward(
+        &mut self,
+        it: &mut InFlight<'_, '_>,
+        record: u32,
+        direction: Direction,
+        hop: NextHop,
+        reason: Reason,
+    ) -> Verdict {
+        let egress = self.egress(hop.interface);
+        let flow = self.flows.flow(record);
+        if !flow.is_plain() || u32::from(it.packet.total_length) > egress.mtu {
+            return self.forward_unusual(it, record, direction, hop, reason);
+        }
+        nat::apply(it.frame.bytes_mut(), it.packet, flow, direction, egress.mac, hop.mac);
+        self.counters.count_packet(flow, direction, it.packet.total_length);
+        Verdict::to(reason, hop.interface.0)
+    }
+
+    /// A packet that is too long, or of a flow that takes more than other IPv4 addresses and ports.
+    #[inline(never)]
+    fn forward_unusual(
+        &mut self,
+        it: &mut InFlight<'_, '_>,
+        record: u32,
+        direction: Direction,
+        hop: NextHop,
+        reason: Reason,
+    ) -> Verdict {
+        let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
+        match self.refuse_length(it, &flow, &addresses, direction, hop) {
+            Some(refusal) => refusal,
+            None => self.send(it, (&flow, &addresses), direction, hop, reason),
+        }
+    }
+
+    /// Rewrites a packet of any flow and counts it.
+    pub(super) fn send(
+        &mut self,
+        it: &mut InFlight<'_, '_>,
+        flow: (&Flow, &Addresses),
+        direction: Direction,
+        hop: NextHop,
+        reason: Reason,
+    ) -> Verdict {
+        if self.excess(it.packet, flow, direction, hop) > 0 {
+            return self.send_in_pieces(it, flow, direction, hop, reason);
+        }
+        let macs = (self.egress(hop.interface).mac, hop.mac);
+        if let Err(reason) = rewrite_frame(it.frame, it.packet, flow, direction, macs) {
+            return Verdict::drop(reason);
+        }
+        self.counters.count_packet(flow.0, direction, it.packet.total_length);
+        Verdict::to(reason, hop.interface.0)
+    }
+}
+
+/// Rewrites a packet as one of `flow` in `direction`, between two link addresses. On an error it is as it was.
+pub(super) fn rewrite_frame(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    (flow, addresses): (&Flow, &Addresses),
+    direction: Direction,
+    (from, to): (Mac, Mac),
+) -> Result<(), Reason> {
+    if flow.is_shifted() && packet.piece != Piece::Later {
+        shift::apply(&mut frame.bytes_mut()[usize::from(packet.l4)..packet.end()], flow, direction);
+    }
+    if flow.is_wide() {
+        return translate::apply(frame, packet, &flow.outward(addresses, direction), from, to);
+    }
+    nat::apply(frame.bytes_mut(), packet, flow, direction, from, to);
+    Ok(())
+}
