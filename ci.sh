@@ -6,7 +6,7 @@
 #   ./ci.sh test     all tests; as root also the end-to-end tests, which need nginx, ab, curl and ip
 #   ./ci.sh bpf      the committed BPF programs are what their sources compile to (clang-14)
 #   ./ci.sh model    the rings between workers and their sleep, in every order of events (loom)
-#   ./ci.sh bench    all benchmarks (slow: 10 M flows)
+#   ./ci.sh bench    all benchmarks (slow: 10 M flows), how workers scale among them
 #   ./ci.sh versus   lbd side by side with nftables, iptables, HAProxy, nginx, testpmd, as root, in 8 minutes once it is built
 #                    (--rounds N, --seconds S, --only NAME,...); installs what it compares with
 #   ./ci.sh fuzz     each fuzz target for 60 seconds, or as many as are given (cargo-fuzz, nightly)

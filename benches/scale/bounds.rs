@@ -11,6 +11,8 @@
 //! Everything else is used again before it leaves the caches: the line of the frame's headers (one per UMEM frame), descriptors
 //! (an eighth to a quarter of a line per ring), counters of listeners and targets, tables.
 
+use lb_core::flow_table::FlowMemory;
+
 use crate::{
     Measured,
     crew::{FRAMES_PER_WORKER, Work},
@@ -36,13 +38,13 @@ pub fn state(results: &[Measured], cores: u8, [one, all]: [Share; 2]) {
         return;
     };
     println!(
-        "\n{most} flows cost {:.1} ns per packet more than {fewest}; the lines (one read, one changed) cost {:.1} ns",
+        "\n{most} flows cost {:.1} ns per packet more than {fewest}; a line read and one changed take {:.1} ns by themselves",
         fetched.ns - cached.ns,
         one.read_ns + one.change_ns,
     );
     println!(
         "{WORKERS} workers with {most} flows each: flow tables {:.0} MB, frames {:.0} MB, of which {:.0} MB headers",
-        WORKERS * f64::from(most) * FLOW_BYTES / 1e6,
+        WORKERS * FlowMemory::bytes_for_ipv4(most) as f64 / 1e6,
         WORKERS * f64::from(FRAMES_PER_WORKER) * CHUNK_BYTES / 1e6,
         WORKERS * f64::from(FRAMES_PER_WORKER) * LINE_BYTES / 1e6,
     );
@@ -89,8 +91,6 @@ fn cost(results: &[Measured], flows: u32, workers: u8, spread: Spread) -> Option
 }
 
 const WORKERS: f64 = 16.0;
-/// An IPv4 flow in the flow table, both directions and the index included.
-const FLOW_BYTES: f64 = 82.0;
 /// A frame's chunk of the UMEM.
 const CHUNK_BYTES: f64 = 2_048.0;
 /// Channels x transfers per second x 8 bytes.
