@@ -1,7 +1,6 @@
 //! lbd, with an ordinary configuration file.
 
 use std::{
-    fmt::Write as _,
     fs,
     path::Path,
     thread,
@@ -53,8 +52,6 @@ fn configuration(directory: &Path, mode: Mode) -> String {
         Listeners::Few => 0,
         Listeners::Thousand => OTHER_LISTENERS,
     };
-    let services: Vec<_> =
-        SERVICES.into_iter().chain((0..others).map(|index| ("tcp", FIRST_OTHER_PORT + index))).collect();
     let directory = directory.display();
     let mut text = format!(
         "interfaces = [\"{CLIENT_SIDE}\", \"{TARGET_SIDE}\"]\n\
@@ -63,16 +60,27 @@ fn configuration(directory: &Path, mode: Mode) -> String {
          workers = {{ count = 1, cpus = [{BALANCER_CPU}], polling = \"{polling}\" }}\n\
          [[load_balancers]]\nname = \"versus\"\naddresses = [\"{VIP}\"]\n"
     );
-    for (protocol, port) in &services {
-        let protocol = protocol.to_uppercase();
-        write!(
-            text,
-            "[[load_balancers.listeners]]\nprotocol = \"{protocol}\"\nport = {port}\ntarget_group = \"{protocol}-{port}\"\n"
-        )
-        .expect("a String takes all text");
+    for (protocol, port) in SERVICES {
+        text.push_str(&listener(protocol, port, port));
     }
-    text.extend(services.iter().map(|&(protocol, port)| group(protocol, port, mode.source)));
+    // One group serves them all: health checks of a thousand would be a load of their own.
+    for index in 0..others {
+        text.push_str(&listener("tcp", FIRST_OTHER_PORT + index, FIRST_OTHER_PORT));
+    }
+    text.extend(SERVICES.map(|(protocol, port)| group(protocol, port, mode.source)));
+    if others > 0 {
+        text.push_str(&group("tcp", FIRST_OTHER_PORT, mode.source));
+    }
     text
+}
+
+/// A listener on `port`, to the target group of `target_port`.
+fn listener(protocol: &str, port: u16, target_port: u16) -> String {
+    let protocol = protocol.to_uppercase();
+    format!(
+        "[[load_balancers.listeners]]\nprotocol = \"{protocol}\"\nport = {port}\n\
+         target_group = \"{protocol}-{target_port}\"\n"
+    )
 }
 
 fn group(protocol: &str, port: u16, source: Source) -> String {
