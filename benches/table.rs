@@ -1,5 +1,5 @@
 //! Tables of flows under the clock: nanoseconds per operation, in batches of 32 as the packet path does it, hashing included. Keys
-//! are made outside the clock, and come in random order. Seven of ten places of the index are taken.
+//! are made outside the clock, and come in random order. Tables are as full as they can be.
 
 use std::{
     hint::black_box,

@@ -22,10 +22,10 @@ fn routing_and_lbd() -> Result<(), Failed> {
     crate::prepare()?;
     let plan = Plan {
         peers: vec![Peer::Routing, Peer::LBD],
-        loads: vec![Load::Udp(Flows::One), Load::Latency, Load::Connections],
+        loads: vec![Load::Udp(Flows::One), Load::Requests, Load::Connections],
         rounds: 1,
         attempts: 1,
-        time: Duration::from_millis(100),
+        time: Duration::from_millis(300),
         lbd: PathBuf::from(env!("CARGO_BIN_EXE_lbd")),
     };
     let record = rounds::run(&plan);

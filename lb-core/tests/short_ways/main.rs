@@ -147,14 +147,14 @@ fn a_flow_without_a_place_in_the_index() {
     }
 }
 
-/// Ports of a client whose packets to a listener can be in the first bucket alone, of the five that a table for 16 flows has.
+/// Ports of a client whose packets to a listener can be in the first bucket alone, of the seven that a table for 16 flows has.
 fn ports_of_one_bucket(protocol: u8, listener: u16) -> impl Iterator<Item = u16> {
     let hash = FlowHash::new(&settings().flow_hash_key);
     (1_000..u16::MAX).filter(move |port| {
         let client = (CLIENT.into(), port.to_be_bytes());
         let key = FlowKey::new(client, (VIP.into(), listener.to_be_bytes()), protocol).unwrap();
         let hash = hash.flow(&key);
-        [(hash >> 32) as u32, hash as u32].iter().all(|&half| half < u32::MAX / 5)
+        [(hash >> 32) as u32, hash as u32].iter().all(|&half| half < u32::MAX / 7)
     })
 }
 
