@@ -137,7 +137,8 @@ mod tests {
         let v4 = [198, 18, 100, 1, 198, 18, 0, 2, 0, 80, 0x12, 0x34, 6, 0, 0, 0];
         assert_eq!(selection(&secret, &key("198.18.0.2", "198.18.100.1")), hash(&v4));
         let mut v6 = [0; 40];
-        (v6[..4].copy_from_slice(&[0x20, 1, 0xd, 0xb8]), v6[16..20].copy_from_slice(&[0x20, 1, 0xd, 0xb8]));
+        v6[..4].copy_from_slice(&[0x20, 1, 0xd, 0xb8]);
+        v6[16..20].copy_from_slice(&[0x20, 1, 0xd, 0xb8]);
         (v6[15], v6[31]) = (1, 2);
         v6[32..37].copy_from_slice(&[0, 80, 0x12, 0x34, 6]);
         assert_eq!(selection(&secret, &key("2001:db8::2", "2001:db8::1")), hash(&v6));
