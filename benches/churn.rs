@@ -39,7 +39,8 @@ use support::{OUTSIDE, VIP};
 fn main() {
     let mut control = Control::new();
     let quiet = control.compile();
-    let mut ratios: Vec<(Change, Vec<f64>)> = vec![(Change::Flap, Vec::new()), (Change::Register, Vec::new())];
+    let mut ratios: Vec<(Change, Vec<f64>)> =
+        vec![(Change::Flap, Vec::new()), (Change::Register, Vec::new())];
     for round in 1..=ROUNDS {
         let base = run(&mut control, &quiet, None);
         base.print(&format!("round {round}, nothing changes"), 0);
@@ -84,8 +85,9 @@ struct Control {
 
 impl Control {
     fn new() -> Control {
-        let steady: Vec<String> =
-            (0..STEADY).map(|n| format!("{{ address = \"{}\" }}", Ipv4Addr::from(FIRST_TARGET + n))).collect();
+        let steady: Vec<String> = (0..STEADY)
+            .map(|n| format!("{{ address = \"{}\" }}", Ipv4Addr::from(FIRST_TARGET + n)))
+            .collect();
         let text = format!(
             "interfaces = [\"outside\", \"inside\"]\n\
              [[load_balancers]]\nname = \"edge\"\naddresses = [\"{VIP}\"]\n\
@@ -273,12 +275,7 @@ fn open_flows(path: &mut Datapath<'_>) -> Vec<Opened> {
 }
 
 /// Processes one burst of packets; how long that takes.
-fn burst(
-    path: &mut Datapath<'_>,
-    umem: &mut [u8],
-    flows: &[&Opened; BURST],
-    now: time::Instant,
-) -> Duration {
+fn burst(path: &mut Datapath<'_>, umem: &mut [u8], flows: &[&Opened; BURST], now: time::Instant) -> Duration {
     let mut frames: Vec<Frame<'_>> = umem
         .chunks_exact_mut(CHUNK)
         .zip(flows)

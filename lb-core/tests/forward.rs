@@ -172,6 +172,21 @@ fn groups_share_new_flows_by_weight() {
     }
 }
 
+/// By its short way (the first listener) and its long one (the second, which has to leave targets to the first).
+#[test]
+fn the_packet_path_chooses_what_select_names() {
+    for (is_forward_sticky, are_groups_sticky) in [(false, false), (true, false), (false, true)] {
+        let front = Front { weights: [2, 1], is_forward_sticky, are_groups_sticky, ..Front::default() };
+        for listener in [0, 1] {
+            let mut path = front.path();
+            for (flow, named) in (0..300).zip(front.choices(listener)) {
+                let syn = tcp(client(flow), (VIP, 80 + listener), SYN);
+                assert_eq!(number_of(OpenFlow::open(&mut path, &syn, 0).target), named);
+            }
+        }
+    }
+}
+
 #[test]
 fn no_group_with_a_weight_is_no_target() {
     assert_eq!(count(&Front { weights: [0, 0], ..Front::default() }.choices(0), 0..=0), FLOWS);
