@@ -32,7 +32,7 @@ use lb_core::{
 use lb_ctl::{
     compile::{Compiler, Inputs},
     config::{self, Config, Target},
-    health::TargetHealth,
+    health::{Cause, TargetHealth},
 };
 use support::{OUTSIDE, VIP};
 
@@ -149,7 +149,7 @@ impl Control {
             config: &self.config,
             interfaces: vec![interface("outside", 0xa0), interface("inside", 0xa1)],
             health: &|key| match self.unhealthy.contains(&key.address) {
-                true => TargetHealth::FailedHealthChecks,
+                true => TargetHealth::Unhealthy(Cause::Refused),
                 false => TargetHealth::Healthy,
             },
             next_hop: &|_| Some(NextHop { interface: InterfaceId(1), mac: support::target_mac(0) }),
