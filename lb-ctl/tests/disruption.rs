@@ -58,6 +58,12 @@ fn an_established_flow_moves_with_its_own_target_alone() {
         let gone = traffic.moved();
         assert_eq!(gone, traffic.flows_at(0, |_| true), "{count}: a target goes");
         assert!(gone.iter().all(|flow| (traffic.fate(*flow) == Fate::Reset) == is_tcp(*flow)));
+        control.register(0);
+        traffic.install(&control.compile());
+        assert!(
+            gone.iter().all(|flow| (traffic.fate(*flow) == Fate::Reset) == is_tcp(*flow)),
+            "{count}: it comes back, but what was cut stays cut"
+        );
         println!(
             "{count:>3} targets: one comes: 0 of {FLOWS} flows move; one falls ill: its {} TCP flows end; one goes: its {} flows \
              move; others: 0",
