@@ -6,11 +6,15 @@
 mod address;
 mod attributes;
 mod errors;
+mod forward;
+mod listener;
 mod load_balancer;
 mod read;
 mod source_nat;
+mod target;
 mod target_group;
 mod walk;
+mod zone;
 
 use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf, time::Duration};
 
@@ -20,6 +24,7 @@ use lb_core::{
     limits,
     tables::{InterfaceId, Protocol},
 };
+pub use target::TargetRequest;
 
 /// Reads and checks a file.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
@@ -155,6 +160,12 @@ impl LoadBalancer {
     /// Its addresses.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.vips.iter().map(|vip| vip.address)
+    }
+
+    /// Whether a target of this zone can get flows: of an address of its zone, of any where either has no zone.
+    pub fn serves(&self, zone: Option<&str>) -> bool {
+        let is_of_zone = |vip: &Vip| vip.zone.is_none() || vip.zone.as_deref() == zone;
+        zone.is_none() || self.vips.iter().any(is_of_zone)
     }
 }
 
@@ -419,8 +430,6 @@ const NAME_CHARACTERS: usize = 32;
 const INTERFACE_NAME_BYTES: usize = 15;
 const FLOWS: RangeInclusive<i64> = limits::FLOWS_MINIMUM as i64..=limits::FLOWS_MAXIMUM as i64;
 const ADOPT_SECONDS: RangeInclusive<i64> = 0..=6_000;
-const DEREGISTRATION_DELAY_SECONDS: RangeInclusive<i64> = 0..=3_600;
-const DEREGISTRATION_DELAY_DEFAULT_SECONDS: u16 = 300;
 const CHECK_INTERVAL_SECONDS: RangeInclusive<i64> = 5..=300;
 const CHECK_TIMEOUT_SECONDS: RangeInclusive<i64> = 2..=120;
 const CHECK_FAST_INTERVAL_MS: RangeInclusive<i64> = 1_000..=5_000;

@@ -4,12 +4,10 @@ use std::{net::IpAddr, time::Duration};
 
 use super::{
     CHECK_FAST_INTERVAL_MS, CHECK_FAST_TIMEOUT_MS, CHECK_INTERVAL_SECONDS, CHECK_THRESHOLD,
-    CHECK_TIMEOUT_SECONDS, Family, HealthCheck, MinimumHealthy, Protocols, Registrar, Target, TargetGroup,
-    TargetType,
-    address::{ADDRESS_EXPECTED, unicast},
-    attributes,
-    read::{name, one_of, protocols, sections},
-    walk::{Section, Value},
+    CHECK_TIMEOUT_SECONDS, HealthCheck, TargetGroup, TargetType, attributes,
+    read::{PORT, name, one_of, port, protocols, sections},
+    target,
+    walk::Section,
 };
 use lb_core::limits;
 
@@ -36,42 +34,50 @@ pub(super) fn all(root: &Section<'_>) -> Vec<Group> {
     }
     let targets: usize =
         groups.iter().filter_map(|group| group.checked.as_ref()).map(|group| group.targets.len()).sum();
-    if targets > limits::TARGETS {
-        let most = format!("at most {} over all target groups", limits::TARGETS);
-        root.errors().report(&root.place, format!("{targets} targets"), most);
+    if let Err(refusal) = target::have_room(targets) {
+        root.errors().refuse(&root.place, refusal);
     }
     groups
 }
 
 fn group(section: &Section<'_>, earlier: &[Group]) -> Group {
-    section.allow_only(&["name", "protocol", "port", "target_type", "targets", "health_check", "attributes"]);
+    section.allow_only(&[
+        "name",
+        "protocol",
+        "port",
+        "target_type",
+        "ip_address_type",
+        "targets",
+        "health_check",
+        "attributes",
+    ]);
     let name = unique_name(section, earlier);
     let protocol = protocols(section);
     let port = port(section);
     let target_type = target_type(section);
-    let targets = targets(section, port, target_type);
+    let registered = target::registered(section, port, target_type);
     let health_check = health_check(section);
     let attributes = attributes::of_target_group(section, protocol, target_type);
     let checked = || {
-        let attributes = attributes?;
+        let (registered, attributes) = (registered?, attributes?);
         Some(TargetGroup {
             name: name.clone()?,
             protocol: protocol?,
             port: port?,
             target_type: target_type?,
-            family: Family::of(targets.as_ref()?.first()?.address),
-            targets: targets?,
-            registrar: Registrar::File,
-            is_sticky: false,
-            crosses_zones: None,
-            health_check: health_check?,
+            family: registered.family,
+            targets: registered.targets,
+            registrar: registered.registrar,
             preserves_client_ip: attributes.preserves_client_ip,
+            is_sticky: attributes.is_sticky,
+            crosses_zones: attributes.crosses_zones,
+            health_check: health_check?,
             deregistration_delay_seconds: attributes.deregistration_delay_seconds,
             after_deregistration: attributes.after_deregistration,
             when_unhealthy: attributes.when_unhealthy,
-            draining_interval_seconds: 0,
-            fail_open_below: MinimumHealthy::default(),
-            dns_failover_below: MinimumHealthy::default(),
+            draining_interval_seconds: attributes.draining_interval_seconds,
+            fail_open_below: attributes.fail_open_below,
+            dns_failover_below: attributes.dns_failover_below,
         })
     };
     Group { checked: checked(), name }
@@ -83,11 +89,6 @@ fn unique_name(section: &Section<'_>, earlier: &[Group]) -> Option<String> {
         return value.refuse("a name that no other target group has");
     }
     Some(name.into())
-}
-
-/// Key `port`: required, 1 to 65535.
-pub(super) fn port(section: &Section<'_>) -> Option<u16> {
-    section.required("port", "an integer from 1 to 65535")?.integer(PORT)
 }
 
 /// The key path of a target that has an address.
@@ -111,73 +112,6 @@ fn target_type(section: &Section<'_>) -> Option<TargetType> {
         ),
         _ => one_of(&value, &types),
     }
-}
-
-fn targets(
-    section: &Section<'_>,
-    default_port: Option<u16>,
-    target_type: Option<TargetType>,
-) -> Option<Vec<Target>> {
-    let expected =
-        format!("1 to {} targets, such as [{{ address = \"198.19.1.2\" }}]", limits::TARGETS_PER_GROUP);
-    let value = section.required("targets", &expected)?;
-    let items = value.items(&expected)?;
-    if items.is_empty() || items.len() > limits::TARGETS_PER_GROUP {
-        return match items.len() {
-            0 => value.refuse(expected),
-            count => {
-                section.errors().report(&value.place, format!("{count} targets"), expected);
-                None
-            }
-        };
-    }
-    let mut seen = std::collections::HashSet::new();
-    let read = |item: &Value<'_>| {
-        let target = target(item, default_port)?;
-        if !seen.insert((target.address, target.port)) {
-            let found = format!("{}:{} a second time", target.address, target.port);
-            section.errors().report(&item.place, found, "each address and port once");
-            return None;
-        }
-        Some(target)
-    };
-    let targets: Vec<Option<Target>> = items.iter().map(read).collect();
-    let targets = targets.into_iter().collect::<Option<Vec<Target>>>()?;
-    has_one_family(&items, &targets, target_type)?;
-    Some(targets)
-}
-
-/// Refuses the first target that is not of the family that its group's type or first target says.
-fn has_one_family(items: &[Value<'_>], targets: &[Target], target_type: Option<TargetType>) -> Option<()> {
-    let (family, advice) = match target_type {
-        Some(TargetType::Instance) => {
-            (Family::V4, "instance targets have IPv4 addresses: take target_type \"ip\"")
-        }
-        _ => (
-            Family::of(targets.first()?.address),
-            "the targets of a group are of one family: make a target group for each",
-        ),
-    };
-    let stranger = items.iter().zip(targets).find(|(_, target)| Family::of(target.address) != family);
-    let Some((item, target)) = stranger else { return Some(()) };
-    let expected = format!("an {} address", family.name());
-    item.errors().advise(&item.place, target.address.to_string(), expected, advice);
-    None
-}
-
-fn target(item: &Value<'_>, default_port: Option<u16>) -> Option<Target> {
-    let section = item.section()?;
-    section.allow_only(&["address", "port", "weight"]);
-    let address = section.required("address", ADDRESS_EXPECTED).and_then(|value| unicast(&value));
-    let port = match section.optional("port") {
-        Some(value) => value.integer(PORT),
-        None => default_port,
-    };
-    let weight = match section.optional("weight") {
-        Some(value) => value.integer(0..=i64::from(limits::TARGET_WEIGHT)),
-        None => Some(1),
-    };
-    Some(Target { address: address?, port: port?, weight: weight?, zone: None, is_stopped: false })
 }
 
 fn health_check(section: &Section<'_>) -> Option<HealthCheck> {
@@ -276,10 +210,3 @@ fn threshold(section: &Section<'_>, key: &str, default: u8) -> Option<u8> {
         None => Some(default),
     }
 }
-
-/// Whether a listener of `listener` protocols may forward to a group of `group` protocols, for an error.
-pub(super) fn groups_for(listener: Protocols) -> String {
-    listener.forwards_to().iter().map(|protocols| protocols.name()).collect::<Vec<_>>().join(" or ")
-}
-
-const PORT: std::ops::RangeInclusive<i64> = 1..=65_535;

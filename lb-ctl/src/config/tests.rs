@@ -2,8 +2,11 @@
 
 use super::*;
 
+mod attributes;
 mod client_address;
 mod errors;
+mod forwards;
+mod targets;
 
 const BASE: &str = r#"interfaces = ["eth0", "eth1"]
 
@@ -26,51 +29,6 @@ targets = [
   { address = "198.19.2.2", port = 81, weight = 2 },
 ]
 "#;
-
-#[test]
-fn a_udp_listener_has_no_tcp_attributes() {
-    let text = |protocol: &str| {
-        let attributes = "[load_balancers.listeners.attributes]\n\"tcp.idle_timeout.seconds\" = 60\n\
-                          \"tcp.adopt_strays.enabled\" = true\n\"tcp.syn_cookies.enabled\" = \"true\"\n";
-        let text = BASE.replace("\"TCP\"", &format!("{protocol:?}"));
-        text.replace("[[target_groups]]", &format!("{attributes}[[target_groups]]"))
-    };
-    for protocol in ["TCP", "TCP_UDP"] {
-        let listener = parse(&text(protocol), "f").unwrap().load_balancers.remove(0).listeners.remove(0);
-        assert!(listener.adopts_strays && listener.has_syn_cookies);
-    }
-    let errors = parse(&text("UDP"), "f").unwrap_err().to_string();
-    let place = "load_balancers[0].listeners[0].attributes.";
-    let expected: Vec<String> = [
-        ("14", "tcp.idle_timeout.seconds", "60", "UDP flows always time out after 120 s"),
-        ("15", "tcp.adopt_strays.enabled", "true", "every UDP packet of no flow starts one"),
-        ("16", "tcp.syn_cookies.enabled", "\"true\"", "UDP has no handshake"),
-    ]
-    .map(|(line, key, found, reason)| {
-        format!(
-            "f:{line}: {place}{key:?}: found {found}, expected no such attribute on a UDP listener; {reason}"
-        )
-    })
-    .into();
-    assert_eq!(errors, expected.join("\n"));
-}
-
-#[test]
-fn a_udp_group_cannot_terminate_when_unhealthy() {
-    let text = BASE.replace("\"TCP\"", "\"TCP_UDP\"");
-    let group = parse(&text, "f").unwrap().target_groups.remove(0);
-    assert_eq!((group.after_deregistration, group.when_unhealthy), (Leftover::Terminate, Leftover::Continue));
-    let text = format!(
-        "{text}[target_groups.attributes]\n\"target_health_state.unhealthy.connection_termination.enabled\" = true\n"
-    );
-    assert_errors(
-        &text,
-        &[
-            "22: target_groups[0].attributes.\"target_health_state.unhealthy.connection_termination.enabled\": found true, \
-           expected false; UDP and TCP_UDP target groups cannot have it",
-        ],
-    );
-}
 
 #[test]
 fn defaults_and_values() {
