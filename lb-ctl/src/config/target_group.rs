@@ -1,11 +1,10 @@
 //! Target groups and their targets.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use super::{
-    CHECK_FAST_INTERVAL_MS, CHECK_FAST_TIMEOUT_MS, CHECK_INTERVAL_SECONDS, CHECK_THRESHOLD,
-    CHECK_TIMEOUT_SECONDS, HealthCheck, TargetGroup, TargetType, attributes,
-    read::{PORT, name, one_of, port, protocols, sections},
+    TargetGroup, TargetType, attributes, health_check,
+    read::{name, one_of, port, protocols, sections},
     target,
     walk::Section,
 };
@@ -56,7 +55,7 @@ fn group(section: &Section<'_>, earlier: &[Group]) -> Group {
     let port = port(section);
     let target_type = target_type(section);
     let registered = target::registered(section, port, target_type);
-    let health_check = health_check(section);
+    let health_check = health_check::read(section);
     let attributes = attributes::of_target_group(section, protocol, target_type);
     let checked = || {
         let (registered, attributes) = (registered?, attributes?);
@@ -111,102 +110,5 @@ fn target_type(section: &Section<'_>) -> Option<TargetType> {
             "this target type is not supported yet: register the load balancer behind by its addresses, as \"ip\"",
         ),
         _ => one_of(&value, &types),
-    }
-}
-
-fn health_check(section: &Section<'_>) -> Option<HealthCheck> {
-    let defaults = HealthCheck::default();
-    let Some(section) = section.optional_section("health_check")? else {
-        return Some(defaults);
-    };
-    for key in ["path", "matcher"] {
-        if let Some(value) = section.optional(key) {
-            value.refuse_with_advice::<()>(
-                "no such key",
-                "it belongs to HTTP checks, which are not supported yet",
-            );
-        }
-    }
-    section.allow_only(&[
-        "protocol",
-        "port",
-        "interval_seconds",
-        "fast_interval_ms",
-        "timeout_seconds",
-        "fast_timeout_ms",
-        "healthy_threshold",
-        "unhealthy_threshold",
-        "path",
-        "matcher",
-    ]);
-    let is_protocol_known = check_protocol(&section);
-    let port = check_port(&section);
-    let interval = either(
-        &section,
-        ("interval_seconds", CHECK_INTERVAL_SECONDS),
-        ("fast_interval_ms", CHECK_FAST_INTERVAL_MS),
-    )
-    .map(|interval| interval.unwrap_or(defaults.interval));
-    let timeout = either(
-        &section,
-        ("timeout_seconds", CHECK_TIMEOUT_SECONDS),
-        ("fast_timeout_ms", CHECK_FAST_TIMEOUT_MS),
-    );
-    let healthy_threshold = threshold(&section, "healthy_threshold", defaults.healthy_threshold);
-    let unhealthy_threshold = threshold(&section, "unhealthy_threshold", defaults.unhealthy_threshold);
-    is_protocol_known?;
-    Some(HealthCheck {
-        port: port?,
-        interval: interval?,
-        timeout: timeout?.unwrap_or(defaults.timeout.min(interval?)),
-        healthy_threshold: healthy_threshold?,
-        unhealthy_threshold: unhealthy_threshold?,
-    })
-}
-
-fn check_protocol(section: &Section<'_>) -> Option<()> {
-    let Some(value) = section.optional("protocol") else {
-        return Some(());
-    };
-    match value.as_text() {
-        Some("HTTP" | "HTTPS") => {
-            value.refuse_with_advice("\"TCP\"", "HTTP and HTTPS checks are not supported yet")
-        }
-        Some("UDP" | "QUIC") => {
-            value.refuse_with_advice("\"TCP\"", "no such check exists: name a TCP port to check")
-        }
-        _ => one_of(&value, &[("TCP", ())]),
-    }
-}
-
-fn check_port(section: &Section<'_>) -> Option<Option<u16>> {
-    match section.optional("port") {
-        None => Some(None),
-        Some(value) => match value.as_text() {
-            Some("traffic-port") => Some(None),
-            Some(_) => value.refuse("\"traffic-port\" or an integer from 1 to 65535"),
-            None => value.integer(PORT).map(Some),
-        },
-    }
-}
-
-/// A duration given in seconds, or finer in milliseconds, but not both.
-fn either(
-    section: &Section<'_>,
-    (seconds_key, seconds): (&str, std::ops::RangeInclusive<i64>),
-    (ms_key, ms): (&str, std::ops::RangeInclusive<i64>),
-) -> Option<Option<Duration>> {
-    match (section.optional(seconds_key), section.optional(ms_key)) {
-        (None, None) => Some(None),
-        (Some(value), None) => value.integer(seconds).map(|count| Some(Duration::from_secs(count))),
-        (None, Some(value)) => value.integer(ms).map(|count| Some(Duration::from_millis(count))),
-        (Some(_), Some(value)) => value.refuse(format!("{seconds_key} or {ms_key}, not both")),
-    }
-}
-
-fn threshold(section: &Section<'_>, key: &str, default: u8) -> Option<u8> {
-    match section.optional(key) {
-        Some(value) => value.integer(CHECK_THRESHOLD),
-        None => Some(default),
     }
 }

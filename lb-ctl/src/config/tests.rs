@@ -6,6 +6,7 @@ mod attributes;
 mod client_address;
 mod errors;
 mod forwards;
+mod health_checks;
 mod targets;
 
 const BASE: &str = r#"interfaces = ["eth0", "eth1"]
@@ -74,13 +75,6 @@ fn the_window_of_adoption_follows_the_longest_idle_timeout() {
     let config = parse(&text, "f").unwrap();
     assert_eq!(config.selection.adopt_seconds, 600);
     assert_eq!(config.load_balancers[0].listeners[0].tcp_idle_timeout_seconds, 600);
-}
-
-#[test]
-fn a_fast_check_has_a_timeout_no_longer_than_its_interval() {
-    let text = format!("{BASE}[target_groups.health_check]\nfast_interval_ms = 1000\n");
-    let check = parse(&text, "f").unwrap().target_groups.remove(0).health_check;
-    assert_eq!((check.interval, check.timeout), (Duration::from_secs(1), Duration::from_secs(1)));
 }
 
 #[test]

@@ -221,28 +221,6 @@ const ADDITIONS: &[(&str, &str)] = &[
         "[source_nat]\ninterface = \"eth7\"",
         "22: source_nat.interface: found \"eth7\", expected one of the interfaces: eth0, eth1",
     ),
-    (
-        "[target_groups.health_check]\nprotocol = \"HTTP\"",
-        "22: target_groups[0].health_check.protocol: found \"HTTP\", expected \"TCP\"; HTTP and HTTPS checks are not \
-         supported yet",
-    ),
-    (
-        "[target_groups.health_check]\nport = \"8080\"",
-        "22: target_groups[0].health_check.port: found \"8080\", expected \"traffic-port\" or an integer from 1 to 65535",
-    ),
-    (
-        "[target_groups.health_check]\ninterval_seconds = 4",
-        "22: target_groups[0].health_check.interval_seconds: found 4, expected an integer from 5 to 300",
-    ),
-    (
-        "[target_groups.health_check]\ninterval_seconds = 5\nfast_interval_ms = 1000",
-        "23: target_groups[0].health_check.fast_interval_ms: found 1000, expected interval_seconds or fast_interval_ms, \
-         not both",
-    ),
-    (
-        "[target_groups.health_check]\nhealthy_threshold = 1",
-        "22: target_groups[0].health_check.healthy_threshold: found 1, expected an integer from 2 to 10",
-    ),
     ("[selection]\nadopt_seconds = 0", ""),
     (
         "[selection]\nsecret = \"0123\"",
