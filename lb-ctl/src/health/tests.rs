@@ -137,3 +137,38 @@ fn only_groups_in_use_are_checked() {
     assert_eq!(check.endpoint.to_string(), "198.19.0.2:8081");
     assert_eq!((check.interval.as_millis(), check.timeout.as_millis()), (1_500, 400));
 }
+
+#[test]
+fn targets_that_are_stopped_or_in_no_zone_of_the_load_balancer_are_not_checked() {
+    let file = "interfaces = [\"eth0\"]\n[[load_balancers]]\nname = \"a\"\naddresses = [{ address = \"198.18.0.1\", zone = \"a\" }]\n\
+        [[load_balancers.listeners]]\nprotocol = \"TCP\"\nport = 80\ntarget_group = \"web\"\n\
+        [[target_groups]]\nname = \"web\"\nprotocol = \"TCP\"\nport = 80\ntargets = [{ address = \"198.19.0.1\" }, \
+        { address = \"198.19.0.2\", zone = \"a\" }, { address = \"198.19.0.3\", zone = \"b\" }, \
+        { address = \"198.19.0.4\", stopped = true }]\n[target_groups.attributes]\n\
+        target_health_state.unhealthy = { connection_termination.enabled = false, draining_interval_seconds = 9 }\n";
+    let checks = checks(&config::parse(file, "f").unwrap());
+    let checked: Vec<_> = checks.iter().map(|check| check.key.address.to_string()).collect();
+    assert_eq!(checked, ["198.19.0.1", "198.19.0.2"]);
+    assert_eq!((checks[0].draining_interval.as_secs(), &*checks[0].probe), (9, &Probe::Tcp));
+}
+
+#[test]
+fn checks_name_the_address_and_port_that_clients_use() {
+    for (addresses, targets, host) in [
+        ("[\"198.18.0.1\", \"198.18.0.2\"]", "198.19.0.1", "198.18.0.1:443"),
+        ("[\"198.18.0.1\", \"2001:db8::1\"]", "2001:db8:1::1", "[2001:db8::1]:443"),
+        ("[\"2001:db8::1\"]\n[source_nat]\naddresses = [\"198.18.0.9\"]", "198.19.0.1", "[2001:db8::1]:443"),
+    ] {
+        let (addresses, source_nat) = addresses.split_once('\n').unwrap_or((addresses, ""));
+        let file = format!(
+            "interfaces = [\"eth0\"]\n{source_nat}\n[[load_balancers]]\nname = \"a\"\naddresses = {addresses}\n\
+             [[load_balancers.listeners]]\nprotocol = \"TCP\"\nport = 443\ntarget_group = \"web\"\n\
+             [[load_balancers.listeners]]\nprotocol = \"TCP\"\nport = 80\ntarget_group = \"web\"\n\
+             [[target_groups]]\nname = \"web\"\nprotocol = \"TCP\"\nport = 8443\ntargets = [{{ address = \"{targets}\" }}]\n\
+             [target_groups.health_check]\nprotocol = \"HTTPS\"\n"
+        );
+        let [check] = checks(&config::parse(&file, "f").unwrap()).try_into().unwrap();
+        let Probe::Http(probe) = &*check.probe else { panic!("{check:?}") };
+        assert_eq!(probe.host, host);
+    }
+}
