@@ -4,7 +4,7 @@
 //! Maglev slot: its secret lasts, and is equal on every node of a fleet, so that another node, or this one after a crash,
 //! finds the same target again.
 
-use std::net::IpAddr;
+use std::{hash::Hasher, net::IpAddr};
 
 use siphasher::sip::SipHasher13;
 
@@ -122,6 +122,33 @@ pub fn selection(secret: &[u8; 16], forward: &FlowKey) -> u64 {
     }
 }
 
+/// Hash of a client for a selection that sticks to its address: SipHash-1-3 of the address.
+pub fn selection_of_client(secret: &[u8; 16], client: IpAddr) -> u64 {
+    let hasher = SipHasher13::new_with_key(secret);
+    match client {
+        IpAddr::V4(v4) => hasher.hash(&v4.octets()),
+        IpAddr::V6(v6) => hasher.hash(&v6.octets()),
+    }
+}
+
+/// A lasting number for a name, equal on every node: SipHash-1-3 of its bytes, with a key of zeros.
+pub fn name(name: &str) -> u64 {
+    SipHasher13::new().hash(name.as_bytes())
+}
+
+/// Of all shares, which a hash falls to: index into `shares`, each a weight and a lasting number of its own. Weighted rendezvous hashing:
+/// when weights change, no more hashes move than must. `None` when all weights are 0.
+pub fn weighted(hash: u64, shares: impl Iterator<Item = (u16, u64)>) -> Option<usize> {
+    let score = |(at, (weight, salt)): (usize, (u16, u64))| {
+        // Exponentially distributed at the rate of the weight: the least of all is each one's as often as its share says.
+        let drawn = SipHasher13::new_with_keys(hash, salt).finish();
+        let uniform = ((drawn >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        (weight > 0).then(|| (at, -uniform.ln() / f64::from(weight)))
+    };
+    let scores = shares.enumerate().filter_map(score);
+    scores.min_by(|one, other| one.1.total_cmp(&other.1)).map(|row| row.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +169,15 @@ mod tests {
         (v6[15], v6[31]) = (1, 2);
         v6[32..37].copy_from_slice(&[0, 80, 0x12, 0x34, 6]);
         assert_eq!(selection(&secret, &key("2001:db8::2", "2001:db8::1")), hash(&v6));
+    }
+
+    /// Nodes of a fleet, and versions of this program, must choose alike.
+    #[test]
+    fn names_are_the_numbers_that_they_always_were() {
+        assert_eq!(
+            ["", "blue", "green"].map(name),
+            [0xd1fb_a762_150c_532c, 0x2aa0_1827_83e7_e9de, 0x955a_2ebd_2fb1_42ae]
+        );
     }
 
     #[test]

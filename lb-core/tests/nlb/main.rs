@@ -17,9 +17,9 @@ use std::net::{IpAddr, SocketAddr};
 use lb_core::{
     datapath::Datapath,
     limits,
-    tables::{FlowPolicy, NextHop},
+    tables::{CutCause, FlowPolicy, NextHop},
     time::Instant,
-    verdict::{Action, Reason},
+    verdict::{Action, Reason, Verdict},
 };
 use support::*;
 

@@ -3,24 +3,41 @@
 use std::sync::Arc;
 
 use lb_core::{
-    limits,
-    tables::{Endpoint, Listener, Protocol, TargetGroupId},
+    hash, limits,
+    tables::{Endpoint, Forward, Listener, Protocol, TargetGroupId, WeightedGroup},
 };
 
-use super::{Inputs, by_id, registry::Registry, sources};
+use super::{Inputs, by_id, registry::Registry, sources, zones::Zones};
 use crate::config::{self, Config};
 
 /// The listeners, by id.
-pub(super) fn listeners(registry: &Registry, inputs: &Inputs<'_>) -> Vec<Option<Listener>> {
+pub(super) fn listeners(
+    registry: &Registry,
+    inputs: &Inputs<'_>,
+    zones: &[Zones<'_>],
+) -> Vec<Option<Listener>> {
     let config = inputs.config;
+    let group = |lb: &config::LoadBalancer, endpoint: &Endpoint, row: &config::WeightedGroup| {
+        let name: Arc<str> = config.target_groups[row.group].name.as_str().into();
+        let vip = lb.vips.iter().find(|vip| vip.address == endpoint.address)?;
+        Some(WeightedGroup {
+            group: TargetGroupId(registry.groups.id(&name)? as u16),
+            pool: zones[row.group].pool_of(vip),
+            weight: row.weight,
+            salt: hash::name(&name),
+            flow_policy: registry.flow_policy(endpoint, &name, inputs.now),
+        })
+    };
     let listeners = endpoints(config).filter_map(|(endpoint, lb, listener)| {
-        let group: Arc<str> = config.target_groups[listener.target_group].name.as_str().into();
-        let (id, group) = (registry.listeners.id(&endpoint)?, registry.groups.id(&group)?);
+        let id = registry.listeners.id(&endpoint)?;
         let is_tcp = endpoint.protocol == Protocol::Tcp;
         let listener = Listener {
             name: listener_name(lb, &endpoint),
             endpoint,
-            group: TargetGroupId(group as u16),
+            forward: Forward {
+                groups: listener.forward.groups.iter().filter_map(|row| group(lb, &endpoint, row)).collect(),
+                is_sticky: listener.forward.is_sticky,
+            },
             idle_timeout_s: if is_tcp { listener.tcp_idle_timeout_seconds } else { limits::UDP_IDLE_S },
             interface: lb.interface,
             sources: sources::of_listener(config, inputs.ownership, (lb, endpoint.address), listener),
@@ -37,7 +54,7 @@ pub(super) fn endpoints(
     config: &Config,
 ) -> impl Iterator<Item = (Endpoint, &config::LoadBalancer, &config::Listener)> {
     config.load_balancers.iter().flat_map(|lb| {
-        lb.addresses.iter().flat_map(move |&address| {
+        lb.addresses().flat_map(move |address| {
             lb.listeners.iter().flat_map(move |listener| {
                 let endpoint = move |&protocol| Endpoint { address, port: listener.port, protocol };
                 listener.protocol.each().iter().map(move |protocol| (endpoint(protocol), lb, listener))
@@ -47,6 +64,6 @@ pub(super) fn endpoints(
 }
 
 fn listener_name(lb: &config::LoadBalancer, endpoint: &Endpoint) -> Box<str> {
-    let address = if lb.addresses.len() > 1 { format!("@{}", endpoint.address) } else { String::new() };
+    let address = if lb.vips.len() > 1 { format!("@{}", endpoint.address) } else { String::new() };
     format!("{}{address}/{}:{}", lb.name, endpoint.protocol.name(), endpoint.port).into()
 }

@@ -1,6 +1,8 @@
 //! What one generation keeps of the one before.
 
-use lb_core::tables::{Endpoint, InterfaceId, ListenerId, Mac, Protocol};
+use lb_core::tables::{
+    CutCause, Endpoint, FlowPolicy, InterfaceId, ListenerId, Mac, Protocol, TargetGroupId, TargetId,
+};
 
 use super::*;
 use crate::{config::parse, health::Cause};
@@ -48,6 +50,7 @@ struct Bench {
     config: Config,
     unhealthy: Vec<&'static str>,
     shared: Vec<IpAddr>,
+    of_host: Vec<IpAddr>,
     now: Instant,
 }
 
@@ -58,6 +61,7 @@ impl Bench {
             config: parse(FILE, "f").unwrap(),
             unhealthy: vec![],
             shared: vec![],
+            of_host: vec![],
             now: Instant::from_millis(1_000_000),
         }
     }
@@ -81,6 +85,7 @@ impl Bench {
                 true => Ownership::SharedWithHost,
                 false => Ownership::Exclusive,
             },
+            is_host_address: &|address| self.of_host.contains(&address),
             now: self.now,
         };
         self.compiler.compile(&inputs).unwrap()
@@ -102,7 +107,7 @@ impl Bench {
 
 fn eligible(tables: &Tables, group: &str) -> Vec<String> {
     let group = tables.groups().iter().find(|row| *row.name == *group).unwrap();
-    let ids = group.eligible.iter();
+    let ids = group.pools[0].eligible.iter();
     ids.map(|id| tables.target(*id).unwrap().address.to_string().trim_start_matches("198.19.1.").to_owned())
         .collect()
 }
@@ -113,7 +118,7 @@ fn policies(tables: &Tables, bench: &Bench, group: &str) -> String {
     of_group
         .map(|entry| match tables.target(entry.id).unwrap().flow_policy {
             FlowPolicy::Keep => 'k',
-            FlowPolicy::Cut => 'c',
+            FlowPolicy::Cut(_) => 'c',
         })
         .collect()
 }
@@ -180,7 +185,7 @@ fn ids_stay_when_the_file_is_reordered() {
     assert_eq!(bench.compiler.targets(), ids);
     assert_eq!(eligible(&after, "web"), eligible(&before, "web"));
     assert_eq!(after.generation(), before.generation() + 1);
-    let (one, other) = (&before.groups()[1].maglev, &after.groups()[1].maglev);
+    let (one, other) = (&before.groups()[1].pools[0].maglev, &after.groups()[1].pools[0].maglev);
     assert!(Arc::ptr_eq(one, other), "the same candidates share one Maglev table");
 }
 
@@ -191,7 +196,7 @@ fn a_change_of_health_leaves_all_else_to_the_generation_before() {
     bench.unhealthy = vec!["web/198.19.1.3:80"];
     let after = bench.compile();
     assert!(after.are_steered_like(&before));
-    assert!(Arc::ptr_eq(&before.groups()[0].maglev, &after.groups()[0].maglev));
+    assert!(Arc::ptr_eq(&before.groups()[0].pools[0].maglev, &after.groups()[0].pools[0].maglev));
     assert_eq!(before.listeners(), after.listeners());
     assert_eq!(eligible(&after, "web"), ["2", "4"]);
     let endpoint = Endpoint { address: "198.19.1.3".parse().unwrap(), port: 80, protocol: Protocol::Tcp };
@@ -214,7 +219,7 @@ fn a_deregistered_target_drains_and_then_its_id_rests() {
     assert_eq!(tables.target(gone).unwrap().flow_policy, FlowPolicy::Keep);
     assert_eq!(bench.compiler.next_deadline(), Some(after(bench.now, 10)));
     let entry = bench.compiler.targets().into_iter().find(|entry| entry.id == gone).unwrap();
-    let report = |bench: &Bench| reported_health(&entry, &bench.config, TargetHealth::Healthy, bench.now);
+    let report = |bench: &Bench| reported_health(&entry, TargetHealth::Healthy, bench.now);
     assert_eq!(report(&bench), TargetHealth::DeregistrationInProgress);
 
     bench.pass(10);
@@ -239,7 +244,9 @@ fn flows_left_after_the_delay_are_cut_when_the_group_says_so() {
     let gone = bench.id("web/198.19.1.3:80").unwrap();
     let text = FILE.replace("\"deregistration_delay.timeout_seconds\" = 10", terminate).replace(WEB_3, WEB_2);
     bench.config = parse(&text, "f").unwrap();
-    for (seconds, policy) in [(0, FlowPolicy::Keep), (9, FlowPolicy::Keep), (1, FlowPolicy::Cut)] {
+    for (seconds, policy) in
+        [(0, FlowPolicy::Keep), (9, FlowPolicy::Keep), (1, FlowPolicy::Cut(CutCause::Deregistered))]
+    {
         bench.pass(seconds);
         assert_eq!(bench.compile().target(gone).unwrap().flow_policy, policy);
     }
@@ -292,7 +299,7 @@ fn a_group_without_listener_is_not_in_use() {
     let entries = bench.compiler.targets();
     let state = |name: &str| {
         let entry = entries.iter().find(|entry| entry.key.to_string() == name).unwrap();
-        reported_health(entry, &bench.config, TargetHealth::Healthy, bench.now)
+        reported_health(entry, TargetHealth::Healthy, bench.now)
     };
     assert_eq!(state("spare/198.19.1.2:80"), TargetHealth::NotInUse);
     assert_eq!(state("web/198.19.1.2:80"), TargetHealth::Healthy);
