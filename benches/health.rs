@@ -7,20 +7,28 @@ use std::{
     error::Error,
     fs,
     io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use lb_ctl::health::{Check, Health, HttpProbe, Matcher, Probe, TargetKey, Thresholds};
+use lb_ctl::health::{Check, Health, HttpProbe, Matcher, Probe, TargetKey, Thresholds, TlsProbe, Validation};
+use rustls::{ServerConfig, ServerConnection, StreamOwned, crypto::ring, pki_types::PrivatePkcs8KeyDer};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let port = serve()?;
-    let http =
-        HttpProbe { host: "198.18.0.1:80".into(), path: "/".into(), matcher: Matcher::default(), tls: None };
-    measure("TCP", Probe::Tcp, port)?;
-    measure("HTTP", Probe::Http(http), port)
+    let plain = serve(Some)?;
+    measure("TCP", Probe::Tcp, plain)?;
+    measure("HTTP", http(None), plain)?;
+    let identity = Arc::new(identity()?);
+    let secret =
+        serve(move |stream| Some(StreamOwned::new(ServerConnection::new(identity.clone()).ok()?, stream)))?;
+    measure("HTTPS", http(Some(TlsProbe { server_name: None, validate: Validation::Off })), secret)
+}
+
+fn http(tls: Option<TlsProbe>) -> Probe {
+    let matcher = Matcher::default();
+    Probe::Http(HttpProbe { host: "198.18.0.1:80".into(), path: "/".into(), matcher, tls })
 }
 
 fn measure(name: &str, probe: Probe, port: u16) -> Result<(), Box<dyn Error>> {
@@ -56,19 +64,30 @@ fn check(number: u32, port: u16, probe: &Arc<Probe>) -> Check {
     }
 }
 
-/// Answers whoever says something; gives back the port.
-fn serve() -> Result<u16, Box<dyn Error>> {
+/// Answers whoever says something, in the way that a connection is opened; gives back the port.
+fn serve<S: Read + Write>(
+    open: impl Fn(TcpStream) -> Option<S> + Send + 'static,
+) -> Result<u16, Box<dyn Error>> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let port = listener.local_addr()?.port();
     thread::spawn(move || {
         let mut request = [0; 1_024];
-        for mut stream in listener.incoming().flatten() {
+        for mut stream in listener.incoming().flatten().filter_map(open) {
             if stream.read(&mut request).is_ok_and(|count| count > 0) {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"); // Its check tells.
             }
         }
     });
     Ok(port)
+}
+
+/// A server with a self-signed certificate.
+fn identity() -> Result<ServerConfig, Box<dyn Error>> {
+    let identity = rcgen::generate_simple_self_signed(["target.example".into()])?;
+    let key = PrivatePkcs8KeyDer::from(identity.signing_key.serialize_der());
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions()?.with_no_client_auth();
+    Ok(builder.with_single_cert(vec![identity.cert.der().clone()], key.into())?)
 }
 
 /// CPU time of the checking thread.

@@ -48,12 +48,12 @@ impl Stream {
     }
 
     fn connected(&self) -> Poll<io::Result<()>> {
-        if let Some(error) = self.socket.take_error()? {
-            return Poll::Ready(Err(error));
-        }
         match self.socket.peer_addr() {
             Ok(_) => Poll::Ready(Ok(())),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Pending,
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => match self.socket.take_error() {
+                Ok(None) => Poll::Pending,
+                Ok(Some(error)) | Err(error) => Poll::Ready(Err(error)),
+            },
             Err(error) => Poll::Ready(Err(error)),
         }
     }
