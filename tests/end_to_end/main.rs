@@ -12,6 +12,7 @@ mod cuts;
 mod demo;
 mod dual_stack;
 mod flood;
+mod flow_rules;
 mod fragments;
 mod full_nat;
 mod hairpin;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         syn_cookies::TESTS,
         strays::TESTS,
         cuts::TESTS,
+        &flow_rules::tests(),
         flood::TESTS,
         refusals::TESTS,
         reserved_ports::TESTS,
