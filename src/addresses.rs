@@ -126,12 +126,12 @@ fn wanted(config: &Config) -> BTreeSet<(String, IpAddr)> {
     let SourceNat { addresses, interface, assignment, .. } = &config.source_nat;
     let is_vip = |address: &IpAddr| config.addresses().any(|vip| vip == *address);
     let sources: Vec<IpAddr> = addresses.iter().filter(|address| !is_vip(address)).copied().collect();
-    let lbs = config.load_balancers.iter().map(|lb| (&lb.addresses, lb.interface, lb.assignment));
-    lbs.chain([(&sources, *interface, *assignment)])
+    let lbs = config.load_balancers.iter().map(|lb| (lb.addresses().collect(), lb.interface, lb.assignment));
+    lbs.chain([(sources, *interface, *assignment)])
         .filter(|(.., assignment)| *assignment == Assignment::Daemon)
         .flat_map(|(addresses, interface, _)| {
             let interface = &config.interfaces[usize::from(interface.0)];
-            addresses.iter().map(|&address| (interface.clone(), address))
+            addresses.into_iter().map(|address| (interface.clone(), address))
         })
         .collect()
 }

@@ -68,11 +68,13 @@ impl Control {
         let rows = self.config.load_balancers.iter().map(|lb| {
             let listeners = self.tables.listeners().iter().enumerate().filter_map(|(id, listener)| {
                 let listener = listener.as_ref()?;
-                lb.addresses.contains(&listener.endpoint.address).then_some((ListenerId(id as u16), listener))
+                lb.addresses()
+                    .any(|address| address == listener.endpoint.address)
+                    .then_some((ListenerId(id as u16), listener))
             });
             LoadBalancerRow {
                 name: lb.name.clone(),
-                addresses: lb.addresses.clone(),
+                addresses: lb.addresses().collect(),
                 interface: self.config.interfaces[usize::from(lb.interface.0)].clone(),
                 listeners: listeners.map(|(id, listener)| self.listener(id, listener, counters)).collect(),
             }
@@ -86,7 +88,8 @@ impl Control {
         listener: &lb_core::tables::Listener,
         counters: &[Arc<WorkerCounters>],
     ) -> ListenerRow {
-        let name = self.tables.group(listener.group).map_or("", |group| &group.name);
+        let first = listener.forward.groups.first();
+        let name = first.and_then(|row| self.tables.group(row.group)).map_or("", |group| &group.name);
         let group = self.config.target_groups.iter().find(|group| group.name == name);
         let keys = group.into_iter().flat_map(lb_ctl::compile::keys);
         let healths: Vec<TargetHealth> = keys.map(|key| self.health.of(&key)).collect();

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::{
     flow::{Direction, Flow},
     limits,
+    listener::ListenerId,
+    target::{CutCause, TargetId},
     verdict::Reason,
 };
 
@@ -53,8 +55,8 @@ pub struct WorkerCounters {
     pub half_open_evicted: Counter,
     /// Flows that ended by idle timeout.
     pub expired: Counter,
-    /// Flows that were cut because their target was.
-    pub cut: Counter,
+    /// Flows that were cut, by [`CutCause`].
+    pub cut: [Counter; CutCause::ALL.len()],
     /// Frames that the load balancer made beside those that it received. `received` + `made` = the sum of all reasons but
     /// `HandedOver` and `FragmentHeld`, over all workers, once no fragment is held.
     pub made: Counter,
@@ -66,9 +68,9 @@ pub struct WorkerCounters {
     pub targets: Box<[TrafficCounters]>,
 }
 
-/// Traffic of one listener or one target: one cache line.
+/// Traffic of one listener or one target: in the first cache line what packets and flows change, in the second what is rare.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct TrafficCounters {
     /// Flows made.
     pub new_flows: Counter,
@@ -86,6 +88,16 @@ pub struct TrafficCounters {
     pub resets: Counter,
     /// Flows refused because no source port was free (NLB `PortAllocationErrorCount`).
     pub port_allocation_errors: Counter,
+    /// Flows made while too few targets were healthy, so that all got flows (NLB `UnhealthyRoutingFlowCount`).
+    pub unhealthy_routing_flows: Counter,
+    /// Flows refused because the target group had no target (NLB `RejectedFlowCount`).
+    pub rejected_flows: Counter,
+    /// Flows that were cut.
+    pub cut_flows: Counter,
+    /// SYNs repeated by clients whose target had not answered the first.
+    pub repeated_syns: Counter,
+    /// SYNs that the target refused.
+    pub refused_syns: Counter,
 }
 
 impl WorkerCounters {
@@ -98,7 +110,7 @@ impl WorkerCounters {
             half_open: Counter::default(),
             half_open_evicted: Counter::default(),
             expired: Counter::default(),
-            cut: Counter::default(),
+            cut: Default::default(),
             made: Counter::default(),
             hairpins: Counter::default(),
             listeners: (0..limits::LISTENERS).map(|_| TrafficCounters::default()).collect(),
@@ -137,6 +149,41 @@ impl WorkerCounters {
         for traffic in self.traffic(flow) {
             traffic.new_flows.add(1);
             traffic.active_flows.add(1);
+        }
+    }
+
+    /// A flow was made without regard to its target's health.
+    pub(crate) fn count_unhealthy_routing(&self, listener: ListenerId, target: TargetId) {
+        let listener = self.listeners.get(usize::from(listener.0));
+        for traffic in listener.into_iter().chain(self.targets.get(target.0 as usize)) {
+            traffic.unhealthy_routing_flows.add(1);
+        }
+    }
+
+    /// Flows that were cut, for any cause.
+    pub fn all_cut(&self) -> u64 {
+        self.cut.iter().map(Counter::value).sum()
+    }
+
+    /// A flow was cut.
+    pub(crate) fn count_cut(&self, flow: &Flow, cause: CutCause) {
+        self.cut[cause as usize].add(1);
+        for traffic in self.traffic(flow) {
+            traffic.cut_flows.add(1);
+        }
+    }
+
+    /// A client has repeated the SYN of a flow that its target has not answered.
+    pub(crate) fn count_repeated_syn(&self, flow: &Flow) {
+        for traffic in self.traffic(flow) {
+            traffic.repeated_syns.add(1);
+        }
+    }
+
+    /// A target has refused a flow.
+    pub(crate) fn count_refused_syn(&self, flow: &Flow) {
+        for traffic in self.traffic(flow) {
+            traffic.refused_syns.add(1);
         }
     }
 

@@ -14,7 +14,7 @@
 //!
 //! The stages of the burst stand here, the short ways of common packets in `plain`, `plain_ipv6` and `open`. The ways of a
 //! single packet: `hit`, `miss` and `forward`, with `home` (which worker owns a flow), `end` (how flows end), `source` and `clients`
-//! (ports of our own) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of a flow; `split`
+//! (ports of our own), `purge` (flows that are cut before their next packet) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of a flow; `split`
 //! for packets that are cut up, `reply` for answers of our own, and `extra` for frames beside the burst's.
 //!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
@@ -34,6 +34,7 @@ mod miss;
 mod open;
 mod plain;
 mod plain_ipv6;
+mod purge;
 mod reply;
 mod source;
 mod split;
@@ -175,6 +176,7 @@ struct Pipeline<'m> {
     adopt_until: Instant,
     resets: reply::ReplyBudget,
     errors: reply::ReplyBudget,
+    probes: reply::ReplyBudget,
     extras: extra::Extras,
     fragments: fragment::Fragments,
     cookies: cookie::Cookies,
@@ -184,6 +186,7 @@ struct Pipeline<'m> {
     exhausted_ms: Box<[u32]>,
     wanted_hops: Vec<IpAddr>,
     expired_until: Option<Instant>,
+    purge: Option<purge::Purge>,
 }
 
 /// One packet on its way through the stages.
@@ -234,6 +237,7 @@ impl<'m> Datapath<'m> {
             adopt_until: settings.adopt_until.unwrap_or_default(),
             resets: reply::ReplyBudget::default(),
             errors: reply::ReplyBudget::default(),
+            probes: reply::ReplyBudget::default(),
             extras: extra::Extras::new(),
             fragments: fragment::Fragments::new(),
             cookies: cookie::Cookies::new(&settings.flow_hash_key),
@@ -242,6 +246,7 @@ impl<'m> Datapath<'m> {
             exhausted_ms: vec![0; limits::TARGETS * 2].into(),
             wanted_hops: Vec::with_capacity(limits::WANTED_HOPS),
             expired_until: None,
+            purge: None,
         };
         Datapath { tables, pipeline, slots: [Slot::EMPTY; limits::BURST_FRAMES] }
     }
@@ -269,7 +274,7 @@ impl<'m> Datapath<'m> {
             pipeline.plan_openings(tables, slots, misses);
         }
         for ((frame, slot), verdict) in frames.iter_mut().zip(&*slots).zip(verdicts) {
-            *verdict = match pipeline.forward_plain(tables.generation(), &burst, frame, slot) {
+            *verdict = match pipeline.forward_plain(tables.epoch(), &burst, frame, slot) {
                 Some(verdict) => verdict,
                 None => pipeline.process_other(tables, &burst, frame, slot),
             };
@@ -280,6 +285,9 @@ impl<'m> Datapath<'m> {
     /// ones when their next packet comes.
     pub fn install(&mut self, tables: Arc<Tables>) -> Arc<Tables> {
         self.pipeline.egress = egress(tables.interfaces());
+        if tables.epoch() != self.tables.epoch() && tables.has_cuts() {
+            self.pipeline.purge = Some(purge::Purge::default());
+        }
         std::mem::replace(&mut self.tables, tables)
     }
 
@@ -298,6 +306,13 @@ impl<'m> Datapath<'m> {
     pub fn expire(&mut self, now: Instant) {
         self.pipeline.expire(now);
         self.pipeline.repeat_syns(&self.tables, now);
+        self.pipeline.purge(&self.tables, now);
+    }
+
+    /// Whether [`Datapath::expire`] has flows to cut: call it soon again.
+    #[inline]
+    pub fn is_purging(&self) -> bool {
+        self.pipeline.purge.is_some()
     }
 
     /// Whether [`Datapath::next_extra`] has a frame.
@@ -427,7 +442,7 @@ impl Pipeline<'_> {
         match slot.parsed {
             Ok(()) => {
                 if slot.packet.key.is_ipv6()
-                    && let Some(verdict) = self.forward_plain_ipv6(tables.generation(), burst, frame, slot)
+                    && let Some(verdict) = self.forward_plain_ipv6(tables.epoch(), burst, frame, slot)
                 {
                     return verdict;
                 }

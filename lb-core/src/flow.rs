@@ -136,8 +136,8 @@ pub struct Flow {
     pub target_id: u16,
     /// Time of the last packet that counts, in wrapping milliseconds.
     pub last_seen_ms: u32,
-    /// Generation of the tables that the record was last checked against.
-    pub generation: u32,
+    /// Epoch of the tables that the record was last checked against.
+    pub epoch: u32,
     /// Listener, as an index into the tables.
     pub listener_id: u16,
     /// The flow is over when no packet came for this long, in seconds.

@@ -122,6 +122,27 @@ pub fn selection(secret: &[u8; 16], forward: &FlowKey) -> u64 {
     }
 }
 
+/// Hash of a client for a selection that sticks to its address: SipHash-1-3 of the address.
+pub fn selection_of_client(secret: &[u8; 16], client: IpAddr) -> u64 {
+    let hasher = SipHasher13::new_with_key(secret);
+    match client {
+        IpAddr::V4(v4) => hasher.hash(&v4.octets()),
+        IpAddr::V6(v6) => hasher.hash(&v6.octets()),
+    }
+}
+
+/// Of all shares, which a hash falls to: index into `shares`, each a weight and a lasting number of its own. Weighted rendezvous hashing:
+/// when weights change, no more hashes move than must. `None` when all weights are 0.
+pub fn weighted(hash: u64, shares: impl Iterator<Item = (u16, u64)>) -> Option<usize> {
+    let score = |(at, (weight, salt)): (usize, (u16, u64))| {
+        // Exponentially distributed at the rate of the weight: the least of all is each one's as often as its share says.
+        let uniform = ((finish(finish(hash ^ salt)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        (weight > 0).then(|| (at, -uniform.ln() / f64::from(weight)))
+    };
+    let scores = shares.enumerate().filter_map(score);
+    scores.min_by(|one, other| one.1.total_cmp(&other.1)).map(|row| row.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

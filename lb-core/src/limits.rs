@@ -45,6 +45,15 @@ pub const EXPIRY_ROUND_MS: u64 = 10_000;
 /// Most flow records looked at for expiry in one turn.
 pub const EXPIRY_RECORDS: u64 = 4_096;
 
+/// After a change that cuts flows, every flow record is looked at once within this time, in milliseconds, when turns are frequent enough.
+pub const PURGE_ROUND_MS: u64 = 1_000;
+
+/// Most flow records looked at for a cut in one turn.
+pub const PURGE_RECORDS: u32 = 512;
+
+/// Most flows cut in one turn without a packet of theirs.
+pub const PURGED_FLOWS: usize = 32;
+
 /// TCP flow without packets, by default (NLB `tcp.idle_timeout.seconds`), in seconds.
 pub const TCP_IDLE_S: u16 = 350;
 

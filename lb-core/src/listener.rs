@@ -4,7 +4,7 @@ use std::{net::IpAddr, ops::RangeInclusive, sync::Arc};
 
 use crate::{
     tables::{Endpoint, InterfaceId},
-    target::TargetGroupId,
+    target::{FlowPolicy, TargetGroupId},
 };
 
 /// Index of a listener in the tables. Stays with its listener across generations.
@@ -19,7 +19,7 @@ pub struct Listener {
     /// Address, port and protocol that it listens on.
     pub endpoint: Endpoint,
     /// Where new flows go.
-    pub group: TargetGroupId,
+    pub forward: Forward,
     /// Flows without packets for this long are forgotten, in seconds.
     pub idle_timeout_s: u16,
     /// Interface that its address is on.
@@ -30,6 +30,43 @@ pub struct Listener {
     pub adopts_strays: bool,
     /// Whether SYNs are answered here, by cookies, and the target meets only clients that confirm theirs.
     pub has_syn_cookies: bool,
+}
+
+/// Which target groups a listener's new flows go to (NLB "Forward action").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// At least one; none twice.
+    pub groups: Box<[WeightedGroup]>,
+    /// Whether all flows of a client's address go to one group, for as long as the weights stay.
+    pub is_sticky: bool,
+}
+
+/// A target group's part in a forward action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightedGroup {
+    /// The group.
+    pub group: TargetGroupId,
+    /// Which of its pools: that of the listener's zone.
+    pub pool: u8,
+    /// Share of new flows in proportion to the other weights; 0: none.
+    pub weight: u16,
+    /// What tells it from other groups in the choice among them; lasting.
+    pub salt: u64,
+    /// What the listener's existing flows to the group's targets get, unless their target's policy is to cut them.
+    pub flow_policy: FlowPolicy,
+}
+
+impl Forward {
+    /// To one group.
+    pub fn to(group: TargetGroupId) -> Forward {
+        let only = WeightedGroup { group, pool: 0, weight: 1, salt: 0, flow_policy: FlowPolicy::Keep };
+        Forward { groups: [only].into(), is_sticky: false }
+    }
+
+    /// The part of a group.
+    pub fn of(&self, group: TargetGroupId) -> Option<&WeightedGroup> {
+        self.groups.iter().find(|row| row.group == group)
+    }
 }
 
 /// Where source addresses and ports come from when the client's are not kept (NLB "Client IP preservation").

@@ -1,6 +1,9 @@
 //! The choice of a target for a new flow: a function of the flow's key, the lasting secret and the tables alone. Called by
 //! `datapath` on a miss, and by whoever wants to know what it would choose.
 //!
+//! First the target group, where the listener has several: by weighted rendezvous. Then the target, by the group's Maglev table. Both go by
+//! a hash of the flow's key, or of the client's address alone where they stick to that.
+//!
 //! A target tells flows apart by the client's address and port only, and so must a target's packet that finds no flow: two
 //! listeners of one group must not send one client's port to the same target. So a listener takes the first target, from
 //! the flow's Maglev slot on, that its siblings before it (by endpoint) do not take for that client, while there are
@@ -9,30 +12,74 @@
 use crate::{
     flow_key::FlowKey,
     hash, limits,
-    listener::{Listener, ListenerId},
+    listener::{Forward, Listener, ListenerId},
     tables::Tables,
-    target::TargetId,
+    target::{Pool, TargetGroup, TargetId},
 };
 
+/// Where in which group the search for a flow's target begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'t> {
+    /// The group that the flow goes to.
+    pub group: &'t TargetGroup,
+    /// Those of its targets that serve the listener's zone.
+    pub pool: &'t Pool,
+    /// What the pool's Maglev table is asked for.
+    pub hash: u64,
+}
+
+/// The group for a flow; `None` when the listener gives none a weight.
+#[inline]
+pub fn start<'t>(
+    tables: &'t Tables,
+    forward: &'t Forward,
+    secret: &[u8; 16],
+    key: &FlowKey,
+) -> Option<Start<'t>> {
+    match &*forward.groups {
+        [only] if only.weight > 0 => {
+            let (group, pool) = tables.pool(only)?;
+            Some(Start { group, pool, hash: target_hash(group, secret, key) })
+        }
+        groups => {
+            let hash = match forward.is_sticky {
+                true => hash::selection_of_client(secret, key.source()),
+                false => hash::selection(secret, key),
+            };
+            let chosen = hash::weighted(hash, groups.iter().map(|row| (row.weight, row.salt)))?;
+            let (group, pool) = tables.pool(groups.get(chosen)?)?;
+            Some(Start { group, pool, hash: target_hash(group, secret, key) })
+        }
+    }
+}
+
+#[inline]
+fn target_hash(group: &TargetGroup, secret: &[u8; 16], key: &FlowKey) -> u64 {
+    match group.is_sticky {
+        true => hash::selection_of_client(secret, key.source()),
+        false => hash::selection(secret, key),
+    }
+}
+
 /// The candidates for a flow, best first. The later ones serve only when the client's address and port already reach the
-/// earlier ones through another listener after all, by a flow from before the tables changed.
+/// earlier ones through another listener after all, by a flow from before the tables changed. A group that sticks to clients has one.
 pub fn candidates<'t>(
     tables: &'t Tables,
     id: ListenerId,
     secret: &[u8; 16],
-    forward: &FlowKey,
+    key: &FlowKey,
 ) -> impl Iterator<Item = TargetId> + use<'t> {
-    let listener = tables.listener(id);
-    let taken = taken(tables, id, secret, forward);
-    let chosen = listener.and_then(|listener| first_free(tables, listener, secret, forward, &taken));
-    let others = listener.map(|listener| walk(tables, listener, secret, forward));
+    let start = tables.listener(id).and_then(|listener| start(tables, &listener.forward, secret, key));
+    let taken = taken(tables, id, secret, key);
+    let chosen = start.and_then(|start| first_free(start, &taken));
+    let others = start.filter(|start| !start.group.is_sticky).map(walk);
     chosen.into_iter().chain(others.into_iter().flatten().filter(move |other| Some(*other) != chosen))
 }
 
 /// The target for a flow; `None` when the group has none.
-pub fn select(tables: &Tables, id: ListenerId, secret: &[u8; 16], forward: &FlowKey) -> Option<TargetId> {
-    let taken = taken(tables, id, secret, forward);
-    first_free(tables, tables.listener(id)?, secret, forward, &taken)
+pub fn select(tables: &Tables, id: ListenerId, secret: &[u8; 16], key: &FlowKey) -> Option<TargetId> {
+    let start = start(tables, &tables.listener(id)?.forward, secret, key)?;
+    first_free(start, &taken(tables, id, secret, key))
 }
 
 /// What the siblings before a listener take for the same client.
@@ -40,26 +87,23 @@ struct Taken {
     targets: [Option<TargetId>; limits::SIBLINGS],
 }
 
-fn taken(tables: &Tables, id: ListenerId, secret: &[u8; 16], forward: &FlowKey) -> Taken {
+fn taken(tables: &Tables, id: ListenerId, secret: &[u8; 16], key: &FlowKey) -> Taken {
     let mut taken = Taken { targets: [None; limits::SIBLINGS] };
     for (at, sibling) in tables.siblings(id).iter().enumerate() {
-        taken.targets[at] = tables
-            .listener(*sibling)
-            .and_then(|sibling| first_free(tables, sibling, secret, &towards(forward, sibling)?, &taken));
+        taken.targets[at] = tables.listener(*sibling).and_then(|sibling| {
+            first_free(start(tables, &sibling.forward, secret, &towards(key, sibling)?)?, &taken)
+        });
     }
     taken
 }
 
-/// The first target of a listener's walk that is not taken, or else the first.
-fn first_free(
-    tables: &Tables,
-    listener: &Listener,
-    secret: &[u8; 16],
-    forward: &FlowKey,
-    taken: &Taken,
-) -> Option<TargetId> {
-    let mut targets = walk(tables, listener, secret, forward);
+/// The first target of a walk that is not taken, or else the first.
+fn first_free(start: Start<'_>, taken: &Taken) -> Option<TargetId> {
+    let mut targets = walk(start);
     let first = targets.next()?;
+    if start.group.is_sticky {
+        return Some(first);
+    }
     std::iter::once(first)
         .chain(targets)
         .find(|target| !taken.targets.contains(&Some(*target)))
@@ -67,22 +111,17 @@ fn first_free(
 }
 
 /// The owners of the Maglev slots from a flow's own on.
-fn walk<'t>(
-    tables: &'t Tables,
-    listener: &Listener,
-    secret: &[u8; 16],
-    forward: &FlowKey,
-) -> impl Iterator<Item = TargetId> + use<'t> {
-    let group = tables.group(listener.group);
-    let slot = group.and_then(|group| group.maglev.slot(hash::selection(secret, forward)));
+fn walk(start: Start<'_>) -> impl Iterator<Item = TargetId> {
+    let Start { pool, hash, .. } = start;
+    let slot = pool.maglev.slot(hash);
     (0..=limits::COLLISION_RETRIES).map_while(move |step| {
-        let candidate = group?.maglev.candidate(slot? + step)?;
-        group?.eligible.get(candidate).copied()
+        let candidate = pool.maglev.candidate(slot? + step)?;
+        pool.eligible.get(candidate).copied()
     })
 }
 
 /// The key of the same client's packets to another listener. `None` when that is of the other family.
-fn towards(forward: &FlowKey, listener: &Listener) -> Option<FlowKey> {
+fn towards(key: &FlowKey, listener: &Listener) -> Option<FlowKey> {
     let vip = (listener.endpoint.address, listener.endpoint.port.to_be_bytes());
-    FlowKey::new((forward.source(), forward.source_port()), vip, forward.protocol())
+    FlowKey::new((key.source(), key.source_port()), vip, key.protocol())
 }

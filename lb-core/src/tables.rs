@@ -7,10 +7,10 @@ use std::{net::IpAddr, sync::Arc};
 use crate::limits;
 pub use crate::{
     listener::Sources,
-    listener::{Listener, ListenerId},
+    listener::{Forward, Listener, ListenerId, WeightedGroup},
     maglev::Maglev,
     receive_hash::ReceiveHash,
-    target::{FlowPolicy, Target, TargetGroup, TargetGroupId, TargetId},
+    target::{CutCause, FlowPolicy, Pool, Target, TargetGroup, TargetGroupId, TargetId},
 };
 use directory::Directory;
 
@@ -139,6 +139,7 @@ pub enum Ownership {
 #[derive(Debug)]
 pub struct Tables {
     parts: TablesParts,
+    epoch: u32,
     directory: Arc<Directory>,
     /// Ways to single addresses, sorted.
     hops: Box<[(IpAddr, NextHop)]>,
@@ -162,30 +163,32 @@ impl Tables {
     pub fn new(parts: TablesParts) -> Result<Tables, TablesError> {
         check(&parts)?;
         let directory = Directory::new(&parts)?.into();
-        Ok(Tables::assemble(parts, directory))
+        Ok(Tables::assemble(parts.generation, parts, directory))
     }
 
     /// The same as [`Tables::new`], sooner when listeners and targets are those of the tables before.
     pub fn succeeding(before: &Tables, parts: TablesParts) -> Result<Tables, TablesError> {
-        if !Directory::is_common(&before.parts, &parts) {
-            return Tables::new(parts);
-        }
         check(&parts)?;
-        Ok(Tables::assemble(parts, before.directory.clone()))
+        let directory = match Directory::is_common(&before.parts, &parts) {
+            true => before.directory.clone(),
+            false => Directory::new(&parts)?.into(),
+        };
+        let epoch = if flows_fare_alike(&before.parts, &parts) { before.epoch } else { parts.generation };
+        Ok(Tables::assemble(epoch, parts, directory))
     }
 
     /// Tables without listeners: every frame is dropped.
     pub fn empty() -> Arc<Tables> {
         let parts = TablesParts { generation: 1, ..TablesParts::default() };
-        Arc::new(Tables::assemble(parts, Arc::default()))
+        Arc::new(Tables::assemble(parts.generation, parts, Arc::default()))
     }
 
-    fn assemble(mut parts: TablesParts, directory: Arc<Directory>) -> Tables {
+    fn assemble(epoch: u32, mut parts: TablesParts, directory: Arc<Directory>) -> Tables {
         parts.vips.sort_unstable();
         parts.sources.sort_unstable();
         let mut hops = std::mem::take(&mut parts.hops);
         hops.sort_unstable_by_key(|row| row.0);
-        Tables { parts, directory, hops: hops.into() }
+        Tables { parts, epoch, directory, hops: hops.into() }
     }
 
     /// Whether exactly the same packets are the load balancer's by these tables and by others. A `false` may be wrong.
@@ -199,6 +202,20 @@ impl Tables {
     #[inline]
     pub fn generation(&self) -> u32 {
         self.parts.generation
+    }
+
+    /// The same in tables that mean the same for every flow made before, so that none has to be checked against the newer.
+    #[inline]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Whether flows may have to be cut.
+    pub fn has_cuts(&self) -> bool {
+        let is_cut = |policy: FlowPolicy| policy != FlowPolicy::Keep;
+        let listeners = self.parts.listeners.iter().flatten();
+        self.parts.targets.iter().flatten().any(|target| is_cut(target.flow_policy))
+            || listeners.flat_map(|listener| &listener.forward.groups).any(|row| is_cut(row.flow_policy))
     }
 
     /// Listeners by `ListenerId`.
@@ -226,6 +243,13 @@ impl Tables {
     #[inline]
     pub fn group(&self, id: TargetGroupId) -> Option<&TargetGroup> {
         self.parts.groups.get(usize::from(id.0))
+    }
+
+    /// The pool that a listener's flows to a group are shared out to, with the group.
+    #[inline]
+    pub fn pool(&self, row: &WeightedGroup) -> Option<(&TargetGroup, &Pool)> {
+        let group = self.group(row.group)?;
+        Some((group, group.pools.get(usize::from(row.pool))?))
     }
 
     /// Targets by `TargetId`.
@@ -312,13 +336,30 @@ fn check(parts: &TablesParts) -> Result<(), TablesError> {
             return Err(TablesError::Dangling("target's interface"));
         }
     }
-    for group in &parts.groups {
-        if group.eligible.iter().any(|id| !matches!(parts.targets.get(id.0 as usize), Some(Some(_)))) {
+    for pool in parts.groups.iter().flat_map(|group| &group.pools) {
+        if pool.eligible.iter().any(|id| !matches!(parts.targets.get(id.0 as usize), Some(Some(_)))) {
             return Err(TablesError::Dangling("group's target"));
         }
-        if group.maglev.targets() != group.eligible.len() {
+        if pool.maglev.targets() != pool.eligible.len() {
             return Err(TablesError::Dangling("group's Maglev table"));
         }
     }
+    for row in parts.listeners.iter().flatten().flat_map(|listener| &listener.forward.groups) {
+        let group = parts.groups.get(usize::from(row.group.0));
+        if group.is_none_or(|group| usize::from(row.pool) >= group.pools.len()) {
+            return Err(TablesError::Dangling("listener's group"));
+        }
+    }
     Ok(())
+}
+
+/// Whether every flow made by the tables before fares the same by the new ones. A `false` may be wrong.
+fn flows_fare_alike(before: &TablesParts, new: &TablesParts) -> bool {
+    let fate =
+        |target: &Target| (target.group, target.address, target.port, target.next_hop, target.flow_policy);
+    let is_as_before = |(id, target): (usize, &Option<Target>)| {
+        let new = || new.targets.get(id).and_then(Option::as_ref);
+        target.as_ref().is_none_or(|target| new().is_some_and(|new| fate(target) == fate(new)))
+    };
+    before.listeners == new.listeners && before.targets.iter().enumerate().all(is_as_before)
 }

@@ -38,7 +38,48 @@ pub enum FlowPolicy {
     /// They go on.
     Keep,
     /// They are cut: a TCP packet is answered by a reset, a UDP packet selects a target anew.
-    Cut,
+    Cut(CutCause),
+}
+
+impl FlowPolicy {
+    /// Why flows are cut, if they are.
+    #[inline]
+    pub const fn cause(self) -> Option<CutCause> {
+        match self {
+            FlowPolicy::Keep => None,
+            FlowPolicy::Cut(cause) => Some(cause),
+        }
+    }
+}
+
+/// Why flows are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CutCause {
+    /// Their target is unhealthy (NLB `target_health_state.unhealthy.connection_termination.enabled`).
+    Unhealthy = 0,
+    /// Their target's deregistration delay is over (NLB `deregistration_delay.connection_termination.enabled`).
+    Deregistered = 1,
+    /// Their listener gives their target group the weight 0.
+    WeightZero = 2,
+    /// Their target is in no zone of the load balancer, or out of use for another reason.
+    Unused = 3,
+}
+
+impl CutCause {
+    /// Every cause, in the order of its number.
+    pub const ALL: [CutCause; 4] =
+        [CutCause::Unhealthy, CutCause::Deregistered, CutCause::WeightZero, CutCause::Unused];
+
+    /// The cause's name in counters and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CutCause::Unhealthy => "unhealthy",
+            CutCause::Deregistered => "deregistered",
+            CutCause::WeightZero => "weight_zero",
+            CutCause::Unused => "unused",
+        }
+    }
 }
 
 /// A target group, reduced to who may get new flows.
@@ -48,8 +89,33 @@ pub struct TargetGroup {
     pub name: Box<str>,
     /// Whether targets see the client's address and port (NLB `preserve_client_ip.enabled`), where both have one family.
     pub preserves_client_ip: bool,
+    /// Whether all flows of a client's address go to one target (NLB `stickiness.enabled`).
+    pub is_sticky: bool,
+    /// One, or one for each zone where the VIPs of a zone use the targets of that zone alone.
+    pub pools: Box<[Pool]>,
+}
+
+impl TargetGroup {
+    /// A group whose targets serve every zone.
+    pub fn of_one_pool(name: &str, preserves_client_ip: bool, pool: Pool) -> TargetGroup {
+        TargetGroup { name: name.into(), preserves_client_ip, is_sticky: false, pools: [pool].into() }
+    }
+}
+
+/// The targets of a group that the flows of some listeners are shared out to.
+#[derive(Clone, Debug)]
+pub struct Pool {
     /// Targets that may get new flows; the Maglev table holds indexes into this.
     pub eligible: Arc<[TargetId]>,
     /// Maps a hash to an index into `eligible`.
     pub maglev: Arc<Maglev>,
+    /// Too few targets are healthy, so that all get flows (NLB `target_group_health.unhealthy_state_routing.*`).
+    pub is_failing_open: bool,
+}
+
+impl Pool {
+    /// The targets that may get new flows, with the Maglev table over them.
+    pub fn new(eligible: Arc<[TargetId]>, maglev: Arc<Maglev>) -> Pool {
+        Pool { eligible, maglev, is_failing_open: false }
+    }
 }

@@ -52,6 +52,12 @@ pub fn is_refusal(state: State, direction: Direction, flags: u8) -> bool {
     state.is_half_open() && direction == Direction::Reverse && flags & RST != 0
 }
 
+/// Whether a segment repeats the SYN of a connection that its target has not answered.
+#[inline]
+pub fn is_repeated_syn(state: State, direction: Direction, flags: u8) -> bool {
+    state == State::HalfOpen && direction == Direction::Forward && flags & (SYN | ACK) == SYN
+}
+
 /// How long a flow in this state is kept without packets, in seconds.
 #[inline]
 pub fn timeout_s(state: State, idle_timeout_s: u16) -> u16 {

@@ -41,6 +41,7 @@ reasons! {
 
     ResetNoFlow, "reset_no_flow", Reply, "TCP packet of no flow: answered by a reset.";
     ResetOtherSide, "reset_other_side", Reply, "Reset for the other side of a flow that was cut with its target.";
+    ProbeCut, "probe_cut", Reply, "Segment for a side of a flow that was cut with its target: its answer is reset, also where no packet was under way.";
     SynCookie, "syn_cookie", Reply, "TCP SYN to a listener with SYN cookies: answered without keeping state.";
     SynToTarget, "syn_to_target", Transmit, "The client has confirmed a SYN cookie: the SYN went to its target.";
     AckToTarget, "ack_to_target", Reply, "The target has answered the SYN of a confirmed client: acknowledged for it.";

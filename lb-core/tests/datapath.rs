@@ -213,7 +213,7 @@ fn flows_of_a_target_that_is_cut_get_resets_and_the_others_never_notice() {
         .map(|port| (port, to_target(&mut path, &tcp((CLIENT, port), WEB, SYN), Reason::FlowNew, 0)))
         .collect();
     let mut scene = Scene { generation: 2, ..Scene::default() };
-    scene.targets[0] = (1, false, FlowPolicy::Cut);
+    scene.targets[0] = (1, false, FlowPolicy::Cut(CutCause::Unhealthy));
     path.install(scene.tables());
     for (port, n) in &homes {
         let reason = reason_of(&mut path, OUTSIDE, &tcp((CLIENT, *port), WEB, ACK).bytes(), 1);
@@ -242,7 +242,7 @@ fn flows_of_a_target_that_is_cut_get_resets_and_the_others_never_notice() {
 
 #[test]
 fn udp_flows_of_a_target_that_is_cut_or_gone_choose_another() {
-    for cut in [Some(FlowPolicy::Cut), None] {
+    for cut in [Some(FlowPolicy::Cut(CutCause::Unhealthy)), None] {
         let mut path = leaked_datapath(64, settings(), &Scene::default());
         let n = to_target(&mut path, &udp(CLIENT_AT, DNS), Reason::FlowNew, 0);
         let mut scene = Scene { generation: 2, ..Scene::default() };

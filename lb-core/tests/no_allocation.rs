@@ -11,7 +11,7 @@ use std::{
 use lb_core::{
     datapath::{Arrival, Datapath},
     frame::Frame,
-    tables::{FlowPolicy, InterfaceId},
+    tables::{CutCause, FlowPolicy, InterfaceId},
     time::Instant,
     verdict::{Reason, Verdict},
 };
@@ -54,11 +54,12 @@ fn process_burst_and_expire_allocate_nothing() {
                     assert_eq!(ALLOCATIONS.with(Cell::get), before + allocated, "{}", mode.name);
                 }
                 // Every other round cuts a target, whose flows then get resets on both sides.
-                let policy = if round % 2 == 0 { FlowPolicy::Cut } else { FlowPolicy::Keep };
+                let policy =
+                    if round % 2 == 0 { FlowPolicy::Cut(CutCause::Unhealthy) } else { FlowPolicy::Keep };
                 let targets = vec![(1, true, policy), (2, true, FlowPolicy::Keep)];
                 path.install(Scene { generation: round as u32 + 2, targets, ..scene.clone() }.tables());
             }
-            let is_cut = path.counters().cut.value() > 0;
+            let is_cut = path.counters().all_cut() > 0;
             assert!(is_cut || has_syn_cookies || !mode.name.contains("preserved"), "{}", mode.name);
         }
     }

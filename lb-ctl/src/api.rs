@@ -310,7 +310,7 @@ impl Stats {
             half_open: total(|worker| &worker.half_open),
             half_open_evicted: total(|worker| &worker.half_open_evicted),
             expired: total(|worker| &worker.expired),
-            cut: total(|worker| &worker.cut),
+            cut: workers.iter().map(|worker| worker.as_ref().all_cut()).sum(),
             hairpins: total(|worker| &worker.hairpins),
             ..Stats::default()
         };
@@ -350,7 +350,8 @@ impl TargetRow {
             reason: health.reason().map(Into::into),
             description: health.description().map(Into::into),
             weight: config.target(group, *address, *port).map(|target| target.weight),
-            is_eligible: group_row.is_some_and(|group| group.eligible.contains(&entry.id)),
+            is_eligible: group_row
+                .is_some_and(|group| group.pools.iter().any(|pool| pool.eligible.contains(&entry.id))),
             is_reachable: target.is_some_and(|target| target.next_hop.is_some()),
             traffic,
         }

@@ -21,8 +21,8 @@ use std::{net::IpAddr, sync::Arc};
 use lb_core::{
     maglev::{Candidate, Maglev},
     tables::{
-        FlowPolicy, Interface, NextHop, Ownership, Tables, TablesError, TablesParts, Target, TargetGroup,
-        TargetGroupId, TargetId,
+        CutCause, FlowPolicy, Interface, NextHop, Ownership, Pool, Tables, TablesError, TablesParts, Target,
+        TargetGroup, TargetGroupId, TargetId,
     },
     time::Instant,
 };
@@ -205,12 +205,12 @@ impl<'l> GroupState<'l> {
     }
 
     fn row(&self, maglev: Arc<Maglev>) -> TargetGroup {
-        TargetGroup {
-            name: (&*self.group.name).into(),
-            preserves_client_ip: self.group.preserves_client_ip,
-            eligible: self.eligible().map(|member| TargetId(member.id)).collect(),
-            maglev,
-        }
+        let eligible = self.eligible().map(|member| TargetId(member.id)).collect();
+        TargetGroup::of_one_pool(
+            &self.group.name,
+            self.group.preserves_client_ip,
+            Pool::new(eligible, maglev),
+        )
     }
 
     fn targets(&self, inputs: &Inputs<'_>) -> impl Iterator<Item = (u32, Target)> {
@@ -222,7 +222,11 @@ impl<'l> GroupState<'l> {
                 port: member.key.port,
                 protocols: self.group.protocols,
                 next_hop: (inputs.next_hop)(member.key.address),
-                flow_policy: if cuts && health.is_unhealthy() { FlowPolicy::Cut } else { FlowPolicy::Keep },
+                flow_policy: if cuts && health.is_unhealthy() {
+                    FlowPolicy::Cut(CutCause::Unhealthy)
+                } else {
+                    FlowPolicy::Keep
+                },
             };
             (member.id, target)
         })
@@ -258,12 +262,7 @@ pub fn keys(group: &config::TargetGroup) -> impl Iterator<Item = TargetKey> + '_
 }
 
 fn empty_group(name: &str) -> TargetGroup {
-    TargetGroup {
-        name: name.into(),
-        preserves_client_ip: true,
-        eligible: Arc::default(),
-        maglev: Arc::new(Maglev::with_default_slots(&[])),
-    }
+    TargetGroup::of_one_pool(name, true, Pool::new(Arc::default(), Maglev::with_default_slots(&[]).into()))
 }
 
 /// Rows at the places that their ids say.

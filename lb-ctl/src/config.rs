@@ -64,10 +64,12 @@ pub struct Config {
 impl Config {
     /// Whether a listener sends flows to the target group of this index.
     pub fn is_used(&self, target_group: usize) -> bool {
-        self.load_balancers
-            .iter()
-            .flat_map(|lb| &lb.listeners)
-            .any(|listener| listener.target_group == target_group)
+        self.forwards().any(|forward| forward.groups.iter().any(|row| row.group == target_group))
+    }
+
+    /// What every listener does with new flows.
+    pub fn forwards(&self) -> impl Iterator<Item = &Forward> {
+        self.load_balancers.iter().flat_map(|lb| &lb.listeners).map(|listener| &listener.forward)
     }
 
     /// A registered target.
@@ -78,7 +80,7 @@ impl Config {
 
     /// Every address of a load balancer.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.load_balancers.iter().flat_map(|lb| lb.addresses.iter().copied())
+        self.load_balancers.iter().flat_map(LoadBalancer::addresses)
     }
 }
 
@@ -135,14 +137,34 @@ pub struct SourceNat {
 pub struct LoadBalancer {
     /// Name.
     pub name: String,
-    /// Its addresses (VIPs), of either family, at least one. No other load balancer has any of them.
-    pub addresses: Vec<IpAddr>,
+    /// Its addresses, of either family, at least one. No other load balancer has any of them.
+    pub vips: Vec<Vip>,
     /// Interface that the addresses are assigned to and announced on.
     pub interface: InterfaceId,
     /// Who puts the addresses on that interface.
     pub assignment: Assignment,
     /// Listeners; no port and protocol twice.
     pub listeners: Vec<Listener>,
+    /// Attribute `load_balancing.cross_zone.enabled`: whether flows to the VIP of a zone may go to targets of other zones.
+    pub crosses_zones: bool,
+    /// Attribute `deletion_protection.enabled`: whether a configuration without this load balancer is refused.
+    pub is_deletion_protected: bool,
+}
+
+impl LoadBalancer {
+    /// Its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.vips.iter().map(|vip| vip.address)
+    }
+}
+
+/// An address of a load balancer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vip {
+    /// The address.
+    pub address: IpAddr,
+    /// Its zone; `None` where the load balancer has no zones, which is so for all of its addresses or none.
+    pub zone: Option<String>,
 }
 
 /// Who puts addresses on an interface.
@@ -161,14 +183,32 @@ pub struct Listener {
     pub protocol: Protocols,
     /// Port, not 0.
     pub port: u16,
-    /// Index in [`Config::target_groups`].
-    pub target_group: usize,
+    /// Where new flows go.
+    pub forward: Forward,
     /// Attribute `tcp.idle_timeout.seconds`; no meaning for UDP.
     pub tcp_idle_timeout_seconds: u16,
     /// Attribute `tcp.adopt_strays.enabled`: whether TCP packets of no flow start one, always.
     pub adopts_strays: bool,
     /// Attribute `tcp.syn_cookies.enabled`: whether targets meet only TCP clients that have confirmed their address.
     pub has_syn_cookies: bool,
+}
+
+/// What a listener does with new flows (NLB "Forward action").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// Target groups, at least one, none twice.
+    pub groups: Vec<WeightedGroup>,
+    /// Whether the flows of one client's address go to one group (`TargetGroupStickinessConfig.Enabled`).
+    pub is_sticky: bool,
+}
+
+/// A target group's part in a forward action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightedGroup {
+    /// Index in [`Config::target_groups`].
+    pub group: usize,
+    /// Share of new flows in proportion to the other weights, 0 to 999; 0: none, and existing ones are terminated after a while.
+    pub weight: u16,
 }
 
 /// Protocols of a listener or a target group.
@@ -225,10 +265,20 @@ pub struct TargetGroup {
     pub protocol: Protocols,
     /// Port of targets that name none.
     pub port: u16,
-    /// Registered targets, at least one, all of one family; no address and port twice.
+    /// How targets are named.
+    pub target_type: TargetType,
+    /// The family of its targets' addresses (`IpAddressType`).
+    pub family: Family,
+    /// Registered targets, all of the group's family; no address and port twice.
     pub targets: Vec<Target>,
+    /// Who registers targets.
+    pub registrar: Registrar,
     /// Attribute `preserve_client_ip.enabled`: whether targets see clients of their own family by address and port.
     pub preserves_client_ip: bool,
+    /// Attribute `stickiness.enabled`: whether the flows of one client's address go to one target.
+    pub is_sticky: bool,
+    /// Attribute `load_balancing.cross_zone.enabled`; `None`: as the load balancer has it.
+    pub crosses_zones: Option<bool>,
     /// How targets are checked.
     pub health_check: HealthCheck,
     /// Attribute `deregistration_delay.timeout_seconds`.
@@ -237,17 +287,60 @@ pub struct TargetGroup {
     pub after_deregistration: Leftover,
     /// Attribute `target_health_state.unhealthy.connection_termination.enabled`: what becomes of an unhealthy target's flows.
     pub when_unhealthy: Leftover,
+    /// Attribute `target_health_state.unhealthy.draining_interval_seconds`: how long a target that turns unhealthy counts as
+    /// `unhealthy.draining`.
+    pub draining_interval_seconds: u32,
+    /// Attributes `target_group_health.unhealthy_state_routing.*`: with fewer healthy targets, all targets get flows.
+    pub fail_open_below: MinimumHealthy,
+    /// Attributes `target_group_health.dns_failover.*`: with fewer healthy targets, a zone counts as unhealthy.
+    pub dns_failover_below: MinimumHealthy,
+}
+
+/// How targets of a group are named, which decides defaults (NLB "Target type").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetType {
+    /// Nodes, by their IPv4 address.
+    Instance,
+    /// Addresses.
+    Ip,
+}
+
+/// Who registers a group's targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registrar {
+    /// They stand in the file.
+    File,
+    /// They come and go by calls of the control API, and outlive a restart.
+    Calls,
+}
+
+/// Fewest healthy targets (`minimum_healthy_targets.count` and `.percentage`): one of both missed is enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MinimumHealthy {
+    /// So many; `None`: "off".
+    pub count: Option<u16>,
+    /// So many of a hundred, 1 to 100; `None`: "off".
+    pub percentage: Option<u8>,
+}
+
+impl MinimumHealthy {
+    /// Whether there are enough. Of no targets at all, none has to be healthy for the percentage.
+    pub fn is_met(&self, healthy: usize, registered: usize) -> bool {
+        self.count.is_none_or(|count| healthy >= usize::from(count))
+            && self.percentage.is_none_or(|percentage| healthy * 100 >= registered * usize::from(percentage))
+    }
+}
+
+impl Default for MinimumHealthy {
+    fn default() -> MinimumHealthy {
+        MinimumHealthy { count: Some(1), percentage: None }
+    }
 }
 
 impl TargetGroup {
-    /// The family of its targets' addresses.
-    pub fn family(&self) -> Option<Family> {
-        self.targets.first().map(|target| Family::of(target.address))
-    }
-
     /// What its targets see of a client that came to an address of a load balancer.
     pub fn client_address(&self, vip: IpAddr) -> ClientAddress {
-        if self.family().is_some_and(|family| family != Family::of(vip)) {
+        if self.family != Family::of(vip) {
             ClientAddress::Translated
         } else if self.preserves_client_ip {
             ClientAddress::Preserved
@@ -275,6 +368,10 @@ pub struct Target {
     pub port: u16,
     /// Share of new flows in proportion to the group's other weights; 0: none.
     pub weight: u16,
+    /// Its zone; `None`: all zones.
+    pub zone: Option<String>,
+    /// The machine is switched off on purpose: no checks and no flows.
+    pub is_stopped: bool,
 }
 
 /// How a group's targets are checked: by a TCP connect.

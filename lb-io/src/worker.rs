@@ -490,7 +490,7 @@ impl<'u, 'm> Worker<'u, 'm> {
 
     /// What is done between turns: nothing after one that moved frames.
     fn rest(&mut self) {
-        if self.is_busy || !self.questions.is_empty() {
+        if self.is_busy || !self.questions.is_empty() || self.datapath.is_purging() {
             return;
         }
         match self.idle.rest(self.now) {

@@ -28,6 +28,7 @@ use crate::{
     frame::Frame,
     limits,
     rewrite::segment::Segment,
+    select,
     tables::{Mac, NextHop, Tables},
     time::Instant,
     verdict::{Reason, Verdict},
@@ -166,7 +167,8 @@ impl Pipeline<'_> {
         if !has_right_checksum(it) {
             return Verdict::drop(Reason::TcpChecksum);
         }
-        if tables.group(listener.group).is_none_or(|group| group.eligible.is_empty()) {
+        let start = select::start(tables, &listener.forward, &self.selection_secret, &it.packet.key);
+        if start.is_none_or(|start| start.pool.eligible.is_empty()) {
             return self.refuse(it, id, Reason::NoTarget);
         }
         let key = it.packet.key;

@@ -3,11 +3,11 @@
 use super::{InFlight, Pipeline, last_hop, miss::idle_timeout_s};
 use crate::{
     flow::{Direction, State},
-    listener::ListenerId,
+    listener::{Listener, ListenerId},
     parse::parse,
     rewrite::reset,
     tables::Tables,
-    target::{FlowPolicy, TargetId},
+    target::{CutCause, Target, TargetId},
     tcp,
     verdict::{Reason, Verdict},
     wire::l4::tcp::RST,
@@ -15,7 +15,7 @@ use crate::{
 
 /// What a look at new tables found of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Finding {
+pub(super) enum Finding {
     /// It goes on, or has been cut before.
     Valid,
     /// It is cut from now on.
@@ -40,7 +40,7 @@ impl Pipeline<'_> {
             self.expire_flow(record, now_ms);
             return None;
         }
-        if flow.generation != tables.generation() {
+        if flow.epoch != tables.epoch() {
             match self.revalidate(tables, record, now_ms) {
                 Finding::Valid => {}
                 Finding::Cut => self.reset_other_side(it, record, direction),
@@ -57,6 +57,9 @@ impl Pipeline<'_> {
             if direction == Direction::Forward && state.is_over() && it.packet.is_syn() {
                 self.forget(record, now_ms);
                 return None;
+            }
+            if tcp::is_repeated_syn(state, direction, it.packet.tcp_flags) {
+                self.counters.count_repeated_syn(self.flows.flow(record));
             }
             let next = tcp::next(state, direction, it.packet.tcp_flags);
             if next != state {
@@ -99,6 +102,7 @@ impl Pipeline<'_> {
 
     /// The target refuses a connection: once the client is told, there is none.
     fn forward_refusal(&mut self, tables: &Tables, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
+        self.counters.count_refused_syn(self.flows.flow(record));
         let verdict = self.forward_by_route(tables, it, record, Direction::Reverse);
         self.forget(record, it.now.wrapping_millis());
         verdict
@@ -125,7 +129,7 @@ impl Pipeline<'_> {
 
     /// Checks a flow against tables that it has not seen.
     #[cold]
-    fn revalidate(&mut self, tables: &Tables, record: u32, now_ms: u32) -> Finding {
+    pub(super) fn revalidate(&mut self, tables: &Tables, record: u32, now_ms: u32) -> Finding {
         let flow = *self.flows.flow(record);
         if flow.state() == State::Resting {
             return Finding::Valid;
@@ -140,18 +144,21 @@ impl Pipeline<'_> {
         });
         // A client that waits for its target's answer to its cookie can still have any.
         let selects_anew = matches!(flow.state(), State::Udp | State::Connecting);
-        let policy = match target {
-            Some(target) => target.flow_policy,
-            None if selects_anew => FlowPolicy::Cut,
-            None => FlowPolicy::Keep, // Its deregistration is long over; what still flows may go on.
+        let cause = match (target, listener) {
+            (Some(target), Some(listener)) => cut_cause(target, listener),
+            (Some(target), None) => target.flow_policy.cause(),
+            (None, _) if selects_anew => Some(CutCause::Deregistered),
+            (None, _) => None, // Its deregistration is long over; what still flows may go on.
         };
-        let Some(listener) = listener.filter(|_| !(selects_anew && policy == FlowPolicy::Cut)) else {
+        let is_cut = cause.is_some() && flow.state() != State::Cut;
+        if let Some(cause) = cause.filter(|_| is_cut) {
+            self.counters.count_cut(&flow, cause);
+        }
+        let Some(listener) = listener.filter(|_| !(selects_anew && cause.is_some())) else {
             self.forget(record, now_ms);
             return Finding::Gone;
         };
-        let is_cut = policy == FlowPolicy::Cut && flow.state() != State::Cut;
         if is_cut {
-            self.counters.cut.add(1);
             self.counters.count_end(&flow); // What stays is a tombstone.
             self.flows.set_state(record, State::Cut);
             self.publish_gauges();
@@ -161,7 +168,7 @@ impl Pipeline<'_> {
             flow.set_hop(Direction::Forward, hop);
         }
         flow.timeout_s = tcp::timeout_s(flow.state(), listener.idle_timeout_s);
-        flow.generation = tables.generation();
+        flow.epoch = tables.epoch();
         if is_cut { Finding::Cut } else { Finding::Valid }
     }
 
@@ -199,4 +206,10 @@ impl Pipeline<'_> {
             Some(Verdict::to(Reason::ResetOtherSide, hop.interface.0))
         });
     }
+}
+
+/// Why a listener's flow to a target is to be cut, if it is.
+fn cut_cause(target: &Target, listener: &Listener) -> Option<CutCause> {
+    let by_listener = || listener.forward.of(target.group).and_then(|row| row.flow_policy.cause());
+    target.flow_policy.cause().or_else(by_listener)
 }

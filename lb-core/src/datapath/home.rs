@@ -4,8 +4,8 @@
 use super::{Arrival, InFlight, Pipeline};
 use crate::{
     flow_key::FlowKey,
-    listener::Listener,
-    listener::ListenerId,
+    listener::{Listener, ListenerId},
+    select::{self, Start},
     tables::{Endpoint, Tables},
     target::TargetId,
     verdict::{Reason, Verdict},
@@ -39,7 +39,7 @@ impl Pipeline<'_> {
             return Homes { first: self.worker, second: self.worker };
         }
         let by_client = self.hash.home(key.source(), key.source_port(), self.workers);
-        let first = match keeps_client(tables, listener, key) {
+        let first = match self.keeps_client(tables, listener, key) {
             true => by_client,
             false => self.receive_home(tables, Some(listener.interface), key).unwrap_or(by_client),
         };
@@ -65,12 +65,13 @@ impl Pipeline<'_> {
         };
         Homes { first, second: by_destination }
     }
-}
 
-/// Whether the targets of a listener see a client's own address.
-pub(super) fn keeps_client(tables: &Tables, listener: &Listener, key: &FlowKey) -> bool {
-    tables.group(listener.group).is_some_and(|group| {
-        let target = group.eligible.first().and_then(|id| tables.target(*id));
-        group.preserves_client_ip && target.is_none_or(|target| target.address.is_ipv6() == key.is_ipv6())
-    })
+    /// Whether the target of a new flow sees its client's own address.
+    pub(super) fn keeps_client(&self, tables: &Tables, listener: &Listener, key: &FlowKey) -> bool {
+        let start = select::start(tables, &listener.forward, &self.selection_secret, key);
+        start.is_some_and(|Start { group, pool, .. }| {
+            let target = pool.eligible.first().and_then(|id| tables.target(*id));
+            group.preserves_client_ip && target.is_none_or(|target| target.address.is_ipv6() == key.is_ipv6())
+        })
+    }
 }

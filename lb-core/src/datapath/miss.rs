@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{InFlight, Pipeline, home::keeps_client, last_hop, source::Wanted};
+use super::{InFlight, Pipeline, last_hop, source::Wanted};
 use crate::{
     flow::{Direction, Flow, NewFlow, State},
     flow_key::FlowKey,
@@ -29,6 +29,8 @@ pub(super) struct Choice {
     pub(super) hop: NextHop,
     /// Whether the client is the target itself.
     pub(super) is_hairpin: bool,
+    /// Whether targets are chosen without regard to their health.
+    pub(super) is_failing_open: bool,
 }
 
 impl Pipeline<'_> {
@@ -74,7 +76,9 @@ impl Pipeline<'_> {
             {
                 return self.connect(tables, known, it, confirmed);
             }
-            () if adopts && keeps_client(tables, listener, key) => (State::Established, Reason::FlowAdopted),
+            () if adopts && self.keeps_client(tables, listener, key) => {
+                (State::Established, Reason::FlowAdopted)
+            }
             () => return self.reset(it, Reason::ResetNoFlow, Some(id)),
         };
         match self.choose(tables, known, key, it.now) {
@@ -92,7 +96,15 @@ impl Pipeline<'_> {
     /// The answer to a client whose packet can open no flow.
     pub(super) fn refuse(&mut self, it: &mut InFlight<'_, '_>, id: ListenerId, reason: Reason) -> Verdict {
         match reason {
-            Reason::NoTarget if !it.packet.is_udp() => self.reset(it, Reason::ResetNoTarget, Some(id)),
+            Reason::NoTarget => {
+                if let Some(traffic) = self.counters.listeners.get(usize::from(id.0)) {
+                    traffic.rejected_flows.add(1);
+                }
+                match it.packet.is_udp() {
+                    true => Verdict::drop(reason),
+                    false => self.reset(it, Reason::ResetNoTarget, Some(id)),
+                }
+            }
             Reason::NoSourcePort => {
                 if let Some(traffic) = self.counters.listeners.get(usize::from(id.0)) {
                     traffic.port_allocation_errors.add(1);
@@ -112,7 +124,9 @@ impl Pipeline<'_> {
         key: &FlowKey,
         now: Instant,
     ) -> Result<Choice, Reason> {
-        let keeps = tables.group(listener.group).is_some_and(|group| group.preserves_client_ip);
+        let start = select::start(tables, &listener.forward, &self.selection_secret, key);
+        let keeps = start.is_some_and(|start| start.group.preserves_client_ip);
+        let is_failing_open = start.is_some_and(|start| start.pool.is_failing_open);
         let client = (key.source(), key.source_port());
         let mut collided = None;
         for target_id in select::candidates(tables, id, &self.selection_secret, key) {
@@ -120,7 +134,7 @@ impl Pipeline<'_> {
             let is_hairpin = target.address == client.0;
             if !keeps || is_hairpin || target.address.is_ipv6() != key.is_ipv6() {
                 let choice = self.choose_translated(tables, listener, (target_id, target), key, now)?;
-                return Ok(Choice { is_hairpin, ..choice });
+                return Ok(Choice { is_hairpin, is_failing_open, ..choice });
             }
             if self.is_reply_taken(target, key, now) {
                 collided = collided.or(Some((target_id, target)));
@@ -128,14 +142,15 @@ impl Pipeline<'_> {
             }
             let hop = target.next_hop.ok_or(Reason::NextHopUnresolved)?;
             let target = (target.address, target.port.to_be_bytes());
-            return Ok(Choice { target_id, target, source: client, hop, is_hairpin: false });
+            return Ok(Choice { target_id, target, source: client, hop, is_hairpin: false, is_failing_open });
         }
         // The client's port already leads to every candidate, by other listeners: it needs another source there.
         let collided = collided.ok_or(Reason::NoTarget)?;
-        self.choose_translated(tables, listener, collided, key, now).map_err(|reason| match reason {
-            Reason::NoSource => Reason::TupleCollision,
-            reason => reason,
-        })
+        match self.choose_translated(tables, listener, collided, key, now) {
+            Ok(choice) => Ok(Choice { is_failing_open, ..choice }),
+            Err(Reason::NoSource) => Err(Reason::TupleCollision),
+            Err(reason) => Err(reason),
+        }
     }
 
     fn choose_translated(
@@ -160,7 +175,7 @@ impl Pipeline<'_> {
         };
         let source = self.allocate_source(tables, &wanted, now)?;
         let target = (target.address, target.port.to_be_bytes());
-        Ok(Choice { target_id, target, source, hop, is_hairpin: false })
+        Ok(Choice { target_id, target, source, hop, is_hairpin: false, is_failing_open: false })
     }
 
     /// The flow of a client's packet, with all that it has from its listener, its target and the time.
@@ -176,6 +191,9 @@ impl Pipeline<'_> {
             self.counters.hairpins.add(1);
         }
         let mut new = NewFlow::new(&it.packet.key, choice.source, choice.target, state);
+        if choice.is_failing_open {
+            self.counters.count_unhealthy_routing(known.0, choice.target_id);
+        }
         new.flow.set_hop(Direction::Reverse, last_hop(it.frame));
         new.flow.set_hop(Direction::Forward, choice.hop);
         stamp(&mut new, tables, known, choice.target_id, it.now.wrapping_millis());
@@ -199,7 +217,7 @@ impl Pipeline<'_> {
             let vip = (listener.endpoint.address, listener.endpoint.port.to_be_bytes());
             let forward = FlowKey::new((key.destination(), key.destination_port()), vip, key.protocol())?;
             let selected = select::select(tables, id, &self.selection_secret, &forward)?;
-            let is_origin = selected == target_id && keeps_client(tables, listener, &forward);
+            let is_origin = selected == target_id && self.keeps_client(tables, listener, &forward);
             is_origin.then_some(((id, listener), target_id, forward))
         });
         let is_ours = tables.is_source(key.destination());
@@ -316,7 +334,7 @@ pub(super) fn stamp(
     let flow = &mut new.flow;
     flow.listener_id = id.0;
     flow.target_id = target_id.0 as u16;
-    flow.generation = tables.generation();
+    flow.epoch = tables.epoch();
     flow.timeout_s = tcp::timeout_s(flow.state(), listener.idle_timeout_s);
     flow.last_seen_ms = now_ms;
 }

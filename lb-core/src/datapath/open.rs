@@ -9,10 +9,10 @@ use crate::{
     flow::{Deltas, Direction, Hop, NewFlow, State},
     flow_key::{End, FlowKey, Ipv4Key},
     frame::Frame,
-    hash,
     listener::ListenerId,
     parse::{Packet, plain},
     rewrite::nat,
+    select,
     tables::Tables,
     target::TargetId,
     verdict::{Reason, Verdict},
@@ -43,18 +43,26 @@ impl Pipeline<'_> {
         };
         let listener_id = tables.listener_at(&packet.key.destination_endpoint()?)?;
         let listener = tables.listener(listener_id)?;
-        let group = tables.group(listener.group)?;
+        let start = select::start(tables, &listener.forward, &self.selection_secret, &packet.key)?;
         let has_answer = listener.has_syn_cookies & (state == State::HalfOpen);
-        if !is_common | has_answer | !group.preserves_client_ip | !tables.siblings(listener_id).is_empty() {
+        if !is_common
+            | has_answer
+            | !start.group.preserves_client_ip
+            | !tables.siblings(listener_id).is_empty()
+        {
             return None;
         }
         let client = packet.key.source();
-        if tables.is_vip(client) || tables.is_source(client) || !self.is_home(client, key.end.remote_port) {
+        if start.pool.is_failing_open
+            || tables.is_vip(client)
+            || tables.is_source(client)
+            || !self.is_home(client, key.end.remote_port)
+        {
             return None;
         }
-        let slot = group.maglev.slot(hash::selection(&self.selection_secret, &packet.key))?;
-        let owner = usize::from(*group.maglev.slots().get(slot as usize)?);
-        let target_id = *group.eligible.get(owner)?;
+        let slot = start.pool.maglev.slot(start.hash)?;
+        let owner = usize::from(*start.pool.maglev.slots().get(slot as usize)?);
+        let target_id = *start.pool.eligible.get(owner)?;
         let target = tables.target(target_id)?;
         let IpAddr::V4(address) = target.address else { return None };
         if target.address == client {

@@ -19,7 +19,7 @@ impl Pipeline<'_> {
     #[inline(always)]
     pub(super) fn forward_plain(
         &mut self,
-        generation: u32,
+        epoch: u32,
         burst: &Burst,
         frame: &mut Frame<'_>,
         slot: &Slot,
@@ -27,7 +27,7 @@ impl Pipeline<'_> {
         let flow = self.flows.candidate_mut(slot.candidate)?;
         let FlowKey::V4(key) = &slot.packet.key else { return None };
         let egress = self.egress.get(egress_of(flow, slot))?;
-        if !is_common(flow, key, generation, burst, slot) | !flow.is_steady(slot.packet.tcp_flags) {
+        if !is_common(flow, key, epoch, burst, slot) | !flow.is_steady(slot.packet.tcp_flags) {
             return None;
         }
         let deltas = flow.deltas(slot.candidate.direction());
@@ -50,7 +50,7 @@ impl Pipeline<'_> {
         let FlowKey::V4(key) = &slot.packet.key else { return None };
         let egress = self.egress.get(egress_of(flow, slot))?;
         let (direction, flags, state) = (slot.candidate.direction(), slot.packet.tcp_flags, flow.state());
-        if !is_common(flow, key, tables.generation(), burst, slot)
+        if !is_common(flow, key, tables.epoch(), burst, slot)
             || state.needs_attention()
             || tcp::is_refusal(state, direction, flags)
             || (state.is_over() && slot.packet.is_syn())
@@ -63,6 +63,9 @@ impl Pipeline<'_> {
             flow.last_seen_ms = burst.now_ms;
         }
         self.counters.count_packet(flow, direction, slot.packet.total_length);
+        if tcp::is_repeated_syn(state, direction, flags) {
+            self.counters.count_repeated_syn(flow);
+        }
         let next = tcp::next(state, direction, flags);
         if next != state {
             self.advance(tables, slot.candidate.record(), next, burst.now_ms);
@@ -79,9 +82,9 @@ fn egress_of(flow: &Flow, slot: &Slot) -> usize {
 
 /// Whether a packet is of a flow, and nothing but the TCP flags can be odd about both.
 #[inline(always)]
-fn is_common(flow: &Flow, key: &Ipv4Key, generation: u32, burst: &Burst, slot: &Slot) -> bool {
+fn is_common(flow: &Flow, key: &Ipv4Key, epoch: u32, burst: &Burst, slot: &Slot) -> bool {
     flow.is_plain_key(slot.candidate.direction(), key)
-        & (flow.generation == generation)
+        & (flow.epoch == epoch)
         & !flow.is_expired(burst.now_ms)
         & (slot.packet.ttl > 1)
         & (usize::from(slot.packet.l4) == plain::SEGMENT)

@@ -15,7 +15,7 @@ impl Pipeline<'_> {
     /// Forwards a packet without extension headers that changes nothing about its flow; `None`, with nothing done, if it is another.
     pub(super) fn forward_plain_ipv6(
         &mut self,
-        generation: u32,
+        epoch: u32,
         burst: &Burst,
         frame: &mut Frame<'_>,
         slot: &Slot,
@@ -27,7 +27,7 @@ impl Pipeline<'_> {
         let to = flow.packed_hop(direction);
         let egress = self.egress.get(usize::from(to.interface().0))?;
         let is_common = flow.is_unshifted_ipv6_key(addresses, direction, key)
-            && flow.generation == generation
+            && flow.epoch == epoch
             && flow.is_steady(slot.packet.tcp_flags)
             && !flow.is_expired(burst.now_ms)
             && slot.packet.ttl > 1

@@ -3,10 +3,10 @@
 use super::*;
 use crate::{
     flow_table::FlowArena,
-    listener::{Listener, Sources},
+    listener::{Forward, Listener, Sources},
     maglev::{Candidate as MaglevCandidate, Maglev},
     tables::{Endpoint, Protocol, TablesParts, Target, TargetGroup, TargetGroupId, TargetId},
-    target::FlowPolicy,
+    target::{FlowPolicy, Pool},
     wire::{
         checksum::checksum,
         l4::tcp::{ACK, FIN, RST, SYN},
@@ -94,10 +94,10 @@ fn send(path: &mut Datapath<'_>, protocol: u8, flags: u8, from: Place, to: Place
     let misses = pipeline.find_all(slots);
     pipeline.plan_openings(tables, slots, misses);
     let ([frame], slot) = (&mut frames, &slots[0]);
-    if let Some(verdict) = pipeline.forward_plain(tables.generation(), &burst, frame, slot) {
+    if let Some(verdict) = pipeline.forward_plain(tables.epoch(), &burst, frame, slot) {
         return (Way::Plain, verdict.reason);
     }
-    if let Some(verdict) = pipeline.forward_plain_ipv6(tables.generation(), &burst, frame, slot) {
+    if let Some(verdict) = pipeline.forward_plain_ipv6(tables.epoch(), &burst, frame, slot) {
         return (Way::PlainIpv6, verdict.reason);
     }
     if let Some(opening) = slot.opening.as_ref().filter(|_| slot.is_miss())
@@ -133,22 +133,19 @@ fn tables(preserves_client_ip: bool, family: Family) -> Tables {
     let listener = |protocol| Listener {
         name: "edge".into(),
         endpoint: Endpoint { address: family.address(VIP), port: VIP.1, protocol },
-        group: TargetGroupId(0),
+        forward: Forward::to(TargetGroupId(0)),
         idle_timeout_s: 100,
         interface: InterfaceId(0),
         sources: sources.clone(),
         adopts_strays: false,
         has_syn_cookies: false,
     };
+    let maglev = Maglev::build(&[MaglevCandidate { address: target, port, weight: 1 }], 7);
+    let pool = Pool::new([TargetId(0)].into(), maglev.into());
     let parts = TablesParts {
         generation: 1,
         listeners: [Protocol::Tcp, Protocol::Udp].map(|protocol| Some(listener(protocol))).into(),
-        groups: vec![TargetGroup {
-            name: "web".into(),
-            preserves_client_ip,
-            eligible: [TargetId(0)].into(),
-            maglev: Arc::new(Maglev::build(&[MaglevCandidate { address: target, port, weight: 1 }], 7)),
-        }],
+        groups: vec![TargetGroup::of_one_pool("web", preserves_client_ip, pool)],
         targets: vec![Some(Target {
             group: TargetGroupId(0),
             address: target,

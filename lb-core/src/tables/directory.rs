@@ -13,7 +13,7 @@ use crate::{
     limits,
     listener::ListenerId,
     tables::Protocol,
-    target::{Target, TargetGroupId, TargetId},
+    target::{Target, TargetGroup, TargetGroupId, TargetId},
 };
 
 /// The endpoints of listeners and targets.
@@ -39,11 +39,10 @@ impl Directory {
         for (id, listener) in (0..).zip(&parts.listeners) {
             let Some(listener) = listener else { continue };
             let id = ListenerId(id);
-            let Some(members) = members.get(usize::from(listener.group.0)) else {
-                return Err(TablesError::Dangling("listener's group"));
-            };
             listeners.push((listener.endpoint, id));
-            targets.extend(members.iter().map(|(target_id, target)| {
+            let groups =
+                listener.forward.groups.iter().filter_map(|row| members.get(usize::from(row.group.0)));
+            targets.extend(groups.flatten().map(|(target_id, target)| {
                 let protocol = listener.endpoint.protocol;
                 (Endpoint { address: target.address, port: target.port, protocol }, id, *target_id)
             }));
@@ -67,11 +66,7 @@ impl Directory {
         };
         one.listeners == other.listeners
             && one.targets.iter().map(name).eq(other.targets.iter().map(name))
-            && one
-                .groups
-                .iter()
-                .map(|group| group.preserves_client_ip)
-                .eq(other.groups.iter().map(|group| group.preserves_client_ip))
+            && one.groups.iter().map(has_siblings).eq(other.groups.iter().map(has_siblings))
     }
 
     #[inline]
@@ -90,22 +85,32 @@ impl Directory {
     }
 }
 
-/// For each listener, the first of those before it, by endpoint, of the same protocol and target group. None where targets tell
-/// flows apart by sources of ours.
+/// Whether the listeners of a group send one client's port to different targets. Not where targets tell flows apart by sources of ours,
+/// nor where a client has one target.
+fn has_siblings(group: &TargetGroup) -> bool {
+    group.preserves_client_ip && !group.is_sticky
+}
+
+/// For each listener, the first of those before it, by endpoint, of the same protocol and target group.
 fn siblings(parts: &TablesParts, by_endpoint: &[(Endpoint, ListenerId)]) -> Box<[Box<[ListenerId]>]> {
     let listeners = &parts.listeners;
     let mut siblings = vec![Box::default(); listeners.len()];
     let mut families: HashMap<(TargetGroupId, Protocol), Vec<ListenerId>> = HashMap::new();
     for &(endpoint, id) in by_endpoint {
         let Some(listener) = listeners.get(usize::from(id.0)).and_then(Option::as_ref) else { continue };
-        if !parts.groups.get(usize::from(listener.group.0)).is_some_and(|group| group.preserves_client_ip) {
-            continue;
+        let mut earlier: Vec<ListenerId> = Vec::new();
+        for row in &listener.forward.groups {
+            if !parts.groups.get(usize::from(row.group.0)).is_some_and(has_siblings) {
+                continue;
+            }
+            let family = families.entry((row.group, endpoint.protocol)).or_default();
+            earlier.extend(family.iter().filter(|id| !earlier.contains(id)).copied().collect::<Vec<_>>());
+            if family.len() < limits::SIBLINGS {
+                family.push(id);
+            }
         }
-        let family = families.entry((listener.group, endpoint.protocol)).or_default();
-        siblings[usize::from(id.0)] = family.clone().into();
-        if family.len() < limits::SIBLINGS {
-            family.push(id);
-        }
+        earlier.truncate(limits::SIBLINGS);
+        siblings[usize::from(id.0)] = earlier.into();
     }
     siblings.into()
 }

@@ -1,6 +1,10 @@
 //! Segments that are lost, repeated, forged or late.
 
-use lb_core::{tables::FlowPolicy, time::Instant, verdict::Reason};
+use lb_core::{
+    tables::{CutCause, FlowPolicy},
+    time::Instant,
+    verdict::Reason,
+};
 
 use super::{script::*, support::*};
 
@@ -144,7 +148,8 @@ fn a_target_that_is_cut_before_it_answers_is_replaced_by_another() {
         script.confirm(0);
         let first = script.target;
         let mut scene = Scene { generation: 2, ..mode.scene.clone() };
-        scene.targets[usize::from(number_of(first)) - 1] = (number_of(first), false, FlowPolicy::Cut);
+        scene.targets[usize::from(number_of(first)) - 1] =
+            (number_of(first), false, FlowPolicy::Cut(CutCause::Unhealthy));
         script.path.install(scene.tables());
         assert_eq!(script.send(&script.target_answer(), Reason::ResetNoFlow, 1).destination, first);
         assert!(take_extras(&mut script.path).is_empty(), "the client waits on");

@@ -8,7 +8,7 @@ mod loss;
 mod script;
 
 use lb_core::{
-    tables::FlowPolicy,
+    tables::{CutCause, FlowPolicy},
     verdict::{Action, Reason},
 };
 use script::*;
@@ -281,7 +281,7 @@ fn both_sides_of_a_cut_connection_are_reset_by_their_own_numbers() {
             script.establish();
             let n = number_of(script.target);
             let mut scene = Scene { generation: 2, ..mode.scene.clone() };
-            scene.targets[usize::from(n) - 1] = (n, false, FlowPolicy::Cut);
+            scene.targets[usize::from(n) - 1] = (n, false, FlowPolicy::Cut(CutCause::Unhealthy));
             script.path.install(scene.tables());
             let client_numbers = (CLIENT_INITIAL.wrapping_add(1), script.cookie.wrapping_add(1));
             let target_numbers = (TARGET_INITIAL.wrapping_add(1), CLIENT_INITIAL.wrapping_add(1));

@@ -205,7 +205,7 @@ impl World {
         state.is_there.then(|| Listener {
             name: mode.name.into(),
             endpoint: Endpoint { address: vip(mode.vip), port: Mode::port(at / 2), protocol },
-            group: TargetGroupId(mode.group() as u16),
+            forward: Forward::to(TargetGroupId(mode.group() as u16)),
             idle_timeout_s,
             interface: OUTSIDE,
             sources: Arc::new(sources(mode.sources)),
@@ -233,15 +233,9 @@ impl World {
             let (address, port) = target(at, n);
             Candidate { address, port, weight: 1 }
         };
-        TargetGroup {
-            name: format!("group {at}").into(),
-            preserves_client_ip: state.keeps_client,
-            eligible: eligible.iter().map(|&n| target_id(at, n)).collect(),
-            maglev: Arc::new(Maglev::build(
-                &eligible.iter().map(candidate).collect::<Vec<_>>(),
-                MAGLEV_SLOTS,
-            )),
-        }
+        let maglev = Maglev::build(&eligible.iter().map(candidate).collect::<Vec<_>>(), MAGLEV_SLOTS);
+        let pool = Pool::new(eligible.iter().map(|&n| target_id(at, n)).collect(), maglev.into());
+        TargetGroup::of_one_pool(&format!("group {at}"), state.keeps_client, pool)
     }
 
     fn targets(&self, group: usize) -> impl Iterator<Item = Option<Target>> + '_ {
@@ -255,7 +249,11 @@ impl World {
                 port,
                 protocols: &[Protocol::Tcp, Protocol::Udp],
                 next_hop: (state != TargetState::Unresolved).then_some(hop),
-                flow_policy: if state == TargetState::Cut { FlowPolicy::Cut } else { FlowPolicy::Keep },
+                flow_policy: if state == TargetState::Cut {
+                    FlowPolicy::Cut(CutCause::Unhealthy)
+                } else {
+                    FlowPolicy::Keep
+                },
             })
         })
     }

@@ -9,7 +9,10 @@ fn has_both_sides_of_its_tcp_flows_reset() {
         for is_request in [true, false] {
             let mut path = mode.path();
             let flow = mode.connect(&mut path);
-            path.install(with_policy(&mode.scene, number_of(flow.target), FlowPolicy::Cut).tables());
+            path.install(
+                with_policy(&mode.scene, number_of(flow.target), FlowPolicy::Cut(CutCause::Unhealthy))
+                    .tables(),
+            );
             let packet = if is_request { flow.request(ACK) } else { flow.reply(ACK) };
             let packet = Crafted { sequence: 77, acknowledgement: 88, ..packet.payload(b"data") };
             assert_reset(&mut path, &packet, Reason::ResetTerminated, 1);
@@ -32,7 +35,7 @@ fn has_both_sides_of_its_tcp_flows_reset() {
             for packet in [flow.request(RST), flow.reply(RST)] {
                 assert_silence(&mut path, &packet, Reason::Terminated);
             }
-            assert_eq!((path.counters().cut.value(), path.counters().made.value()), (1, 1));
+            assert_eq!((path.counters().all_cut(), path.counters().made.value()), (1, 1));
             assert_books_balance(path.counters());
         }
     }
@@ -44,7 +47,7 @@ fn gets_no_new_flow_and_the_client_reaches_another_by_a_new_syn() {
         let mut path = mode.path();
         let flow = mode.connect(&mut path);
         let n = number_of(flow.target);
-        path.install(with_policy(&mode.scene, n, FlowPolicy::Cut).tables());
+        path.install(with_policy(&mode.scene, n, FlowPolicy::Cut(CutCause::Unhealthy)).tables());
         through(&mut path, &flow.request(ACK), 1);
         take_extras(&mut path);
         let again = OpenFlow::connect(&mut path, flow.client, flow.vip, 2);
@@ -61,7 +64,9 @@ fn loses_its_udp_flows_to_others() {
     for mode in modes() {
         let mut path = mode.path();
         let flow = OpenFlow::open(&mut path, &mode.datagram(), 0);
-        path.install(with_policy(&mode.scene, number_of(flow.target), FlowPolicy::Cut).tables());
+        path.install(
+            with_policy(&mode.scene, number_of(flow.target), FlowPolicy::Cut(CutCause::Unhealthy)).tables(),
+        );
         let (verdict, out) = through(&mut path, &mode.datagram(), 1);
         assert_eq!(verdict.reason, Reason::FlowNew, "{}", mode.name);
         assert_ne!(read(&out.unwrap()).destination, flow.target);
@@ -75,7 +80,9 @@ fn and_then_well_again_does_not_get_its_old_flows_back() {
     for mode in modes() {
         let mut path = mode.path();
         let flow = mode.connect(&mut path);
-        path.install(with_policy(&mode.scene, number_of(flow.target), FlowPolicy::Cut).tables());
+        path.install(
+            with_policy(&mode.scene, number_of(flow.target), FlowPolicy::Cut(CutCause::Unhealthy)).tables(),
+        );
         assert_reset(&mut path, &flow.request(ACK), Reason::ResetTerminated, 1);
         take_extras(&mut path);
         path.install(Scene { generation: 3, ..mode.scene.clone() }.tables());

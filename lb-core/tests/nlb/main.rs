@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use lb_core::{
     datapath::Datapath,
     limits,
-    tables::{FlowPolicy, NextHop},
+    tables::{CutCause, FlowPolicy, NextHop},
     time::Instant,
     verdict::{Action, Reason},
 };

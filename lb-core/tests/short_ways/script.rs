@@ -6,7 +6,7 @@ use std::{
 };
 
 use lb_core::{
-    tables::{FlowPolicy, Mac},
+    tables::{CutCause, FlowPolicy, Mac},
     verdict::Reason,
 };
 use proptest::{prelude::*, sample::select};
@@ -145,13 +145,13 @@ fn shape() -> impl Strategy<Value = Shape> {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    use FlowPolicy::{Cut, Keep};
+    let (keep, cut) = (FlowPolicy::Keep, FlowPolicy::Cut(CutCause::Unhealthy));
     let state = select(vec![
-        Some((true, Keep)),
-        Some((true, Keep)),
-        Some((false, Keep)),
-        Some((false, Cut)),
-        Some((false, Cut)),
+        Some((true, keep)),
+        Some((true, keep)),
+        Some((false, keep)),
+        Some((false, cut)),
+        Some((false, cut)),
         None,
     ]);
     prop_oneof![

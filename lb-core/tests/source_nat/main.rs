@@ -16,7 +16,7 @@ use std::{
 use lb_core::{
     datapath::Settings,
     limits,
-    tables::{FlowPolicy, NextHop, Sources},
+    tables::{CutCause, FlowPolicy, NextHop, Sources},
     time::Instant,
     verdict::{Action, Reason},
 };
@@ -272,7 +272,8 @@ fn a_cut_flow_keeps_its_port_from_others() {
         let scene = Scene { sources: sources(5_000..=5_000), ..mode.scene.clone().with_targets(1) };
         let mut path = leaked_datapath(256, settings(), &scene);
         let flow = mode.connect(&mut path);
-        let cut = Scene { generation: 2, targets: vec![(1, true, FlowPolicy::Cut)], ..scene };
+        let cut =
+            Scene { generation: 2, targets: vec![(1, true, FlowPolicy::Cut(CutCause::Unhealthy))], ..scene };
         path.install(cut.tables());
         let (verdict, _) = through(&mut path, &flow.request(ACK), 1);
         assert_eq!(verdict.reason, Reason::ResetTerminated, "{}", mode.name);

@@ -149,7 +149,7 @@ impl Scene {
         Listener {
             name: format!("edge@{address}/{}:{port}", protocol.name()).into(),
             endpoint: Endpoint { address, port, protocol },
-            group: TargetGroupId(0),
+            forward: Forward::to(TargetGroupId(0)),
             idle_timeout_s,
             interface: OUTSIDE,
             sources: self.sources.clone(),
@@ -164,12 +164,9 @@ impl Scene {
             .iter()
             .map(|&n| Candidate { address: self.target(n).ip(), port: 8080, weight: 1 })
             .collect();
-        TargetGroup {
-            name: "web".into(),
-            preserves_client_ip: self.preserves_client_ip,
-            eligible: eligible.iter().map(|&n| TargetId(u32::from(n))).collect(),
-            maglev: Arc::new(Maglev::with_default_slots(&candidates)),
-        }
+        let eligible = eligible.iter().map(|&n| TargetId(u32::from(n))).collect();
+        let pool = Pool::new(eligible, Maglev::with_default_slots(&candidates).into());
+        TargetGroup::of_one_pool("web", self.preserves_client_ip, pool)
     }
 
     fn table_of_targets(&self) -> Vec<Option<Target>> {

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use lb_core::{
-    tables::{FlowPolicy, Listener, Ownership, Protocol, Source, Target, TargetGroupId, Vip},
+    tables::{CutCause, FlowPolicy, Listener, Ownership, Protocol, Source, Target, TargetGroupId, Vip},
     time::Instant,
 };
 
@@ -118,7 +118,7 @@ fn deregistered(registry: &Registry, now: Instant) -> Vec<(u32, Target)> {
             port: key.port,
             protocols: registry.protocols(&key.group),
             next_hop: None,
-            flow_policy: if is_cut { FlowPolicy::Cut } else { FlowPolicy::Keep },
+            flow_policy: if is_cut { FlowPolicy::Cut(CutCause::Deregistered) } else { FlowPolicy::Keep },
         };
         Some((id, target))
     };

@@ -55,9 +55,11 @@ impl Registry {
         self.groups.assign(names, now, |_| GROUP_SECONDS);
         self.deregistrations.retain(|name, _| self.groups.id(name).is_some());
         for listener in config.load_balancers.iter().flat_map(|lb| &lb.listeners) {
-            let group = config.target_groups[listener.target_group].name.as_str().into();
-            let served = self.served.entry(group).or_insert(listener.protocol);
-            *served = served.and(listener.protocol);
+            for row in &listener.forward.groups {
+                let group = config.target_groups[row.group].name.as_str().into();
+                let served = self.served.entry(group).or_insert(listener.protocol);
+                *served = served.and(listener.protocol);
+            }
         }
         self.served.retain(|name, _| self.groups.id(name).is_some());
     }

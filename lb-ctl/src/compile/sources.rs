@@ -40,13 +40,14 @@ fn addresses(
     (lb, vip): (&LoadBalancer, IpAddr),
     listener: &Listener,
 ) -> Vec<IpAddr> {
-    let group = &config.target_groups[listener.target_group];
-    let is_needed = group.client_address(vip) != ClientAddress::Preserved;
+    let groups = || listener.forward.groups.iter().map(|row| &config.target_groups[row.group]);
     let is_usable = |address: &IpAddr| {
-        group.family() == Some(Family::of(*address))
-            && (is_needed
+        let mut groups = groups().filter(|group| group.family == Family::of(*address)).peekable();
+        groups.peek().is_some()
+            && (groups.any(|group| group.client_address(vip) != ClientAddress::Preserved)
                 || config.source_nat.addresses.contains(address)
                 || ownership(*address) == Ownership::Exclusive)
     };
-    config.source_nat.addresses_for(&lb.addresses).into_iter().filter(is_usable).collect()
+    let own: Vec<IpAddr> = lb.addresses().collect();
+    config.source_nat.addresses_for(&own).into_iter().filter(is_usable).collect()
 }

@@ -102,7 +102,7 @@ impl Bench {
 
 fn eligible(tables: &Tables, group: &str) -> Vec<String> {
     let group = tables.groups().iter().find(|row| *row.name == *group).unwrap();
-    let ids = group.eligible.iter();
+    let ids = group.pools[0].eligible.iter();
     ids.map(|id| tables.target(*id).unwrap().address.to_string().trim_start_matches("198.19.1.").to_owned())
         .collect()
 }
@@ -113,7 +113,7 @@ fn policies(tables: &Tables, bench: &Bench, group: &str) -> String {
     of_group
         .map(|entry| match tables.target(entry.id).unwrap().flow_policy {
             FlowPolicy::Keep => 'k',
-            FlowPolicy::Cut => 'c',
+            FlowPolicy::Cut(_) => 'c',
         })
         .collect()
 }
@@ -180,7 +180,7 @@ fn ids_stay_when_the_file_is_reordered() {
     assert_eq!(bench.compiler.targets(), ids);
     assert_eq!(eligible(&after, "web"), eligible(&before, "web"));
     assert_eq!(after.generation(), before.generation() + 1);
-    let (one, other) = (&before.groups()[1].maglev, &after.groups()[1].maglev);
+    let (one, other) = (&before.groups()[1].pools[0].maglev, &after.groups()[1].pools[0].maglev);
     assert!(Arc::ptr_eq(one, other), "the same candidates share one Maglev table");
 }
 
@@ -191,7 +191,7 @@ fn a_change_of_health_leaves_all_else_to_the_generation_before() {
     bench.unhealthy = vec!["web/198.19.1.3:80"];
     let after = bench.compile();
     assert!(after.are_steered_like(&before));
-    assert!(Arc::ptr_eq(&before.groups()[0].maglev, &after.groups()[0].maglev));
+    assert!(Arc::ptr_eq(&before.groups()[0].pools[0].maglev, &after.groups()[0].pools[0].maglev));
     assert_eq!(before.listeners(), after.listeners());
     assert_eq!(eligible(&after, "web"), ["2", "4"]);
     let endpoint = Endpoint { address: "198.19.1.3".parse().unwrap(), port: 80, protocol: Protocol::Tcp };
@@ -239,7 +239,9 @@ fn flows_left_after_the_delay_are_cut_when_the_group_says_so() {
     let gone = bench.id("web/198.19.1.3:80").unwrap();
     let text = FILE.replace("\"deregistration_delay.timeout_seconds\" = 10", terminate).replace(WEB_3, WEB_2);
     bench.config = parse(&text, "f").unwrap();
-    for (seconds, policy) in [(0, FlowPolicy::Keep), (9, FlowPolicy::Keep), (1, FlowPolicy::Cut)] {
+    for (seconds, policy) in
+        [(0, FlowPolicy::Keep), (9, FlowPolicy::Keep), (1, FlowPolicy::Cut(CutCause::Deregistered))]
+    {
         bench.pass(seconds);
         assert_eq!(bench.compile().target(gone).unwrap().flow_policy, policy);
     }

@@ -1,8 +1,7 @@
 //! Attributes by their AWS keys: which exist, which are supported, and their values.
 
 use super::{
-    DEREGISTRATION_DELAY_DEFAULT_SECONDS, DEREGISTRATION_DELAY_SECONDS, Leftover, Protocols,
-    target_group::TargetType,
+    DEREGISTRATION_DELAY_DEFAULT_SECONDS, DEREGISTRATION_DELAY_SECONDS, Leftover, Protocols, TargetType,
     walk::{Section, Value},
 };
 use lb_core::{limits, tables::Protocol};

@@ -3,7 +3,8 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use super::{
-    ADDRESSES, Family, Listener, LoadBalancer, Protocols, SourceNat, TargetGroup,
+    ADDRESSES, Family, Forward, Listener, LoadBalancer, Protocols, SourceNat, TargetGroup, Vip,
+    WeightedGroup,
     address::unicast,
     attributes,
     read::{assignment, interface, name, protocols, required_sections},
@@ -39,7 +40,7 @@ pub(super) fn all(root: &Section<'_>, known: &Known<'_>) -> Option<Vec<LoadBalan
 }
 
 fn listener_count(lb: &LoadBalancer) -> usize {
-    lb.addresses.len() * lb.listeners.iter().map(|listener| listener.protocol.each().len()).sum::<usize>()
+    lb.vips.len() * lb.listeners.iter().map(|listener| listener.protocol.each().len()).sum::<usize>()
 }
 
 /// What is used already, and the key path of its user.
@@ -70,10 +71,12 @@ fn load_balancer(section: &Section<'_>, known: &Known<'_>, taken: &mut Taken) ->
     let listeners = listeners(section, known, taken, &owner);
     Some(LoadBalancer {
         name: name?,
-        addresses: addresses?,
+        vips: addresses?.into_iter().map(|address| Vip { address, zone: None }).collect(),
         interface: interface?,
         assignment: assignment?,
         listeners: listeners?,
+        crosses_zones: false,
+        is_deletion_protected: false,
     })
 }
 
@@ -153,7 +156,10 @@ fn listener(
     Some(Listener {
         protocol,
         port,
-        target_group: target_group?,
+        forward: Forward {
+            groups: vec![WeightedGroup { group: target_group?, weight: 1 }],
+            is_sticky: false,
+        },
         tcp_idle_timeout_seconds: attributes.tcp_idle_timeout_seconds,
         adopts_strays: attributes.adopts_strays,
         has_syn_cookies: attributes.has_syn_cookies,
@@ -201,7 +207,7 @@ fn target_group(
 /// Refuses a target group that the load balancer could not send a packet of its own to: a flow whose client has another family
 /// than its target is translated, and needs a source address of the target's.
 fn has_source(value: &Value<'_>, group: &TargetGroup, known: &Known<'_>, owner: &Owner<'_>) -> Option<()> {
-    let family = group.family()?;
+    let family = group.family;
     let sources = known.source_nat?.addresses_for(owner.addresses?);
     if sources.iter().any(|address| Family::of(*address) == family) {
         return Some(());

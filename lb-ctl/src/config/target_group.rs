@@ -4,7 +4,8 @@ use std::{net::IpAddr, time::Duration};
 
 use super::{
     CHECK_FAST_INTERVAL_MS, CHECK_FAST_TIMEOUT_MS, CHECK_INTERVAL_SECONDS, CHECK_THRESHOLD,
-    CHECK_TIMEOUT_SECONDS, Family, HealthCheck, Protocols, Target, TargetGroup,
+    CHECK_TIMEOUT_SECONDS, Family, HealthCheck, MinimumHealthy, Protocols, Registrar, Target, TargetGroup,
+    TargetType,
     address::{ADDRESS_EXPECTED, unicast},
     attributes,
     read::{name, one_of, protocols, sections},
@@ -17,15 +18,6 @@ pub(super) struct Group {
     /// Its name, even if the rest is wrong, so that listeners that name it are not blamed.
     pub(super) name: Option<String>,
     pub(super) checked: Option<TargetGroup>,
-}
-
-/// How a group's targets are named, which decides defaults (NLB "Target type").
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum TargetType {
-    /// Nodes, by their IPv4 address.
-    Instance,
-    /// Addresses.
-    Ip,
 }
 
 pub(super) fn all(root: &Section<'_>) -> Vec<Group> {
@@ -66,12 +58,20 @@ fn group(section: &Section<'_>, earlier: &[Group]) -> Group {
             name: name.clone()?,
             protocol: protocol?,
             port: port?,
+            target_type: target_type?,
+            family: Family::of(targets.as_ref()?.first()?.address),
             targets: targets?,
+            registrar: Registrar::File,
+            is_sticky: false,
+            crosses_zones: None,
             health_check: health_check?,
             preserves_client_ip: attributes.preserves_client_ip,
             deregistration_delay_seconds: attributes.deregistration_delay_seconds,
             after_deregistration: attributes.after_deregistration,
             when_unhealthy: attributes.when_unhealthy,
+            draining_interval_seconds: 0,
+            fail_open_below: MinimumHealthy::default(),
+            dns_failover_below: MinimumHealthy::default(),
         })
     };
     Group { checked: checked(), name }
@@ -177,7 +177,7 @@ fn target(item: &Value<'_>, default_port: Option<u16>) -> Option<Target> {
         Some(value) => value.integer(0..=i64::from(limits::TARGET_WEIGHT)),
         None => Some(1),
     };
-    Some(Target { address: address?, port: port?, weight: weight? })
+    Some(Target { address: address?, port: port?, weight: weight?, zone: None, is_stopped: false })
 }
 
 fn health_check(section: &Section<'_>) -> Option<HealthCheck> {

@@ -87,10 +87,22 @@ fn defaults_and_values() {
     let lb = &config.load_balancers[0];
     assert_eq!((lb.interface, lb.assignment), (InterfaceId(1), Assignment::Daemon));
     let group = &config.target_groups[0];
-    assert_eq!(group.targets[0], Target { address: "198.19.1.2".parse().unwrap(), port: 8080, weight: 1 });
-    assert_eq!(group.targets[1], Target { address: "198.19.2.2".parse().unwrap(), port: 81, weight: 2 });
+    assert_eq!(
+        group.targets[0],
+        Target {
+            address: "198.19.1.2".parse().unwrap(),
+            port: 8080,
+            weight: 1,
+            zone: None,
+            is_stopped: false
+        }
+    );
+    assert_eq!(
+        group.targets[1],
+        Target { address: "198.19.2.2".parse().unwrap(), port: 81, weight: 2, zone: None, is_stopped: false }
+    );
     assert_eq!(group.health_check, HealthCheck::default());
-    assert_eq!(group.family(), Some(Family::V4));
+    assert_eq!(group.family, Family::V4);
     assert_eq!((config.source_nat.addresses, config.source_nat.ports), (vec![], 1_024..=65_535));
     assert_eq!((group.after_deregistration, group.when_unhealthy), (Leftover::Continue, Leftover::Terminate));
 }

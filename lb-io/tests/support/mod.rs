@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use lb_core::{
-    listener::{Listener, Sources},
+    listener::{Forward, Listener, Sources},
     maglev::{Candidate, Maglev},
     tables::{Endpoint, Interface, InterfaceId, Mac, NextHop, Ownership, Protocol, Tables, TablesParts, Vip},
-    target::{FlowPolicy, Target, TargetGroup, TargetGroupId, TargetId},
+    target::{FlowPolicy, Pool, Target, TargetGroup, TargetGroupId, TargetId},
 };
 
 /// Tables with a TCP and a UDP listener at [`VIP`], port 80, and one target at [`TARGET`], port 8080: on interface 1 at this
@@ -18,7 +18,7 @@ pub fn tables(generation: u32, macs: [Mac; 2], target: Option<Mac>) -> Arc<Table
         Some(Listener {
             name: protocol.name().into(),
             endpoint: Endpoint { address: VIP.into(), port: 80, protocol },
-            group: TargetGroupId(0),
+            forward: Forward::to(TargetGroupId(0)),
             idle_timeout_s: 350,
             interface: InterfaceId(0),
             sources: Sources::none(),
@@ -27,15 +27,11 @@ pub fn tables(generation: u32, macs: [Mac; 2], target: Option<Mac>) -> Arc<Table
         })
     };
     let candidate = Candidate { address: TARGET.into(), port: 8_080, weight: 1 };
+    let pool = Pool::new(Arc::new([TargetId(0)]), Maglev::build(&[candidate], 251).into());
     let parts = TablesParts {
         generation,
         listeners: vec![listener(Protocol::Tcp), listener(Protocol::Udp)],
-        groups: vec![TargetGroup {
-            name: "web".into(),
-            preserves_client_ip: true,
-            eligible: Arc::new([TargetId(0)]),
-            maglev: Arc::new(Maglev::build(&[candidate], 251)),
-        }],
+        groups: vec![TargetGroup::of_one_pool("web", true, pool)],
         targets: vec![Some(Target {
             group: TargetGroupId(0),
             address: TARGET.into(),
