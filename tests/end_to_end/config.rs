@@ -92,6 +92,8 @@ pub enum Forward {
     Own,
     /// To target groups by name and weight.
     Weighted(&'static [(&'static str, u16)]),
+    /// The same, all flows of a client to one of them.
+    Sticky(&'static [(&'static str, u16)]),
     /// The service has no listener: its target group is used by others'.
     Nowhere,
 }
@@ -241,11 +243,8 @@ impl Service {
         let Service { protocol, port, name, .. } = self;
         let forward = match self.forward {
             Forward::Own => format!("target_group = \"{name}\""),
-            Forward::Weighted(groups) => {
-                let group = |(name, weight)| format!("{{ name = \"{name}\", weight = {weight} }}");
-                let groups: Vec<_> = groups.iter().copied().map(group).collect();
-                format!("forward = {{ target_groups = [{}] }}", groups.join(", "))
-            }
+            Forward::Weighted(groups) => format!("forward = {{ {} }}", weighted(groups)),
+            Forward::Sticky(groups) => format!("forward = {{ {}, stickiness = true }}", weighted(groups)),
             Forward::Nowhere => return String::new(),
         };
         let attributes: Vec<_> =
@@ -326,6 +325,12 @@ impl TargetType {
             TargetType::Instance => "target_type = \"instance\"\n",
         }
     }
+}
+
+/// Key `target_groups` of a forward action.
+fn weighted(groups: &[(&str, u16)]) -> String {
+    let group = |(name, weight): &(&str, u16)| format!("{{ name = \"{name}\", weight = {weight} }}");
+    format!("target_groups = [{}]", groups.iter().map(group).collect::<Vec<_>>().join(", "))
 }
 
 /// A TOML array of addresses.

@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -23,12 +24,16 @@ use crate::{
 };
 
 mod deregistered;
+mod empty;
 mod strangers;
 mod unhealthy;
+mod weights;
+mod zones;
 
 /// The tests of this module.
 pub fn tests() -> Vec<Test> {
-    [strangers::TESTS, unhealthy::TESTS, deregistered::TESTS].concat()
+    [strangers::TESTS, unhealthy::TESTS, deregistered::TESTS, weights::TESTS, zones::TESTS, empty::TESTS]
+        .concat()
 }
 
 /// A running load balancer whose targets' health checks can fail while their servers go on: no reset is a target's own.
@@ -167,6 +172,16 @@ fn row_of<'a>(rows: &'a [TargetRow], service: &Service, number: u8) -> Option<&'
     rows.iter().find(|row| row.target_group == service.name && row.target.ip() == address)
 }
 
+/// From the calling thread's namespace: nothing comes of a datagram. An ICMP error would be an error of its socket.
+fn assert_unanswered(to: SocketAddr) -> Result<(), Failed> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(SILENCE))?;
+    socket.send(b"anybody there?")?;
+    assert_eq!(socket.recv(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    Ok(())
+}
+
 const PLAN: Plan = Plan { layout: Layout::Direct, targets: 2, queues: 2, offload: Offload::Off };
 /// Enough that each of two targets has some: that one has none happens once in a billion.
 const CONNECTIONS: usize = 30;
@@ -180,3 +195,5 @@ const SWEPT: Duration = Duration::from_secs(8);
 const UNTOUCHED: Duration = Duration::from_secs(4);
 /// Client ports of a service.
 const CLIENT_PORTS: u16 = 10_000;
+/// How long nothing must come that must never come.
+const SILENCE: Duration = Duration::from_millis(700);

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+mod asleep;
 mod config;
 mod cuts;
 mod demo;
@@ -17,6 +18,7 @@ mod fragments;
 mod full_nat;
 mod hairpin;
 mod harness;
+mod health;
 mod http;
 mod instances;
 mod layouts;
@@ -56,6 +58,8 @@ fn main() -> ExitCode {
         strays::TESTS,
         cuts::TESTS,
         &flow_rules::tests(),
+        health::TESTS,
+        asleep::TESTS,
         flood::TESTS,
         refusals::TESTS,
         reserved_ports::TESTS,

@@ -2,14 +2,13 @@
 
 use std::{
     io::ErrorKind,
-    net::{SocketAddr, TcpStream, UdpSocket},
-    time::Duration,
+    net::{SocketAddr, TcpStream},
 };
 
 use lbd::testbed::{network::VIP, stray::Stray};
 use libtest_mimic::Failed;
 
-use super::Scene;
+use super::{SILENCE, Scene, assert_unanswered};
 use crate::{
     Test,
     config::Config,
@@ -28,13 +27,7 @@ fn silence() -> Result<(), Failed> {
     scene.rig.network.client.within(|| -> Result<(), Failed> {
         let refused = TcpStream::connect_timeout(&nowhere, SILENCE).map(drop).map_err(|error| error.kind());
         assert_eq!(refused, Err(ErrorKind::TimedOut));
-        // An ICMP error would be an error of this socket.
-        let socket = UdpSocket::bind("0.0.0.0:0")?;
-        socket.connect(nowhere)?;
-        socket.set_read_timeout(Some(SILENCE))?;
-        socket.send(b"anybody there?")?;
-        assert_eq!(socket.recv(&mut [0]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
-        Ok(())
+        assert_unanswered(nowhere)
     })?;
     assert_eq!(scene.at_client.resets(), []);
     assert!(scene.rig.frames("no_listener")? >= 2);
@@ -53,6 +46,3 @@ fn data_of_no_flow() -> Result<(), Failed> {
     assert_eq!(scene.rig.frames("reset_no_flow")?, 1);
     scene.finish()
 }
-
-/// How long nothing must come.
-const SILENCE: Duration = Duration::from_millis(700);
