@@ -9,7 +9,7 @@ use lb_core::{
 use lb_ctl::{
     compile::{Compiler, Inputs},
     config::{self, Config},
-    health::{TargetHealth, TargetKey},
+    health::{Cause, TargetHealth, TargetKey},
 };
 
 use crate::large;
@@ -41,7 +41,7 @@ impl Control {
             config: &self.config,
             interfaces: vec![interface("outside", 0xa0), interface("inside", 0xa1)],
             health: &|key| match self.unhealthy.as_ref() == Some(key) {
-                true => TargetHealth::FailedHealthChecks,
+                true => TargetHealth::Unhealthy(Cause::Refused),
                 false => TargetHealth::Healthy,
             },
             next_hop: &|_| Some(NextHop { interface: InterfaceId(1), mac: Mac([2; 6]) }),

@@ -186,7 +186,7 @@ struct Pipeline<'m> {
     exhausted_ms: Box<[u32]>,
     wanted_hops: Vec<IpAddr>,
     expired_until: Option<Instant>,
-    purge: Option<purge::Purge>,
+    purge: purge::Purge,
 }
 
 /// One packet on its way through the stages.
@@ -246,7 +246,7 @@ impl<'m> Datapath<'m> {
             exhausted_ms: vec![0; limits::TARGETS * 2].into(),
             wanted_hops: Vec::with_capacity(limits::WANTED_HOPS),
             expired_until: None,
-            purge: None,
+            purge: purge::Purge::default(),
         };
         Datapath { tables, pipeline, slots: [Slot::EMPTY; limits::BURST_FRAMES] }
     }
@@ -286,7 +286,7 @@ impl<'m> Datapath<'m> {
     pub fn install(&mut self, tables: Arc<Tables>) -> Arc<Tables> {
         self.pipeline.egress = egress(tables.interfaces());
         if tables.epoch() != self.tables.epoch() && tables.has_cuts() {
-            self.pipeline.purge = Some(purge::Purge::default());
+            self.pipeline.purge.begin(self.pipeline.flows.used_records());
         }
         std::mem::replace(&mut self.tables, tables)
     }
@@ -312,7 +312,7 @@ impl<'m> Datapath<'m> {
     /// Whether [`Datapath::expire`] has flows to cut: call it soon again.
     #[inline]
     pub fn is_purging(&self) -> bool {
-        self.pipeline.purge.is_some()
+        self.pipeline.purge.is_under_way()
     }
 
     /// Whether [`Datapath::next_extra`] has a frame.

@@ -4,7 +4,7 @@
 //! Maglev slot: its secret lasts, and is equal on every node of a fleet, so that another node, or this one after a crash,
 //! finds the same target again.
 
-use std::net::IpAddr;
+use std::{hash::Hasher, net::IpAddr};
 
 use siphasher::sip::SipHasher13;
 
@@ -136,7 +136,8 @@ pub fn selection_of_client(secret: &[u8; 16], client: IpAddr) -> u64 {
 pub fn weighted(hash: u64, shares: impl Iterator<Item = (u16, u64)>) -> Option<usize> {
     let score = |(at, (weight, salt)): (usize, (u16, u64))| {
         // Exponentially distributed at the rate of the weight: the least of all is each one's as often as its share says.
-        let uniform = ((finish(finish(hash ^ salt)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+        let drawn = SipHasher13::new_with_keys(hash, salt).finish();
+        let uniform = ((drawn >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
         (weight > 0).then(|| (at, -uniform.ln() / f64::from(weight)))
     };
     let scores = shares.enumerate().filter_map(score);

@@ -49,7 +49,7 @@ pub const EXPIRY_RECORDS: u64 = 4_096;
 pub const PURGE_ROUND_MS: u64 = 1_000;
 
 /// Most flow records looked at for a cut in one turn.
-pub const PURGE_RECORDS: u32 = 512;
+pub const PURGE_RECORDS: u32 = 128;
 
 /// Most flows cut in one turn without a packet of theirs.
 pub const PURGED_FLOWS: usize = 32;

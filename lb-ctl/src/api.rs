@@ -348,7 +348,7 @@ impl TargetRow {
             target: SocketAddr::new(*address, *port),
             state: health.state().into(),
             reason: health.reason().map(Into::into),
-            description: health.description().map(Into::into),
+            description: health.description(),
             weight: config.target(group, *address, *port).map(|target| target.weight),
             is_eligible: group_row
                 .is_some_and(|group| group.pools.iter().any(|pool| pool.eligible.contains(&entry.id))),

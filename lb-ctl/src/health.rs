@@ -1,26 +1,50 @@
 //! Health checks: whether each target may get new flows.
 //!
-//! One thread checks every target of every group that a listener uses, by a TCP connect from an address of the kernel's
-//! choice. `machine` says what outcomes mean, `roster` when to check, `tcp` is the thread. The daemon hands in the checks
-//! and is called back at every change of state.
+//! One thread checks every target of every group that a listener uses, from an address of the kernel's choice. The daemon
+//! hands in the checks and is called back at every change of state.
+//!
+//! ```text
+//! Health --commands--> checker (the thread) --time--> roster (when to check whom) --outcomes--> machine (what they mean)
+//!    ^                    | one future a check
+//!    |                    v
+//!  board <--news--   tcp, http, grpc, udp  over socket, tls
+//! ```
 
+mod absence;
+mod board;
+mod checker;
+mod grpc;
+mod http;
+mod lateness;
 mod machine;
+mod matcher;
+mod probe;
 mod roster;
-mod tcp;
+mod socket;
+mod target_health;
+mod tls;
+mod udp;
 
 use std::{
     collections::HashMap,
     fmt, io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
 
 use crossbeam_channel::{Sender, unbounded};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
-pub use machine::{Machine, Outcome, Thresholds};
+use board::Board;
+pub use board::{LastCheck, TargetReport};
+pub use lateness::Statistics;
+pub use machine::Thresholds;
+pub use matcher::{Matcher, MatcherError};
+pub use probe::{GrpcProbe, HttpProbe, Probe, Roots, TlsProbe, UdpProbe, Validation};
+pub use target_health::{Cause, TargetHealth};
 
 use crate::{
     compile,
@@ -40,14 +64,18 @@ pub struct Health {
 pub struct Check {
     /// The target.
     pub key: TargetKey,
-    /// Where to connect to.
+    /// Where to send the probe.
     pub endpoint: SocketAddr,
-    /// Time from the start of one check to the start of the next; 10 % jitter is added or taken off.
+    /// What to ask.
+    pub probe: Arc<Probe>,
+    /// Longest time from the start of one check to the start of the next; jitter takes off up to 5 %.
     pub interval: Duration,
     /// A check that has not succeeded after this long has failed.
     pub timeout: Duration,
     /// Outcomes in a row that change the state.
     pub thresholds: Thresholds,
+    /// How long a target is in `unhealthy.draining` before it is unhealthy; zero: not at all.
+    pub draining_interval: Duration,
 }
 
 /// A change of a target's state.
@@ -69,10 +97,13 @@ pub fn checks(config: &Config) -> Vec<Check> {
 
 impl Health {
     /// Starts the thread, with nothing to check yet. It calls `on_transition` at every change of a state.
+    ///
+    /// Raises the soft limit of open files of this process to the hard one: every check under way has a socket.
     pub fn start(on_transition: impl FnMut(Transition) + Send + 'static) -> io::Result<Health> {
+        raise_open_files()?;
         let (sender, commands) = unbounded();
         let board = Arc::new(Board::default());
-        let checker = tcp::Checker::new(commands, board.clone())?;
+        let checker = checker::Checker::new(commands, board.clone())?;
         let waker = checker.waker()?;
         let thread =
             std::thread::Builder::new().name("health".into()).spawn(move || checker.run(on_transition))?;
@@ -81,8 +112,8 @@ impl Health {
 
     /// Targets that the next [`Health::set`] brings begin with these states, if they are of checked targets.
     pub fn restore(&self, states: impl IntoIterator<Item = (TargetKey, TargetHealth)>) {
-        let is_checked = |health: &TargetHealth| *health == TargetHealth::Healthy || health.is_unhealthy();
-        *self.board.restored() = states.into_iter().filter(|(_, health)| is_checked(health)).collect();
+        let restored = states.into_iter().filter_map(|(key, health)| Some((key, health.restored()?)));
+        *self.board.restored() = restored.collect();
     }
 
     /// Checks exactly these targets from now on. Those checked already keep their state; new ones are checked at once.
@@ -94,29 +125,36 @@ impl Health {
 
     /// Knows the states of exactly these targets, whose checks [`Health::set`] begins later.
     pub fn register(&self, checks: &[Check]) {
-        let restored = self.board.restored();
-        let mut states = self.board.states();
-        let before = std::mem::take(&mut *states);
-        let state = |key| before.get(key).or(restored.get(key)).copied();
-        *states = checks
-            .iter()
-            .map(|Check { key, .. }| {
-                (key.clone(), state(key).unwrap_or(TargetHealth::RegistrationInProgress))
-            })
-            .collect();
+        self.board.register(checks.iter().map(|check| &check.key));
+    }
+
+    /// Makes the next check of these targets now, or a second after the last one began if that was more recent. Decides nothing by itself.
+    pub fn hasten(&self, targets: Vec<TargetKey>) {
+        self.send(Command::Hasten(targets));
     }
 
     /// What the checks say of a target now; [`TargetHealth::RegistrationInProgress`] of one that is not checked.
     pub fn of(&self, key: &TargetKey) -> TargetHealth {
-        self.board.states().get(key).copied().unwrap_or(TargetHealth::RegistrationInProgress)
+        let state = self.board.reports().get(key).map(|report| report.health);
+        state.unwrap_or(TargetHealth::RegistrationInProgress)
+    }
+
+    /// All that is known of a target; `None` of one that is not checked.
+    pub fn report(&self, key: &TargetKey) -> Option<TargetReport> {
+        self.board.reports().get(key).copied()
     }
 
     /// The state of every checked target, in the order of its key.
     pub fn snapshot(&self) -> Vec<(TargetKey, TargetHealth)> {
         let mut rows: Vec<_> =
-            self.board.states().iter().map(|(key, health)| (key.clone(), *health)).collect();
+            self.board.reports().iter().map(|(key, report)| (key.clone(), report.health)).collect();
         rows.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         rows
+    }
+
+    /// How punctual the checks are.
+    pub fn statistics(&self) -> Statistics {
+        *self.board.statistics()
     }
 
     fn send(&self, command: Command) {
@@ -138,45 +176,29 @@ impl Drop for Health {
 /// What the thread is told.
 enum Command {
     Set { checks: Vec<Check>, restored: HashMap<TargetKey, TargetHealth> },
+    Hasten(Vec<TargetKey>),
     Stop,
 }
 
-/// What the thread and its owner share.
-#[derive(Default)]
-struct Board {
-    states: Mutex<HashMap<TargetKey, TargetHealth>>,
-    restored: Mutex<HashMap<TargetKey, TargetHealth>>,
-}
-
-impl Board {
-    fn states(&self) -> MutexGuard<'_, HashMap<TargetKey, TargetHealth>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+fn raise_open_files() -> io::Result<()> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return Ok(());
     }
-
-    fn restored(&self) -> MutexGuard<'_, HashMap<TargetKey, TargetHealth>> {
-        self.restored.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes a change, unless the target is not checked any more.
-    fn note(&self, transition: &Transition) -> bool {
-        let mut states = self.states();
-        let state = states.get_mut(&transition.key);
-        let is_known = state.is_some();
-        if let Some(state) = state {
-            *state = transition.to;
-        }
-        is_known
-    }
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
 fn group_checks(group: &config::TargetGroup) -> impl Iterator<Item = Check> + '_ {
     let check = &group.health_check;
+    let probe = Arc::new(Probe::Tcp);
     compile::keys(group).map(move |key| Check {
         endpoint: SocketAddr::new(key.address, check.port.unwrap_or(key.port)),
         key,
+        probe: probe.clone(),
         interval: check.interval,
         timeout: check.timeout,
         thresholds: Thresholds { healthy: check.healthy_threshold, unhealthy: check.unhealthy_threshold },
+        draining_interval: Duration::ZERO,
     })
 }
 
@@ -194,76 +216,6 @@ pub struct TargetKey {
 impl fmt::Display for TargetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.group, std::net::SocketAddr::new(self.address, self.port))
-    }
-}
-
-/// State of a target with the reason for it (NLB "Target health status" and "Health check reason codes").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TargetHealth {
-    /// Registered; its first check has not begun.
-    RegistrationInProgress,
-    /// No check has succeeded yet.
-    InitialHealthChecking,
-    /// Gets new flows.
-    Healthy,
-    /// Unhealthy: the last check had no answer in time.
-    Timeout,
-    /// Unhealthy: the last check was refused or failed otherwise.
-    FailedHealthChecks,
-    /// Deregistered; its flows go on through the deregistration delay.
-    DeregistrationInProgress,
-    /// Deregistered; the delay is over.
-    NotRegistered,
-    /// Its group is used by no listener.
-    NotInUse,
-}
-
-impl TargetHealth {
-    /// The state's name.
-    pub const fn state(self) -> &'static str {
-        match self {
-            TargetHealth::RegistrationInProgress | TargetHealth::InitialHealthChecking => "initial",
-            TargetHealth::Healthy => "healthy",
-            TargetHealth::Timeout | TargetHealth::FailedHealthChecks => "unhealthy",
-            TargetHealth::DeregistrationInProgress => "draining",
-            TargetHealth::NotRegistered | TargetHealth::NotInUse => "unused",
-        }
-    }
-
-    /// The reason code; `None` for a healthy target.
-    pub const fn reason(self) -> Option<&'static str> {
-        match self {
-            TargetHealth::RegistrationInProgress => Some("Elb.RegistrationInProgress"),
-            TargetHealth::InitialHealthChecking => Some("Elb.InitialHealthChecking"),
-            TargetHealth::Healthy => None,
-            TargetHealth::Timeout => Some("Target.Timeout"),
-            TargetHealth::FailedHealthChecks => Some("Target.FailedHealthChecks"),
-            TargetHealth::DeregistrationInProgress => Some("Target.DeregistrationInProgress"),
-            TargetHealth::NotRegistered => Some("Target.NotRegistered"),
-            TargetHealth::NotInUse => Some("Target.NotInUse"),
-        }
-    }
-
-    /// The reason in a sentence; `None` for a healthy target.
-    pub const fn description(self) -> Option<&'static str> {
-        match self {
-            TargetHealth::RegistrationInProgress => Some("Target registration is in progress"),
-            TargetHealth::InitialHealthChecking => Some("Initial health checks in progress"),
-            TargetHealth::Healthy => None,
-            TargetHealth::Timeout => Some("Request timed out"),
-            TargetHealth::FailedHealthChecks => Some("Health checks failed"),
-            TargetHealth::DeregistrationInProgress => Some("Target deregistration is in progress"),
-            TargetHealth::NotRegistered => Some("Target is not registered to the target group"),
-            TargetHealth::NotInUse => {
-                Some("Target group is not configured to receive traffic from the load balancer")
-            }
-        }
-    }
-
-    /// Whether checks have found the target unhealthy.
-    pub const fn is_unhealthy(self) -> bool {
-        matches!(self, TargetHealth::Timeout | TargetHealth::FailedHealthChecks)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     capture::{Capture, CaptureError, CaptureWriter, CapturedFrame},
     compile::{Compiler, Inputs, keys},
     config::Config,
-    health::TargetHealth,
+    health::{Cause, TargetHealth},
     hex,
 };
 
@@ -323,7 +323,7 @@ fn compile(
         config,
         interfaces: config.interfaces.iter().enumerate().map(interface).collect(),
         health: &|key| match assumptions.unhealthy.contains(&SocketAddr::new(key.address, key.port)) {
-            true => TargetHealth::FailedHealthChecks,
+            true => TargetHealth::Unhealthy(Cause::Refused),
             false => TargetHealth::Healthy,
         },
         next_hop: &|address| Some(hops.get(&address).copied().unwrap_or_else(|| made_up_hop(address))),

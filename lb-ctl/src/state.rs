@@ -220,6 +220,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::health::Cause;
 
     #[test]
     fn the_secret_is_drawn_once_and_kept_private() {
@@ -277,7 +278,7 @@ mod tests {
         let state = StateDirectory::open(scratch.path()).unwrap();
         assert_eq!(state.health().unwrap(), []);
         let key = TargetKey { group: "web".into(), address: "198.19.1.2".parse().unwrap(), port: 80 };
-        let rows = [(key, TargetHealth::FailedHealthChecks)];
+        let rows = [(key, TargetHealth::Unhealthy(Cause::Refused))];
         state.save_health(&rows).unwrap();
         assert_eq!(state.health().unwrap(), rows);
         fs::write(scratch.path().join(HEALTH), "[{]").unwrap();

@@ -17,41 +17,61 @@ use crate::{
     wire::l4::tcp::ACK,
 };
 
-/// A round under way.
+/// How far a round has come.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Purge {
     /// The next record to look at.
     next: u32,
-    /// When a record was looked at last.
+    /// Records that are left of the round; 0: there is none.
+    left: u32,
+    /// When records were looked at last.
     until: Option<Instant>,
 }
 
+impl Purge {
+    /// Begins a round over all `used` records. One under way goes on from where it is, so that many in short order starve no record.
+    pub(super) fn begin(&mut self, used: u32) {
+        if self.left == 0 {
+            self.until = None;
+        }
+        self.left = used;
+    }
+
+    /// Whether a round is under way.
+    #[inline]
+    pub(super) fn is_under_way(&self) -> bool {
+        self.left > 0
+    }
+}
+
 impl Pipeline<'_> {
-    /// Goes on with the round, if there is one.
+    /// Goes on with the round, if there is one, in proportion to the time since the last call.
     #[inline]
     pub(super) fn purge(&mut self, tables: &Tables, now: Instant) {
-        if let Some(purge) = self.purge {
-            self.purge = self.purge_some(tables, purge, now);
+        if self.purge.is_under_way() {
+            self.purge_some(tables, now);
         }
     }
 
-    /// A part of a round, in proportion to the time. `None` when it was the last.
     #[cold]
-    fn purge_some(&mut self, tables: &Tables, mut purge: Purge, now: Instant) -> Option<Purge> {
-        let until = *purge.until.get_or_insert(now);
+    fn purge_some(&mut self, tables: &Tables, now: Instant) {
         let used = self.flows.used_records();
-        let due = records_due(now.nanos().saturating_sub(until.nanos()), used);
-        if due == 0 && purge.next < used {
-            return Some(purge);
+        let until = *self.purge.until.get_or_insert(now);
+        let due = records_due(now.nanos().saturating_sub(until.nanos()), used).min(self.purge.left);
+        if due == 0 {
+            return;
         }
-        purge.until = Some(now);
+        self.purge.until = Some(now);
         let mut cut = 0;
-        let end = purge.next.saturating_add(due).min(used);
-        while purge.next < end && cut < limits::PURGED_FLOWS {
-            cut += usize::from(self.purge_record(tables, purge.next, now));
-            purge.next += 1;
+        for _ in 0..due {
+            let record = self.purge.next;
+            self.purge.next = if record + 1 < used { record + 1 } else { 0 };
+            self.purge.left -= 1;
+            cut += usize::from(self.purge_record(tables, record, now));
+            if cut == limits::PURGED_FLOWS {
+                return;
+            }
         }
-        (purge.next < used).then_some(purge)
     }
 
     /// Checks a flow against the tables as its next packet would. Whether it was cut.

@@ -90,11 +90,18 @@ struct ListenerState {
     is_there: bool,
     has_syn_cookies: bool,
     adopts_strays: bool,
+    /// Of its mode's group, and of the other group of the same family.
+    weights: [u16; 2],
+    is_sticky: bool,
+    /// Whether flows to a group without weight are cut.
+    cuts: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct GroupState {
     keeps_client: bool,
+    is_sticky: bool,
+    is_failing_open: bool,
     targets: [TargetState; TARGETS as usize],
 }
 
@@ -124,15 +131,39 @@ impl Mode {
     }
 }
 
+impl ListenerState {
+    fn forward(&self, group: usize) -> Forward {
+        let row = |(group, weight): (usize, u16)| WeightedGroup {
+            group: TargetGroupId(group as u16),
+            pool: 0,
+            weight,
+            salt: group as u64,
+            flow_policy: match self.cuts && weight == 0 {
+                true => FlowPolicy::Cut(CutCause::WeightZero),
+                false => FlowPolicy::Keep,
+            },
+        };
+        let [first, second] = self.weights;
+        Forward { groups: [row((group, first)), row((group ^ 1, second))].into(), is_sticky: self.is_sticky }
+    }
+}
+
 impl Default for World {
     fn default() -> World {
         let listener = |at: usize| ListenerState {
             is_there: true,
             has_syn_cookies: MODES[at / 2].has_syn_cookies,
             adopts_strays: MODES[at / 2].adopts_strays,
+            weights: [1, 0],
+            is_sticky: false,
+            cuts: false,
         };
-        let group =
-            |at| GroupState { keeps_client: at & 1 == 0, targets: [TargetState::Eligible; TARGETS as usize] };
+        let group = |at| GroupState {
+            keeps_client: at & 1 == 0,
+            is_sticky: false,
+            is_failing_open: false,
+            targets: [TargetState::Eligible; TARGETS as usize],
+        };
         World {
             generation: 1,
             listeners: std::array::from_fn(listener),
@@ -163,11 +194,17 @@ impl World {
         }
         for (at, group) in self.groups.iter_mut().enumerate() {
             group.keeps_client = usual.groups[at].keeps_client != random.one_in(16);
+            group.is_sticky = random.one_in(8);
+            group.is_failing_open = random.one_in(8);
         }
         for (listener, usual) in self.listeners.iter_mut().zip(usual.listeners) {
             listener.is_there = !random.one_in(24);
             listener.has_syn_cookies = usual.has_syn_cookies != random.one_in(24);
             listener.adopts_strays = usual.adopts_strays != random.one_in(24);
+            listener.weights =
+                random.pick(&[[1, 0], [1, 0], [1, 0], [1, 0], [1, 1], [9, 90], [0, 999], [0, 0]]);
+            listener.is_sticky = random.one_in(8);
+            listener.cuts = random.one_in(2);
         }
         self.has_late_listeners = random.one_in(3);
         self.mtus = self.mtus.map(|_| random.pick(&[1_500, 1_500, 1_500, 1_500, 9_000, 1_400, 1_280, 576]));
@@ -205,7 +242,7 @@ impl World {
         state.is_there.then(|| Listener {
             name: mode.name.into(),
             endpoint: Endpoint { address: vip(mode.vip), port: Mode::port(at / 2), protocol },
-            forward: Forward::to(TargetGroupId(mode.group() as u16)),
+            forward: state.forward(mode.group()),
             idle_timeout_s,
             interface: OUTSIDE,
             sources: Arc::new(sources(mode.sources)),
@@ -235,7 +272,9 @@ impl World {
         };
         let maglev = Maglev::build(&eligible.iter().map(candidate).collect::<Vec<_>>(), MAGLEV_SLOTS);
         let pool = Pool::new(eligible.iter().map(|&n| target_id(at, n)).collect(), maglev.into());
-        TargetGroup::of_one_pool(&format!("group {at}"), state.keeps_client, pool)
+        let pool = Pool { is_failing_open: state.is_failing_open, ..pool };
+        let group = TargetGroup::of_one_pool(&format!("group {at}"), state.keeps_client, pool);
+        TargetGroup { is_sticky: state.is_sticky, ..group }
     }
 
     fn targets(&self, group: usize) -> impl Iterator<Item = Option<Target>> + '_ {

@@ -9,6 +9,22 @@ fn without_targets_refuses_connections_and_drops_datagrams() {
         assert_reset(&mut path, &mode.syn(), Reason::ResetNoTarget, 0);
         assert_silence(&mut path, &mode.datagram(), Reason::NoTarget);
         assert_eq!(path.counters().flows.value(), 0);
+        let rejected = path.counters().listeners.iter().map(|traffic| traffic.rejected_flows.value());
+        assert_eq!(rejected.sum::<u64>(), 2, "NLB RejectedFlowCount");
+    }
+}
+
+/// What makes a health check come sooner.
+#[test]
+fn counts_handshakes_that_a_target_does_not_answer_or_refuses() {
+    for mode in modes() {
+        let mut path = mode.path();
+        let flow = OpenFlow::open(&mut path, &mode.syn(), 0);
+        through(&mut path, &mode.syn(), 1_000);
+        through(&mut path, &mode.syn(), 3_000);
+        through(&mut path, &flow.reply(RST | ACK), 3_001);
+        let traffic = &path.counters().targets[usize::from(number_of(flow.target))];
+        assert_eq!((traffic.repeated_syns.value(), traffic.refused_syns.value()), (2, 1), "{}", mode.name);
     }
 }
 

@@ -90,3 +90,80 @@ fn and_then_well_again_does_not_get_its_old_flows_back() {
         assert_reset(&mut path, &flow.reply(ACK), Reason::ResetTerminated, 2);
     }
 }
+
+/// Also where no packet is under way: each side is asked for one, which it answers, and the answer is reset.
+#[test]
+fn has_its_idle_flows_ended_within_a_second() {
+    for mode in modes() {
+        let mut path = mode.path();
+        let flow = mode.connect(&mut path);
+        OpenFlow::open(&mut path, &mode.datagram(), 0);
+        path.install(
+            with_policy(&mode.scene, number_of(flow.target), FlowPolicy::Cut(CutCause::Unhealthy)).tables(),
+        );
+        let probes = purge(&mut path, 1_000);
+        assert!(!path.is_purging());
+        let [for_target, for_client] = &probes[..] else { panic!("{}: {probes:?}", mode.name) };
+        for (probe, golden, port) in [
+            (for_target, flow.at_target(&flow.request(ACK)), INSIDE.0),
+            (for_client, flow.at_client(&flow.reply(ACK)), OUTSIDE.0),
+        ] {
+            assert_eq!((probe.0.reason, probe.0.port), (Reason::ProbeCut, port), "{}", mode.name);
+            let seen = read(&probe.1);
+            assert_eq!(
+                (seen.source, seen.destination, seen.macs, seen.flags),
+                (golden.source, golden.destination, golden.macs, ACK)
+            );
+        }
+        for packet in [flow.request(ACK), flow.reply(ACK)] {
+            assert_reset(&mut path, &packet, Reason::ResetTerminated, 1_001);
+        }
+        assert!(purge(&mut path, 5_000).is_empty(), "once is enough");
+        assert_books_balance(path.counters());
+    }
+}
+
+#[test]
+fn loses_its_idle_udp_flows_within_a_second() {
+    for mode in modes() {
+        let mut path = mode.path();
+        let flow = OpenFlow::open(&mut path, &mode.datagram(), 0);
+        let policy = FlowPolicy::Cut(CutCause::Deregistered);
+        path.install(with_policy(&mode.scene, number_of(flow.target), policy).tables());
+        assert!(purge(&mut path, 1_000).is_empty(), "a datagram provokes no answer");
+        let cut = &path.counters().cut;
+        assert_eq!(cut[CutCause::Deregistered as usize].value(), 1, "{}", mode.name);
+        assert_eq!(path.counters().targets[usize::from(number_of(flow.target))].active_flows.value(), 0);
+    }
+}
+
+/// However often tables change meanwhile.
+#[test]
+fn has_its_flows_found_in_the_midst_of_other_changes() {
+    let mode = &modes()[0];
+    let mut path = leaked_datapath(8_192, settings(), &mode.scene);
+    let flows: Vec<OpenFlow> = (10_000..14_000)
+        .map(|port| OpenFlow::open(&mut path, &udp((mode.client.ip(), port), mode.dns()), 0))
+        .collect();
+    let n = number_of(flows[0].target);
+    let concerned = flows.iter().filter(|flow| number_of(flow.target) == n).count();
+    let mut scene = with_policy(&mode.scene, n, FlowPolicy::Cut(CutCause::Unhealthy));
+    for change in 1..=15 {
+        scene.generation += 1;
+        path.install(scene.tables());
+        for ms in 0..100 {
+            path.expire(Instant::from_nanos((change * 100 + ms) * 1_000_000));
+        }
+    }
+    assert_eq!(path.counters().all_cut(), concerned as u64);
+}
+
+/// The frames that a packet path makes by itself from a second before `until_ms` on.
+fn purge(path: &mut Datapath<'_>, until_ms: u64) -> Vec<(Verdict, Vec<u8>)> {
+    let mut made = Vec::new();
+    for ms in until_ms.saturating_sub(1_000)..=until_ms {
+        path.expire(Instant::from_nanos(ms * 1_000_000));
+        made.extend(take_extras(path));
+    }
+    made
+}

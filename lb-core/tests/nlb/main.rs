@@ -19,7 +19,7 @@ use lb_core::{
     limits,
     tables::{CutCause, FlowPolicy, NextHop},
     time::Instant,
-    verdict::{Action, Reason},
+    verdict::{Action, Reason, Verdict},
 };
 use support::*;
 

@@ -182,6 +182,11 @@ fn assert_same_traffic(whose: &str, short: &TrafficCounters, long: &TrafficCount
             &traffic.packets_out,
             &traffic.resets,
             &traffic.port_allocation_errors,
+            &traffic.unhealthy_routing_flows,
+            &traffic.rejected_flows,
+            &traffic.cut_flows,
+            &traffic.repeated_syns,
+            &traffic.refused_syns,
         ]
         .map(Counter::value)
     };

@@ -3,7 +3,7 @@
 use lb_core::tables::{Endpoint, InterfaceId, ListenerId, Mac, Protocol};
 
 use super::*;
-use crate::config::parse;
+use crate::{config::parse, health::Cause};
 
 mod sources;
 
@@ -72,7 +72,7 @@ impl Bench {
                 receive_hash: None,
             }],
             health: &|key| match self.unhealthy.contains(&key.to_string().as_str()) {
-                true => TargetHealth::FailedHealthChecks,
+                true => TargetHealth::Unhealthy(Cause::Refused),
                 false => TargetHealth::Healthy,
             },
             next_hop: &|_| Some(NextHop { interface: InterfaceId(0), mac: Mac([2; 6]) }),

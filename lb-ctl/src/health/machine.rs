@@ -1,25 +1,18 @@
-//! The state of one checked target: check outcomes in, state out. Pure; the checker keeps the time.
+//! The state of one checked target: outcomes of checks in, state out. Pure; the roster keeps the time.
 //!
 //! ```text
 //! RegistrationInProgress --first check begins--> InitialHealthChecking
-//!        any success  ------------------------------> Healthy      (a new target needs one success only)
-//!        failures = unhealthy threshold ------------> Unhealthy
-//! Healthy:   failures in a row = unhealthy threshold -> Unhealthy
-//! Unhealthy: successes in a row = healthy threshold --> Healthy
+//!        any success  -----------------------------> Healthy      (a new target needs one success only)
+//!        failures = unhealthy threshold -----------> Unhealthy
+//! Healthy:   failures in a row = unhealthy threshold -> UnhealthyDraining for the draining interval, then Unhealthy
+//! UnhealthyDraining, Unhealthy: successes in a row = healthy threshold -> Healthy
+//! any: checks in a row that could not be made = unhealthy threshold -> Unavailable, or Unhealthy if it was that
+//! Unavailable: any success -> Healthy; failures as before
 //! ```
 
-use super::TargetHealth;
+use std::time::{Duration, Instant};
 
-/// How one check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The target accepted.
-    Success,
-    /// It refused, or the way to it failed.
-    Failure,
-    /// It did not answer in time.
-    Timeout,
-}
+use super::{Cause, TargetHealth};
 
 /// Outcomes in a row that change a target's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,63 +23,119 @@ pub struct Thresholds {
     pub unhealthy: u8,
 }
 
+/// What one target's state follows from, besides outcomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rules {
+    pub(super) thresholds: Thresholds,
+    /// Zero: there is no `unhealthy.draining`.
+    pub(super) draining_interval: Duration,
+}
+
 /// One target's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Machine {
+pub(super) struct Machine {
     health: TargetHealth,
     /// Outcomes in a row that speak against the state.
     against: u8,
+    /// Checks in a row that could not be made.
+    unmade: u8,
+    /// When `UnhealthyDraining` is over.
+    drained: Option<Instant>,
 }
 
 impl Machine {
     /// A target just registered.
-    pub const fn new() -> Machine {
-        Machine { health: TargetHealth::RegistrationInProgress, against: 0 }
+    pub(super) const fn new() -> Machine {
+        Machine::of(TargetHealth::RegistrationInProgress)
     }
 
-    /// A target whose last known state is taken over from an earlier run.
-    pub const fn restored(health: TargetHealth) -> Machine {
-        Machine { health, against: 0 }
+    /// A target in a state that is known already.
+    pub(super) const fn of(health: TargetHealth) -> Machine {
+        Machine { health, against: 0, unmade: 0, drained: None }
     }
 
-    /// The state.
-    pub const fn health(&self) -> TargetHealth {
+    const fn draining(cause: Cause, until: Instant) -> Machine {
+        Machine { drained: Some(until), ..Machine::of(TargetHealth::UnhealthyDraining(cause)) }
+    }
+
+    pub(super) const fn health(&self) -> TargetHealth {
         self.health
     }
 
+    /// When to call [`Machine::drain`]; `None`: there is nothing to drain.
+    pub(super) const fn drained(&self) -> Option<Instant> {
+        self.drained
+    }
+
     /// A check begins.
-    pub fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         if self.health == TargetHealth::RegistrationInProgress {
             self.health = TargetHealth::InitialHealthChecking;
         }
     }
 
     /// A check ended: moves to the state that follows.
-    pub fn apply(&mut self, outcome: Outcome, thresholds: Thresholds) {
-        let is_against = match outcome {
-            Outcome::Success => self.health != TargetHealth::Healthy,
-            Outcome::Failure | Outcome::Timeout => !self.health.is_unhealthy(),
-        };
-        if !is_against {
-            self.against = 0;
-            return;
-        }
-        self.against = self.against.saturating_add(1);
-        let (next, needed) = match outcome {
-            Outcome::Success if self.health.is_unhealthy() => (TargetHealth::Healthy, thresholds.healthy),
-            Outcome::Success => (TargetHealth::Healthy, 1),
-            Outcome::Failure => (TargetHealth::FailedHealthChecks, thresholds.unhealthy),
-            Outcome::Timeout => (TargetHealth::Timeout, thresholds.unhealthy),
-        };
-        if self.against >= needed {
-            *self = Machine::restored(next);
+    pub(super) fn apply(&mut self, outcome: Result<(), Cause>, rules: Rules, now: Instant) {
+        self.drain(now);
+        match outcome {
+            Err(Cause::Internal) => self.unmade(rules.thresholds),
+            Ok(()) => self.succeeded(rules.thresholds),
+            Err(cause) => self.failed(cause, rules, now),
         }
     }
-}
 
-impl Default for Machine {
-    fn default() -> Machine {
-        Machine::new()
+    /// Ends `UnhealthyDraining` when its time is over.
+    pub(super) fn drain(&mut self, now: Instant) {
+        if let TargetHealth::UnhealthyDraining(cause) = self.health
+            && self.drained.is_some_and(|drained| drained <= now)
+        {
+            self.health = TargetHealth::Unhealthy(cause);
+            self.drained = None;
+        }
+    }
+
+    fn succeeded(&mut self, thresholds: Thresholds) {
+        self.unmade = 0;
+        let needed = if self.health.is_unhealthy() { thresholds.healthy } else { 1 };
+        if self.health == TargetHealth::Healthy {
+            self.against = 0;
+        } else if self.counts_against(needed) {
+            *self = Machine::of(TargetHealth::Healthy);
+        }
+    }
+
+    fn failed(&mut self, cause: Cause, rules: Rules, now: Instant) {
+        self.unmade = 0;
+        let drains = self.health.gets_new_flows() && !rules.draining_interval.is_zero();
+        if let TargetHealth::UnhealthyDraining(_) = self.health {
+            self.against = 0;
+            self.health = TargetHealth::UnhealthyDraining(cause);
+        } else if self.health.is_unhealthy() {
+            *self = Machine::of(TargetHealth::Unhealthy(cause));
+        } else if self.counts_against(rules.thresholds.unhealthy) {
+            *self = match drains {
+                true => Machine::draining(cause, now + rules.draining_interval),
+                false => Machine::of(TargetHealth::Unhealthy(cause)),
+            };
+        }
+    }
+
+    fn unmade(&mut self, thresholds: Thresholds) {
+        self.unmade = self.unmade.saturating_add(1);
+        if self.unmade < thresholds.unhealthy {
+            return;
+        }
+        self.health = match self.health {
+            TargetHealth::Unhealthy(_) => TargetHealth::Unhealthy(Cause::Internal),
+            TargetHealth::UnhealthyDraining(_) | TargetHealth::Unavailable { .. } => self.health,
+            health => TargetHealth::Unavailable { was_healthy: health == TargetHealth::Healthy },
+        };
+    }
+
+    /// Counts an outcome that speaks against the state; tells whether they are as many as needed.
+    fn counts_against(&mut self, needed: u8) -> bool {
+        self.against = self.against.saturating_add(1);
+        self.against >= needed
     }
 }
 
@@ -94,45 +143,103 @@ impl Default for Machine {
 mod tests {
     use super::*;
 
-    /// Each row: outcomes (s success, f failure, t timeout), and the states after each (i, H, F failed, T timed out).
+    /// Each row: outcomes (s success, r refused, t timeout, c code 500, o could not be made; `.` a second passes), and
+    /// the states after each: R registration in progress, I initial health checking, H healthy; U unhealthy and D draining, with the outcome
+    /// that led there; A unavailable, of a target that was healthy, a of one that was not.
     const ROWS: &[(&str, &str)] = &[
+        // A new target: one success admits it, the unhealthy threshold rejects it, without draining.
         ("s", "H"),
-        ("fs", "iH"),
-        ("ff", "iF"),
-        ("tt", "iT"),
-        ("ft", "iT"),
-        ("tf", "iF"),
-        ("sff", "HHF"),
-        ("sfsff", "HHHHF"),
-        ("sftfs", "HHTTT"),
-        ("ffsss", "iFFFH"),
-        ("ffssfsss", "iFFFFFFH"),
-        ("ffft", "iFFF"),
-        ("ffssssff", "iFFFHHHF"),
+        ("rs", "I H"),
+        ("rr", "I Ur"),
+        ("tt", "I Ut"),
+        ("cc", "I Uc"),
+        ("rt", "I Ut"),
+        // A healthy target: failures in a row.
+        ("srsrr", "H H H H Dr"),
+        ("srt", "H H Dt"),
+        // An unhealthy one: successes in a row; its reason is the last failure's.
+        ("rrsss", "I Ur Ur Ur H"),
+        ("rrssrsss", "I Ur Ur Ur Ur Ur Ur H"),
+        ("rrtc", "I Ur Ut Uc"),
+        // Draining: three seconds, or until it recovers.
+        ("srr..r.r", "H H Dr Dr Dr Dr Ur Ur"),
+        ("srr...", "H H Dr Dr Dr Ur"),
+        ("srr.sss", "H H Dr Dr Dr Dr H"),
+        ("srrssr.sss.", "H H Dr Dr Dr Dr Dr Dr Dr H H"),
+        ("srr...sss", "H H Dr Dr Dr Ur Ur Ur H"),
+        // Checks that could not be made.
+        ("oo", "I a"),
+        ("oos", "I a H"),
+        ("oorr", "I a a Ur"),
+        ("soos", "H H A H"),
+        ("soorr", "H H A A Dr"),
+        ("sosoros", "H H H H H H H"),
+        ("soro", "H H H H"),
+        ("sror", "H H H Dr"),
+        ("rroorsss", "I Ur Ur Uo Ur Ur Ur H"),
+        ("rrooso", "I Ur Ur Uo Uo Uo"),
+        ("srroo...", "H H Dr Dr Dr Dr Dr Ur"),
     ];
+
+    const RULES: Rules = Rules {
+        thresholds: Thresholds { healthy: 3, unhealthy: 2 },
+        draining_interval: Duration::from_secs(3),
+    };
+
+    fn letter(cause: Cause) -> char {
+        match cause {
+            Cause::Timeout => 't',
+            Cause::Code(_) => 'c',
+            Cause::Internal => 'o',
+            _ => 'r',
+        }
+    }
+
+    fn word(health: TargetHealth) -> String {
+        match health {
+            TargetHealth::InitialHealthChecking => "I".into(),
+            TargetHealth::Healthy => "H".into(),
+            TargetHealth::Unhealthy(cause) => format!("U{}", letter(cause)),
+            TargetHealth::UnhealthyDraining(cause) => format!("D{}", letter(cause)),
+            TargetHealth::Unavailable { was_healthy: true } => "A".into(),
+            TargetHealth::Unavailable { was_healthy: false } => "a".into(),
+            other => panic!("{other:?} is no state of a checked target"),
+        }
+    }
+
+    fn states(outcomes: &str, rules: Rules) -> String {
+        let mut now = Instant::now();
+        let mut machine = Machine::new();
+        machine.begin();
+        let after = outcomes.chars().map(|outcome| {
+            match outcome {
+                's' => machine.apply(Ok(()), rules, now),
+                'r' => machine.apply(Err(Cause::Refused), rules, now),
+                't' => machine.apply(Err(Cause::Timeout), rules, now),
+                'c' => machine.apply(Err(Cause::Code(500)), rules, now),
+                'o' => machine.apply(Err(Cause::Internal), rules, now),
+                _ => {
+                    now += Duration::from_secs(1);
+                    machine.drain(now);
+                }
+            }
+            word(machine.health())
+        });
+        after.collect::<Vec<_>>().join(" ")
+    }
 
     #[test]
     fn outcomes_lead_to_states() {
-        let thresholds = Thresholds { healthy: 3, unhealthy: 2 };
-        for (outcomes, states) in ROWS {
-            let mut machine = Machine::new();
-            machine.begin();
-            let mut seen = String::new();
-            for outcome in outcomes.chars() {
-                let outcome = match outcome {
-                    's' => Outcome::Success,
-                    'f' => Outcome::Failure,
-                    _ => Outcome::Timeout,
-                };
-                machine.apply(outcome, thresholds);
-                seen.push(match machine.health() {
-                    TargetHealth::Healthy => 'H',
-                    TargetHealth::FailedHealthChecks => 'F',
-                    TargetHealth::Timeout => 'T',
-                    _ => 'i',
-                });
-            }
-            assert_eq!(&seen, states, "after {outcomes}");
+        for (outcomes, expected) in ROWS {
+            assert_eq!(&states(outcomes, RULES), expected, "after {outcomes}");
+        }
+    }
+
+    #[test]
+    fn without_an_interval_nothing_drains() {
+        let rules = Rules { draining_interval: Duration::ZERO, ..RULES };
+        for (outcomes, expected) in ROWS.iter().filter(|(outcomes, _)| !outcomes.contains('.')) {
+            assert_eq!(states(outcomes, rules), expected.replace('D', "U"), "after {outcomes}");
         }
     }
 
@@ -142,8 +249,8 @@ mod tests {
         assert_eq!(machine.health(), TargetHealth::RegistrationInProgress);
         machine.begin();
         assert_eq!(machine.health(), TargetHealth::InitialHealthChecking);
-        let mut restored = Machine::restored(TargetHealth::Healthy);
-        restored.begin();
-        assert_eq!(restored.health(), TargetHealth::Healthy);
+        let mut known = Machine::of(TargetHealth::Healthy);
+        known.begin();
+        assert_eq!(known.health(), TargetHealth::Healthy);
     }
 }

@@ -1,24 +1,37 @@
-//! Which target to check when. Pure: the time and the jitter come as arguments, connects are somebody else's.
+//! Which target to check when. Pure: the time and the jitter come from outside, probes are somebody else's.
 //!
-//! Each target has one timer: while it waits, when its next check begins; during a check, when that times out. A check that
-//! times out more than an interval too late says nothing about the target, because this process itself stood still
-//! (stopped, or its machine was): it is begun again and not counted.
+//! A new target is checked at once, and again half to one interval later, at random, so that targets that came together
+//! do not stay together; from then on jitter shortens an interval by up to 5 %. No interval is ever longer, so a target that
+//! fails is found out within (threshold x interval + timeout). A slot either waits in `begins`, or its check is under way and times out in
+//! `expiries`, which counts the time that this process attended to it (see `absence`).
 
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Check, Machine, Outcome, TargetHealth, TargetKey, Transition};
+use super::{
+    Cause, Check, Probe, Statistics, TargetHealth, TargetKey, Transition,
+    absence::{Absence, Awakening},
+    board::News,
+    machine::{Machine, Rules},
+};
 
 /// Every checked target.
 pub(super) struct Roster {
     slots: HashMap<TargetKey, Slot>,
-    timers: BTreeSet<(Instant, TargetKey)>,
+    begins: BTreeSet<(Instant, TargetKey)>,
+    expiries: BTreeSet<(Instant, TargetKey)>,
+    drains: BTreeSet<(Instant, TargetKey)>,
     outstanding: HashMap<Ticket, TargetKey>,
     last_ticket: Ticket,
-    transitions: Vec<Transition>,
+    absence: Absence,
+    /// From 0 to 1, at random.
+    jitter: fn() -> f64,
+    news: Vec<News>,
+    statistics: Statistics,
 }
 
 /// Names one check of one target; never used twice.
@@ -27,28 +40,45 @@ pub(super) type Ticket = usize;
 /// What the checker has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Work {
-    /// Connect, and tell the outcome by [`Roster::finish`].
-    Begin(Ticket, SocketAddr),
-    /// Forget that connect.
+    /// Begin a check, and tell its outcome by [`Roster::finish`].
+    Begin { ticket: Ticket, endpoint: SocketAddr, probe: Arc<Probe> },
+    /// Forget that check.
     Abandon(Ticket),
 }
 
 struct Slot {
     check: Check,
     machine: Machine,
+    /// Where the slot stands in `begins`, or in `expiries` while its check is under way.
     timer: Instant,
-    /// The check under way, and when it began.
-    running: Option<(Ticket, Instant)>,
+    running: Option<Ticket>,
+    /// When its latest check began.
+    begun: Option<Instant>,
+    pace: Pace,
+}
+
+/// What follows a check.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// It was out of turn: the next one follows at a random moment of the second half of the interval.
+    Scattered,
+    /// The next one follows after the interval.
+    Steady,
 }
 
 impl Roster {
-    pub(super) fn new() -> Roster {
+    pub(super) fn new(now: Instant, jitter: fn() -> f64) -> Roster {
         Roster {
             slots: HashMap::new(),
-            timers: BTreeSet::new(),
+            begins: BTreeSet::new(),
+            expiries: BTreeSet::new(),
+            drains: BTreeSet::new(),
             outstanding: HashMap::new(),
             last_ticket: 0,
-            transitions: Vec::new(),
+            absence: Absence::new(now),
+            jitter,
+            news: Vec::new(),
+            statistics: Statistics::default(),
         }
     }
 
@@ -60,254 +90,219 @@ impl Roster {
         now: Instant,
     ) -> Vec<Work> {
         let mut before = std::mem::take(&mut self.slots);
-        self.timers.clear();
+        let mut abandoned = Vec::new();
+        let mut due = Spread::from(now);
         for check in checks {
-            let key = check.key.clone();
-            let slot = match before.remove(&key) {
+            let slot = match before.remove(&check.key) {
                 Some(slot) if slot.check == check => slot,
                 Some(slot) => {
-                    let machine = slot.machine.clone();
-                    before.insert(key.clone(), slot); // Its check under way is abandoned below.
-                    Slot { check, machine, timer: now, running: None }
+                    abandoned.extend(self.unplan(&slot));
+                    self.plan(check, slot.machine, due.next())
                 }
                 None => {
                     let machine =
-                        restored.get(&key).map_or(Machine::new(), |health| Machine::restored(*health));
-                    Slot { check, machine, timer: now, running: None }
+                        restored.get(&check.key).map_or(Machine::new(), |health| Machine::of(*health));
+                    self.plan(check, machine, due.next())
                 }
             };
-            self.timers.insert((slot.timer, key.clone()));
-            self.slots.insert(key, slot);
+            self.slots.insert(slot.check.key.clone(), slot);
         }
-        let running = before.into_values().filter_map(|slot| slot.running);
-        let abandoned: Vec<Ticket> = running.map(|(ticket, _)| ticket).collect();
-        for ticket in &abandoned {
-            self.outstanding.remove(ticket);
-        }
-        abandoned.into_iter().map(Work::Abandon).collect()
+        abandoned.extend(before.values().filter_map(|slot| self.unplan(slot)));
+        abandoned
     }
 
-    /// Acts on every timer that is over. Outcomes known by `now` must have been told before.
-    pub(super) fn turn(&mut self, now: Instant, mut jitter: impl FnMut() -> f64) -> Vec<Work> {
-        let mut work = Vec::new();
-        while let Some((timer, _)) = self.timers.first()
-            && *timer <= now
-        {
-            let Some((timer, key)) = self.timers.pop_first() else { break };
-            let Some(slot) = self.slots.get(&key) else { continue };
-            let Some((ticket, _)) = slot.running else {
-                work.push(self.begin(&key, now));
-                continue;
-            };
-            work.push(Work::Abandon(ticket));
-            if now - timer > slot.check.interval {
-                self.outstanding.remove(&ticket);
-                work.push(self.begin(&key, now));
-            } else {
-                self.finish(ticket, Some(Outcome::Timeout), now, jitter());
+    /// The next check of these begins now, or a second after their latest began.
+    pub(super) fn hasten(&mut self, keys: &[TargetKey], now: Instant) {
+        for key in keys {
+            let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.running.is_none()) else { continue };
+            let due = slot.begun.map_or(now, |begun| now.max(begun + HASTENED));
+            if due < slot.timer {
+                self.begins.remove(&(slot.timer, key.clone()));
+                self.begins.insert((due, key.clone()));
+                slot.timer = due;
+                slot.pace = Pace::Scattered;
             }
         }
-        work
     }
 
-    /// A check ended; `None` when it could not be made for reasons of our own. Stale tickets are ignored.
-    pub(super) fn finish(&mut self, ticket: Ticket, outcome: Option<Outcome>, now: Instant, jitter: f64) {
+    /// The thread woke. After a long absence all checks under way are begun again, uncounted.
+    pub(super) fn wake(&mut self, now: Instant) -> Vec<Work> {
+        if self.absence.wake(now) == Awakening::Ordinary {
+            return Vec::new();
+        }
+        for (_, key) in self.begins.iter().take_while(|(due, _)| *due <= now) {
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.pace = Pace::Scattered;
+            }
+        }
+        let mut due = Spread::from(now);
+        std::mem::take(&mut self.expiries)
+            .into_iter()
+            .filter_map(|(_, key)| self.repeat(key, due.next()))
+            .collect()
+    }
+
+    /// The next thing to do by now; to be asked again until there is nothing. Outcomes known when the thread woke must have been told before.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Work> {
+        self.drain(now);
+        self.expire(now).or_else(|| self.begin(now))
+    }
+
+    /// A check ended. Stale tickets are ignored.
+    pub(super) fn finish(&mut self, ticket: Ticket, outcome: Result<(), Cause>, now: Instant) {
         let Some(key) = self.outstanding.remove(&ticket) else { return };
         let Some(slot) = self.slots.get_mut(&key) else { return };
-        let Some((_, begun)) = slot.running.take() else { return };
-        if let Some(outcome) = outcome {
-            let from = slot.machine.health();
-            slot.machine.apply(outcome, slot.check.thresholds);
-            note(&mut self.transitions, &key, from, slot.machine.health());
+        slot.running = None;
+        self.expiries.remove(&(slot.timer, key.clone()));
+        let begun = slot.begun.unwrap_or(now);
+        slot.timer = now.max(begun + slot.pace.gap(slot.check.interval, (self.jitter)()));
+        slot.pace = Pace::Steady;
+        self.begins.insert((slot.timer, key.clone()));
+        self.news.push(News::Checked { key: key.clone(), took: now - begun, outcome });
+        let rules =
+            Rules { thresholds: slot.check.thresholds, draining_interval: slot.check.draining_interval };
+        self.change(&key, |machine| machine.apply(outcome, rules, now));
+    }
+
+    /// What happened since the last call.
+    pub(super) fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    pub(super) fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    /// The thread goes to sleep; gives back when it has to wake, `None` if nothing is to be done ever.
+    pub(super) fn sleep(&mut self) -> Option<Instant> {
+        let first = |timers: &BTreeSet<(Instant, TargetKey)>| timers.first().map(|(timer, _)| *timer);
+        let expiry = first(&self.expiries).map(|attended| self.absence.moment(attended));
+        let until = [first(&self.begins), first(&self.drains), expiry].into_iter().flatten().min();
+        self.absence.sleep(until, self.outstanding.len())
+    }
+
+    fn plan(&mut self, check: Check, machine: Machine, due: Instant) -> Slot {
+        self.begins.insert((due, check.key.clone()));
+        if let Some(drained) = machine.drained() {
+            self.drains.insert((drained, check.key.clone()));
         }
-        let next = (begun + jittered(slot.check.interval, jitter)).max(now);
-        self.move_timer(key, next);
+        Slot { check, machine, timer: due, running: None, begun: None, pace: Pace::Scattered }
     }
 
-    /// The changes of state since the last call.
-    pub(super) fn take_transitions(&mut self) -> Vec<Transition> {
-        std::mem::take(&mut self.transitions)
+    /// Forgets a slot's timers; gives back its check under way.
+    fn unplan(&mut self, slot: &Slot) -> Option<Work> {
+        let key = &slot.check.key;
+        if let Some(drained) = slot.machine.drained() {
+            self.drains.remove(&(drained, key.clone()));
+        }
+        let Some(ticket) = slot.running else {
+            self.begins.remove(&(slot.timer, key.clone()));
+            return None;
+        };
+        self.expiries.remove(&(slot.timer, key.clone()));
+        self.outstanding.remove(&ticket);
+        Some(Work::Abandon(ticket))
     }
 
-    /// When to call [`Roster::turn`] again.
-    pub(super) fn next_timer(&self) -> Option<Instant> {
-        self.timers.first().map(|(timer, _)| *timer)
+    fn repeat(&mut self, key: TargetKey, due: Instant) -> Option<Work> {
+        let slot = self.slots.get_mut(&key)?;
+        let ticket = slot.running.take()?;
+        self.outstanding.remove(&ticket);
+        (slot.timer, slot.pace) = (due, Pace::Scattered);
+        self.begins.insert((due, key));
+        self.statistics.repeated += 1;
+        Some(Work::Abandon(ticket))
     }
 
-    fn begin(&mut self, key: &TargetKey, now: Instant) -> Work {
+    fn drain(&mut self, now: Instant) {
+        while self.drains.first().is_some_and(|(drained, _)| *drained <= now) {
+            let Some((_, key)) = self.drains.pop_first() else { return };
+            self.change(&key, |machine| machine.drain(now));
+        }
+    }
+
+    fn expire(&mut self, now: Instant) -> Option<Work> {
+        let (expiry, key) = self.expiries.first()?;
+        if *expiry > self.absence.attended_until() {
+            return None;
+        }
+        let slot = self.slots.get(key)?;
+        let (_, outcome) = slot.check.probe.silence(slot.check.timeout);
+        let ticket = slot.running?;
+        self.finish(ticket, outcome, now);
+        Some(Work::Abandon(ticket))
+    }
+
+    fn begin(&mut self, now: Instant) -> Option<Work> {
+        let (due, _) = self.begins.first()?;
+        if *due > now {
+            return None;
+        }
+        let (due, key) = self.begins.pop_first()?;
         self.last_ticket += 1;
         let ticket = self.last_ticket;
-        let slot = self.slots.get_mut(key).expect("only slots that are there have timers");
-        let from = slot.machine.health();
-        slot.machine.begin();
-        note(&mut self.transitions, key, from, slot.machine.health());
-        slot.running = Some((ticket, now));
-        let (endpoint, timeout) = (slot.check.endpoint, slot.check.timeout);
-        self.outstanding.insert(ticket, key.clone());
-        self.move_timer(key.clone(), now + timeout);
-        Work::Begin(ticket, endpoint)
+        let slot = self.slots.get_mut(&key)?;
+        let (patience, _) = slot.check.probe.silence(slot.check.timeout);
+        slot.running = Some(ticket);
+        slot.begun = Some(now);
+        slot.timer = self.absence.attended(now) + patience;
+        let work = Work::Begin { ticket, endpoint: slot.check.endpoint, probe: slot.check.probe.clone() };
+        self.expiries.insert((slot.timer, key.clone()));
+        self.statistics.count(now - due);
+        self.change(&key, Machine::begin);
+        self.outstanding.insert(ticket, key);
+        Some(work)
     }
 
-    fn move_timer(&mut self, key: TargetKey, to: Instant) {
-        let Some(slot) = self.slots.get_mut(&key) else { return };
-        let from = std::mem::replace(&mut slot.timer, to);
-        let mut row = (from, key);
-        self.timers.remove(&row);
-        row.0 = to;
-        self.timers.insert(row);
+    /// Changes a target's state, tells what became of it, and keeps its place in `drains`.
+    fn change(&mut self, key: &TargetKey, change: impl FnOnce(&mut Machine)) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        let (from, drained) = (slot.machine.health(), slot.machine.drained());
+        change(&mut slot.machine);
+        let (to, draining) = (slot.machine.health(), slot.machine.drained());
+        if drained != draining {
+            drained.map(|drained| self.drains.remove(&(drained, key.clone())));
+            draining.map(|drained| self.drains.insert((drained, key.clone())));
+        }
+        if from != to {
+            self.news.push(News::Changed(Transition { key: key.clone(), from, to }));
+        }
     }
 }
 
-fn note(transitions: &mut Vec<Transition>, key: &TargetKey, from: TargetHealth, to: TargetHealth) {
-    if from != to {
-        transitions.push(Transition { key: key.clone(), from, to });
+impl Pace {
+    /// Time until the next check; `jitter` is from 0 to 1.
+    fn gap(self, interval: Duration, jitter: f64) -> Duration {
+        let shortest = match self {
+            Pace::Scattered => SCATTERED,
+            Pace::Steady => STEADY,
+        };
+        interval.mul_f64(shortest + (1.0 - shortest) * jitter.clamp(0.0, 1.0))
     }
 }
 
-/// The interval, by up to 10 % shorter or longer; `jitter` is from 0 to 1.
-fn jittered(interval: Duration, jitter: f64) -> Duration {
-    interval.mul_f64(0.9 + 0.2 * jitter.clamp(0.0, 1.0))
+/// Moments for checks that come together, so far apart that each is punctual.
+struct Spread(Instant);
+
+impl Spread {
+    fn from(now: Instant) -> Spread {
+        Spread(now)
+    }
+
+    fn next(&mut self) -> Instant {
+        let next = self.0 + APART;
+        std::mem::replace(&mut self.0, next)
+    }
 }
+
+/// Shortest time to the next check after one out of turn, as a share of the interval.
+const SCATTERED: f64 = 0.5;
+/// Shortest time to the next check after one in turn, as a share of the interval.
+const STEADY: f64 = 0.95;
+/// Distance of checks that come together: more than one takes this thread.
+const APART: Duration = Duration::from_micros(100);
+/// Hastened checks of one target are this long apart at least.
+const HASTENED: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
-mod tests {
-    use super::{super::Thresholds, *};
-
-    const INTERVAL: Duration = Duration::from_secs(10);
-    const TIMEOUT: Duration = Duration::from_secs(3);
-    const MIDDLE: f64 = 0.5;
-
-    fn check(port: u16) -> Check {
-        let address = "198.19.1.2".parse().unwrap();
-        Check {
-            key: TargetKey { group: "web".into(), address, port },
-            endpoint: SocketAddr::new(address, port),
-            interval: INTERVAL,
-            timeout: TIMEOUT,
-            thresholds: Thresholds { healthy: 2, unhealthy: 2 },
-        }
-    }
-
-    /// A roster, and a clock that is moved by hand.
-    struct Bench {
-        roster: Roster,
-        now: Instant,
-    }
-
-    impl Bench {
-        fn new(checks: Vec<Check>) -> Bench {
-            let mut bench = Bench { roster: Roster::new(), now: Instant::now() };
-            bench.set(checks);
-            bench
-        }
-
-        fn set(&mut self, checks: Vec<Check>) -> Vec<Work> {
-            self.roster.set(checks, &HashMap::new(), self.now)
-        }
-
-        fn turn_after(&mut self, seconds: f64) -> Vec<Work> {
-            self.now += Duration::from_secs_f64(seconds);
-            self.roster.turn(self.now, || MIDDLE)
-        }
-
-        fn finish(&mut self, ticket: Ticket, outcome: Outcome) {
-            self.roster.finish(ticket, Some(outcome), self.now, MIDDLE);
-        }
-
-        fn states(&mut self) -> Vec<TargetHealth> {
-            self.roster.take_transitions().into_iter().map(|transition| transition.to).collect()
-        }
-    }
-
-    fn begin(ticket: Ticket) -> Work {
-        Work::Begin(ticket, check(80).endpoint)
-    }
-
-    #[test]
-    fn the_first_check_is_due_at_once_and_the_next_an_interval_later() {
-        let mut bench = Bench::new(vec![check(80)]);
-        assert_eq!(bench.turn_after(0.0), [begin(1)]);
-        bench.now += Duration::from_secs(1);
-        bench.finish(1, Outcome::Success);
-        assert_eq!(bench.states(), [TargetHealth::InitialHealthChecking, TargetHealth::Healthy]);
-        assert_eq!(bench.turn_after(8.9), []);
-        assert_eq!(bench.turn_after(0.1), [begin(2)]);
-    }
-
-    #[test]
-    fn a_check_without_answer_times_out() {
-        let mut bench = Bench::new(vec![check(80)]);
-        bench.turn_after(0.0);
-        assert_eq!(bench.turn_after(3.0), [Work::Abandon(1)]);
-        assert_eq!(bench.turn_after(7.0), [begin(2)]);
-        assert_eq!(bench.turn_after(3.0), [Work::Abandon(2)]);
-        assert_eq!(bench.states(), [TargetHealth::InitialHealthChecking, TargetHealth::Timeout]);
-        bench.finish(2, Outcome::Success);
-        assert_eq!(bench.states(), [], "a stale ticket says nothing");
-    }
-
-    #[test]
-    fn a_process_that_stood_still_counts_nothing() {
-        let mut bench = Bench::new(vec![check(80)]);
-        bench.turn_after(0.0);
-        bench.finish(1, Outcome::Success);
-        bench.states();
-        for round in 0..5 {
-            assert_eq!(bench.turn_after(10.0).len(), 1);
-            let ticket = 2 + 2 * round;
-            // Timeout at 3 s, seen at 14 s: more than an interval late.
-            assert_eq!(bench.turn_after(14.0), [Work::Abandon(ticket), begin(ticket + 1)]);
-            bench.finish(ticket + 1, Outcome::Success);
-        }
-        assert_eq!(bench.states(), []);
-    }
-
-    #[test]
-    fn an_outcome_of_our_own_making_counts_nothing() {
-        let mut bench = Bench::new(vec![check(80)]);
-        bench.turn_after(0.0);
-        for ticket in 1..5 {
-            bench.roster.finish(ticket, None, bench.now, MIDDLE);
-            assert_eq!(bench.turn_after(10.0), [begin(ticket + 1)]);
-        }
-        assert_eq!(bench.states(), [TargetHealth::InitialHealthChecking]);
-    }
-
-    #[test]
-    fn jitter_is_a_tenth_at_most() {
-        for (jitter, ms) in [(0.0, 9_000), (0.5, 10_000), (1.0, 11_000), (7.0, 11_000)] {
-            assert_eq!(jittered(INTERVAL, jitter), Duration::from_millis(ms));
-        }
-    }
-
-    #[test]
-    fn a_new_set_keeps_what_stays_and_abandons_what_goes() {
-        let mut bench = Bench::new(vec![check(80), check(81), check(82)]);
-        assert_eq!(bench.turn_after(0.0).len(), 3);
-        let ticket_of = |bench: &Bench, port: u16| bench.roster.slots[&check(port).key].running.unwrap().0;
-        let [kept, changed, gone] = [80, 81, 82].map(|port| ticket_of(&bench, port));
-        let slower = Check { interval: 2 * INTERVAL, ..check(81) };
-        let mut work = bench.set(vec![check(80), slower]);
-        work.sort_by_key(|work| format!("{work:?}"));
-        let mut expected = vec![Work::Abandon(changed), Work::Abandon(gone)];
-        expected.sort_by_key(|work| format!("{work:?}"));
-        assert_eq!(work, expected);
-        assert_eq!(bench.turn_after(0.0).len(), 1, "the changed check begins again at once");
-        bench.states();
-        bench.finish(kept, Outcome::Success);
-        assert_eq!(bench.states(), [TargetHealth::Healthy]);
-    }
-
-    #[test]
-    fn a_restored_state_lasts_until_the_thresholds_speak() {
-        let mut bench = Bench { roster: Roster::new(), now: Instant::now() };
-        let restored = HashMap::from([(check(80).key, TargetHealth::Healthy)]);
-        bench.roster.set(vec![check(80)], &restored, bench.now);
-        bench.turn_after(0.0);
-        bench.finish(1, Outcome::Failure);
-        assert_eq!(bench.states(), []);
-        bench.turn_after(10.0);
-        bench.finish(2, Outcome::Failure);
-        assert_eq!(bench.states(), [TargetHealth::FailedHealthChecks]);
-    }
-}
+mod tests;

@@ -8,9 +8,11 @@ fn check(endpoint: SocketAddr) -> Check {
     Check {
         key: TargetKey { group: "web".into(), address: endpoint.ip(), port: endpoint.port() },
         endpoint,
+        probe: Arc::new(Probe::Tcp),
         interval: Duration::from_millis(50),
         timeout: Duration::from_millis(500),
         thresholds: Thresholds { healthy: 2, unhealthy: 2 },
+        draining_interval: Duration::ZERO,
     }
 }
 
@@ -41,7 +43,7 @@ fn a_target_comes_goes_and_comes_back() {
     expect(&transitions, TargetHealth::Healthy);
     assert!(begun.elapsed() < Duration::from_millis(500), "the first check is made at once");
     drop(listener);
-    expect(&transitions, TargetHealth::FailedHealthChecks);
+    expect(&transitions, TargetHealth::Unhealthy(Cause::Refused));
     let _listener = TcpListener::bind(endpoint).unwrap();
     expect(&transitions, TargetHealth::Healthy);
     assert_eq!(health.snapshot(), [(check(endpoint).key, TargetHealth::Healthy)]);

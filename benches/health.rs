@@ -1,0 +1,3 @@
+//! What checking thousands of targets costs.
+
+fn main() {}

@@ -1,0 +1,223 @@
+//! The states of targets with their reason codes and descriptions (NLB "Target health status", "Health check reason codes").
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use super::tls;
+
+/// State of a target with the reason for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetHealth {
+    /// Registered; its first check has not begun.
+    RegistrationInProgress,
+    /// No check has succeeded yet.
+    InitialHealthChecking,
+    /// Gets new flows.
+    Healthy,
+    /// Checks failed.
+    Unhealthy(Cause),
+    /// Checks failed a short while ago: its flows go on until the draining interval is over.
+    UnhealthyDraining(Cause),
+    /// Checks could not be made, for reasons of this host.
+    Unavailable {
+        /// Whether it was healthy when checks could still be made.
+        was_healthy: bool,
+    },
+    /// Deregistered; its flows go on through the deregistration delay.
+    DeregistrationInProgress,
+    /// Deregistered; the delay is over.
+    NotRegistered,
+    /// Its group is used by no listener.
+    NotInUse,
+    /// It cannot take flows: its zone is not enabled, or it is stopped.
+    InvalidState,
+    /// Its address is the load balancer's own.
+    IpUnusable,
+}
+
+/// Why a check failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// No answer in time.
+    Timeout,
+    /// An HTTP status code that the matcher does not name.
+    Code(u16),
+    /// The connection was refused, or the datagram by an ICMP error.
+    Refused,
+    /// The connection was reset.
+    Reset,
+    /// There is no way to the target, or nobody has its address.
+    Unreachable,
+    /// The connection was closed before the answer was whole.
+    Closed,
+    /// The head of the HTTP response is larger than is read.
+    HeaderTooLong,
+    /// The answer is not of the protocol.
+    Malformed,
+    /// The TLS handshake failed.
+    Tls,
+    /// The target's certificate is not valid.
+    Certificate,
+    /// The gRPC health service said something else than `SERVING`.
+    NotServing,
+    /// A gRPC status other than `OK`.
+    GrpcStatus(u8),
+    /// The datagram that answered does not contain what was expected.
+    WrongAnswer,
+    /// The system refused for another reason.
+    Failed,
+    /// The check could not be made, for reasons of this host: says nothing about the target.
+    Internal,
+}
+
+impl TargetHealth {
+    /// The state's name.
+    pub const fn state(self) -> &'static str {
+        match self {
+            TargetHealth::RegistrationInProgress | TargetHealth::InitialHealthChecking => "initial",
+            TargetHealth::Healthy => "healthy",
+            TargetHealth::Unhealthy(_) => "unhealthy",
+            TargetHealth::UnhealthyDraining(_) => "unhealthy.draining",
+            TargetHealth::Unavailable { .. } => "unavailable",
+            TargetHealth::DeregistrationInProgress => "draining",
+            TargetHealth::NotRegistered
+            | TargetHealth::NotInUse
+            | TargetHealth::InvalidState
+            | TargetHealth::IpUnusable => "unused",
+        }
+    }
+
+    /// The reason code; `None` for a healthy target.
+    pub const fn reason(self) -> Option<&'static str> {
+        Some(match self {
+            TargetHealth::RegistrationInProgress => "Elb.RegistrationInProgress",
+            TargetHealth::InitialHealthChecking => "Elb.InitialHealthChecking",
+            TargetHealth::Healthy => return None,
+            TargetHealth::Unhealthy(cause) => cause.reason(),
+            TargetHealth::UnhealthyDraining(_) => "Target.FailedHealthChecks",
+            TargetHealth::Unavailable { .. } => "Elb.InternalError",
+            TargetHealth::DeregistrationInProgress => "Target.DeregistrationInProgress",
+            TargetHealth::NotRegistered => "Target.NotRegistered",
+            TargetHealth::NotInUse => "Target.NotInUse",
+            TargetHealth::InvalidState => "Target.InvalidState",
+            TargetHealth::IpUnusable => "Target.IpUnusable",
+        })
+    }
+
+    /// The reason in a sentence; `None` for a healthy target.
+    pub fn description(self) -> Option<String> {
+        let text = match self {
+            TargetHealth::RegistrationInProgress => "Target registration is in progress",
+            TargetHealth::InitialHealthChecking => "Initial health checks in progress",
+            TargetHealth::Healthy => return None,
+            TargetHealth::Unhealthy(cause) | TargetHealth::UnhealthyDraining(cause) => {
+                return Some(cause.description());
+            }
+            TargetHealth::Unavailable { .. } => return Some(Cause::Internal.description()),
+            TargetHealth::DeregistrationInProgress => "Target deregistration is in progress",
+            TargetHealth::NotRegistered => "Target is not registered to the target group",
+            TargetHealth::NotInUse => {
+                "Target group is not configured to receive traffic from the load balancer"
+            }
+            TargetHealth::InvalidState => {
+                "Target is in an Availability Zone that is not enabled for the load balancer"
+            }
+            TargetHealth::IpUnusable => "The target IP address is in use by a load balancer",
+        };
+        Some(text.into())
+    }
+
+    /// Whether checks have found the target unhealthy, be its flows draining or not.
+    pub const fn is_unhealthy(self) -> bool {
+        matches!(self, TargetHealth::Unhealthy(_) | TargetHealth::UnhealthyDraining(_))
+    }
+
+    /// Whether new flows go to it while its group does not fail open.
+    pub const fn gets_new_flows(self) -> bool {
+        matches!(self, TargetHealth::Healthy | TargetHealth::Unavailable { was_healthy: true })
+    }
+
+    /// What a state that an earlier run has saved says about a target today; `None`: nothing.
+    pub(super) const fn restored(self) -> Option<TargetHealth> {
+        match self {
+            TargetHealth::Healthy | TargetHealth::Unavailable { was_healthy: true } => {
+                Some(TargetHealth::Healthy)
+            }
+            TargetHealth::Unhealthy(cause) | TargetHealth::UnhealthyDraining(cause) => {
+                Some(TargetHealth::Unhealthy(cause))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Cause {
+    /// The reason code of a target that is unhealthy by this.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Cause::Timeout => "Target.Timeout",
+            Cause::Code(_) | Cause::GrpcStatus(_) => "Target.ResponseCodeMismatch",
+            Cause::Internal => "Elb.InternalError",
+            _ => "Target.FailedHealthChecks",
+        }
+    }
+
+    /// What came, in a sentence.
+    pub fn description(self) -> String {
+        let what = match self {
+            Cause::Timeout => return "Request timed out".into(),
+            Cause::Code(code) => return format!("Health checks failed with these codes: [{code}]"),
+            Cause::GrpcStatus(code) => return format!("Health checks failed with these codes: [{code}]"),
+            Cause::Internal => return "Health checks failed due to an internal error".into(),
+            Cause::Failed => return "Health checks failed".into(),
+            Cause::Refused => "connection refused",
+            Cause::Reset => "connection reset",
+            Cause::Unreachable => "target unreachable",
+            Cause::Closed => "connection closed before the response was complete",
+            Cause::HeaderTooLong => "response header too long",
+            Cause::Malformed => "malformed response",
+            Cause::Tls => "TLS handshake failed",
+            Cause::Certificate => "certificate not valid",
+            Cause::NotServing => "service is not serving",
+            Cause::WrongAnswer => "response does not contain what was expected",
+        };
+        format!("Health checks failed: {what}")
+    }
+}
+
+impl From<&io::Error> for Cause {
+    /// What an error of a socket says about the target.
+    fn from(error: &io::Error) -> Cause {
+        if let Some(error) = tls::error_in(error) {
+            return tls::cause(error);
+        }
+        match error.raw_os_error() {
+            Some(
+                libc::EMFILE
+                | libc::ENFILE
+                | libc::ENOBUFS
+                | libc::ENOMEM
+                | libc::EADDRNOTAVAIL
+                | libc::EPERM
+                | libc::EACCES,
+            ) => Cause::Internal,
+            Some(libc::ETIMEDOUT) => Cause::Timeout,
+            Some(libc::ECONNREFUSED) => Cause::Refused,
+            Some(libc::ECONNRESET | libc::EPIPE) => Cause::Reset,
+            Some(libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN | libc::ENETDOWN) => {
+                Cause::Unreachable
+            }
+            Some(_) => Cause::Failed,
+            None => Cause::Closed, // Streams have no errors of their own but early ends.
+        }
+    }
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Cause {
+        Cause::from(&error)
+    }
+}
