@@ -1,9 +1,6 @@
 //! Health checks against real servers: what is found out about good, bad and strange ones, and how soon a death is noticed.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use lb_ctl::api::TargetRow;
 use lbd::testbed::{

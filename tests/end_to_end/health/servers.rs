@@ -82,7 +82,12 @@ impl Silent {
 /// Has a namespace leave SYNs to a port unanswered.
 pub fn drop_syns(namespace: &Namespace, port: Port) -> Result<(), Failed> {
     let rules = format!(
-        "table inet half_open {{ chain input {{ type filter hook input priority 0; tcp dport {} drop; }} }}",
+        "table inet half_open {{\n\
+             chain input {{\n\
+                 type filter hook input priority filter\n\
+                 tcp dport {} drop\n\
+             }}\n\
+         }}",
         port as u16
     );
     output_of(namespace.command(Path::new("nft")).arg(rules)).map(drop)
