@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lb_core::limits;
 use lb_ctl::api::TargetRow;
 use lbd::testbed::{
     client::Crowd,
@@ -117,24 +118,26 @@ impl Scene {
     }
 
     /// Waits until the clients of a crowd that are with a target have been reset at both ends, and asserts that nobody else was.
-    fn assert_reset(&self, crowd: &mut Crowd, service: &Service, number: u8) -> Result<(), Failed> {
+    /// Returns how long that took.
+    fn assert_reset(&self, crowd: &mut Crowd, service: &Service, number: u8) -> Result<Duration, Failed> {
         let clients = self.clients(crowd, number);
         assert!(!clients.is_empty());
-        let deadline = Instant::now() + SWEPT;
+        let since = Instant::now();
         while self.resets(service, number) != [clients.clone(), clients.clone()] {
-            if Instant::now() > deadline {
+            if since.elapsed() > PATIENCE {
                 let [at_client, at_target] = self.resets(service, number);
                 return Err(format!(
-                    "not reset at both ends within {SWEPT:?}: {clients:?}; at the client's: {at_client:?}; \
+                    "not reset at both ends within {PATIENCE:?}: {clients:?}; at the client's: {at_client:?}; \
                      at the target's: {at_target:?}"
                 )
                 .into());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        let took = since.elapsed();
         let failures = crowd.ask_all("still there?", PATIENCE);
         assert_eq!(failures.iter().map(|failure| failure.client).collect::<BTreeSet<_>>(), clients);
-        Ok(())
+        Ok(took)
     }
 
     /// The clients that were reset: as seen by them, and by a target.
@@ -189,10 +192,8 @@ const CONNECTIONS: usize = 30;
 const CHECKED: Ports = Ports { tcp: 9_000, udp: 9_007 };
 /// Lines whose health checks fail alone.
 const LINES: Service = Service { check_port: CHECKED.tcp, ..Service::LINES };
-/// How long after its target's change the last flow is reset, at the latest: a sweep takes 3 s, the rest is for busy machines.
-const SWEPT: Duration = Duration::from_secs(8);
-/// How long nothing must happen to flows that stay: longer than a sweep.
-const UNTOUCHED: Duration = Duration::from_secs(4);
+/// How long nothing must happen to flows that stay: all flows are looked at in a third of it.
+const UNTOUCHED: Duration = Duration::from_millis(3 * limits::PURGE_ROUND_MS);
 /// Client ports of a service.
 const CLIENT_PORTS: u16 = 10_000;
 /// How long nothing must come that must never come.

@@ -3,7 +3,7 @@
 use lbd::testbed::client::{Answer, Flows};
 use libtest_mimic::Failed;
 
-use super::{CHECKED, CONNECTIONS, LINES, SWEPT, Scene, UNTOUCHED};
+use super::{CHECKED, CONNECTIONS, LINES, Scene, UNTOUCHED};
 use crate::{
     Test,
     config::{Config, Service},
@@ -76,7 +76,7 @@ fn hashed_anew() -> Result<(), Failed> {
     scene.rig.reload(&config.without(1))?;
     assert_eq!(targets(&flows.ask_all("while draining")?), targets(&before));
     scene.wait_for_unused(&DATAGRAMS, 1)?;
-    std::thread::sleep(SWEPT / 2);
+    std::thread::sleep(UNTOUCHED);
     assert!(targets(&flows.ask_all("after the delay")?).iter().all(|target| *target != leaving));
     scene.finish()
 }

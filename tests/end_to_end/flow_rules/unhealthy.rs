@@ -1,5 +1,8 @@
 //! Targets that turn unhealthy: what becomes of their flows, and when they get flows all the same.
 
+use std::time::Duration;
+
+use lb_core::limits;
 use lbd::testbed::{client::Flows, network::Family};
 use libtest_mimic::Failed;
 
@@ -26,7 +29,9 @@ fn are_reset(service: &Service) -> Result<(), Failed> {
     let mut crowd = scene.crowd(service)?;
     scene.fail_checks(1);
     scene.wait_for_state(service, 1, "unhealthy")?;
-    scene.assert_reset(&mut crowd, service, 1)?;
+    let took = scene.assert_reset(&mut crowd, service, 1)?;
+    println!("idle flows of an unhealthy target were reset within {took:.1?}");
+    assert!(took < SWEPT + NOISE, "{took:?}");
     assert_eq!(scene.new_shares(service)?[0], 0);
     drop(crowd);
     scene.finish()
@@ -102,6 +107,10 @@ fn only(services: &[Service]) -> Config {
     Config { services: services.into(), ..Config::dual_stack(&super::PLAN) }
 }
 
+/// How long after its target's change the last flow is reset, at the latest.
+const SWEPT: Duration = Duration::from_millis(limits::PURGE_ROUND_MS);
+/// What a busy machine may add.
+const NOISE: Duration = Duration::from_secs(2);
 const ALONE: Service = Service { registered: Registered::These(&[1]), ..LINES };
 const LINES_V6: Service = Service { target_family: Family::V6, ..LINES };
 const SPARED: Service = Service {
