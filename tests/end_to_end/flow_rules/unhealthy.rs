@@ -131,6 +131,9 @@ const SPARED_SHORTLY: Service = Service {
     ..LINES
 };
 const WANTS_TWO: Service = Service {
-    attributes: &["target_group_health.unhealthy_state_routing.minimum_healthy_targets.count = 2"],
+    attributes: &[
+        "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count = 2",
+        "target_group_health.dns_failover.minimum_healthy_targets.count = 2",
+    ],
     ..LINES
 };

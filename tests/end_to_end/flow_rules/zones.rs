@@ -14,34 +14,40 @@ use crate::{
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
     ("flow_rules::a_zone_keeps_to_its_targets", keeps_to_its_targets),
-    ("flow_rules::flows_to_targets_of_a_removed_zone_are_reset", removed),
+    ("flow_rules::flows_to_targets_of_a_removed_zone_are_reset", to_its_targets),
 ];
 
 fn keeps_to_its_targets() -> Result<(), Failed> {
     let scene = Scene::serve(&two_zones(LINES))?;
     assert_eq!(scene.new_shares(&LINES)?, [CONNECTIONS, 0]);
-    let other = SocketAddr::from((OTHER_VIP, LINES.port));
-    assert_eq!(
-        scene.rig.shares(&Crowd::open(&scene.rig.network.client, other, CONNECTIONS)?),
-        [0, CONNECTIONS]
-    );
+    assert_eq!(scene.rig.shares(&through_other(&scene)?), [0, CONNECTIONS]);
     scene.finish()
 }
 
 /// Zones are crossed, so the VIP that stays has flows to targets of the zone that goes.
-fn removed() -> Result<(), Failed> {
-    let before = two_zones(CROSSING);
-    let mut scene = Scene::serve(&before)?;
+fn to_its_targets() -> Result<(), Failed> {
+    let mut scene = Scene::serve(&two_zones(CROSSING))?;
     let mut crowd = scene.crowd(&CROSSING)?;
-    let mut after = before.clone();
-    after.vips.pop();
-    after.zones.vips.pop();
-    scene.rig.reload(&after)?;
+    scene.rig.reload(&one_zone(CROSSING))?;
     scene.wait_for_state(&CROSSING, 2, "unused")?;
     scene.assert_reset(&mut crowd, &CROSSING, 2)?;
     assert_eq!(scene.new_shares(&CROSSING)?[1], 0);
     drop(crowd);
     scene.finish()
+}
+
+/// Connections by the VIP of zone b.
+fn through_other(scene: &Scene) -> Result<Crowd, Failed> {
+    let vip = SocketAddr::from((OTHER_VIP, LINES.port));
+    Ok(Crowd::open(&scene.rig.network.client, vip, CONNECTIONS)?)
+}
+
+/// The same after zone b was given up.
+fn one_zone(service: Service) -> Config {
+    let Config { mut vips, mut zones, .. } = two_zones(service);
+    vips.truncate(1);
+    zones.vips.truncate(1);
+    Config { vips, zones, ..two_zones(service) }
 }
 
 /// A VIP and a target in each of two zones.
