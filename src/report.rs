@@ -51,7 +51,7 @@ impl Control {
         let counters = self.engine.counters();
         let now = clock::now();
         let row = |entry: lb_ctl::compile::TargetEntry| {
-            let health = reported_health(&entry, &self.config, self.health.of(&entry.key), now);
+            let health = reported_health(&entry, self.health.of(&entry.key), now);
             TargetRow::new(&entry, &self.config, &self.tables, health, target_traffic(&counters, entry.id))
         };
         self.compiler.targets().into_iter().map(row).collect()

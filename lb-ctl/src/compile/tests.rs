@@ -1,6 +1,8 @@
 //! What one generation keeps of the one before.
 
-use lb_core::tables::{Endpoint, InterfaceId, ListenerId, Mac, Protocol};
+use lb_core::tables::{
+    CutCause, Endpoint, FlowPolicy, InterfaceId, ListenerId, Mac, Protocol, TargetGroupId, TargetId,
+};
 
 use super::*;
 use crate::{config::parse, health::Cause};
@@ -48,6 +50,7 @@ struct Bench {
     config: Config,
     unhealthy: Vec<&'static str>,
     shared: Vec<IpAddr>,
+    of_host: Vec<IpAddr>,
     now: Instant,
 }
 
@@ -58,6 +61,7 @@ impl Bench {
             config: parse(FILE, "f").unwrap(),
             unhealthy: vec![],
             shared: vec![],
+            of_host: vec![],
             now: Instant::from_millis(1_000_000),
         }
     }
@@ -81,6 +85,7 @@ impl Bench {
                 true => Ownership::SharedWithHost,
                 false => Ownership::Exclusive,
             },
+            is_host_address: &|address| self.of_host.contains(&address),
             now: self.now,
         };
         self.compiler.compile(&inputs).unwrap()
@@ -214,7 +219,7 @@ fn a_deregistered_target_drains_and_then_its_id_rests() {
     assert_eq!(tables.target(gone).unwrap().flow_policy, FlowPolicy::Keep);
     assert_eq!(bench.compiler.next_deadline(), Some(after(bench.now, 10)));
     let entry = bench.compiler.targets().into_iter().find(|entry| entry.id == gone).unwrap();
-    let report = |bench: &Bench| reported_health(&entry, &bench.config, TargetHealth::Healthy, bench.now);
+    let report = |bench: &Bench| reported_health(&entry, TargetHealth::Healthy, bench.now);
     assert_eq!(report(&bench), TargetHealth::DeregistrationInProgress);
 
     bench.pass(10);
@@ -294,7 +299,7 @@ fn a_group_without_listener_is_not_in_use() {
     let entries = bench.compiler.targets();
     let state = |name: &str| {
         let entry = entries.iter().find(|entry| entry.key.to_string() == name).unwrap();
-        reported_health(entry, &bench.config, TargetHealth::Healthy, bench.now)
+        reported_health(entry, TargetHealth::Healthy, bench.now)
     };
     assert_eq!(state("spare/198.19.1.2:80"), TargetHealth::NotInUse);
     assert_eq!(state("web/198.19.1.2:80"), TargetHealth::Healthy);

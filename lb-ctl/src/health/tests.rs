@@ -1,5 +1,12 @@
 //! Checks over real sockets on loopback.
 
+mod grpc;
+mod http;
+mod servers;
+mod standstill;
+mod tls;
+mod udp;
+
 use std::{net::TcpListener, sync::mpsc, time::Instant};
 
 use super::*;
@@ -33,6 +40,21 @@ fn expect(transitions: &mpsc::Receiver<Transition>, to: TargetHealth) {
     }
 }
 
+/// The state that checks of a new target lead to, each with two seconds of patience.
+fn verdict(probe: Probe, endpoint: SocketAddr) -> TargetHealth {
+    let (health, transitions) = start();
+    let timeout = Duration::from_secs(2);
+    health.set(vec![Check { probe: Arc::new(probe), timeout, ..check(endpoint) }]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Transition { to, .. } = transitions.recv_timeout(left).unwrap();
+        if to != TargetHealth::InitialHealthChecking {
+            return to;
+        }
+    }
+}
+
 #[test]
 fn a_target_comes_goes_and_comes_back() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -46,7 +68,34 @@ fn a_target_comes_goes_and_comes_back() {
     expect(&transitions, TargetHealth::Unhealthy(Cause::Refused));
     let _listener = TcpListener::bind(endpoint).unwrap();
     expect(&transitions, TargetHealth::Healthy);
-    assert_eq!(health.snapshot(), [(check(endpoint).key, TargetHealth::Healthy)]);
+    let key = check(endpoint).key;
+    assert_eq!(health.snapshot(), [(key.clone(), TargetHealth::Healthy)]);
+    let report = health.report(&key).unwrap();
+    assert_eq!(report.health, TargetHealth::Healthy);
+    assert!(report.passed >= 3 && report.failed >= 2, "{report:?}");
+    assert_eq!(report.last_check.unwrap().outcome, Ok(()));
+    assert!(health.statistics().checks >= 5);
+}
+
+#[test]
+fn hastened_checks_find_out_sooner() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let slow = Check { interval: Duration::from_secs(100), ..check(listener.local_addr().unwrap()) };
+    let (health, transitions) = start();
+    health.set(vec![slow.clone()]);
+    expect(&transitions, TargetHealth::Healthy);
+    drop(listener);
+    for _ in 0..2 {
+        health.hasten(vec![slow.key.clone()]);
+        std::thread::sleep(Duration::from_millis(1_100));
+    }
+    expect(&transitions, TargetHealth::Unhealthy(Cause::Refused));
+}
+
+#[test]
+fn both_families_are_checked() {
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    assert_eq!(verdict(Probe::Tcp, listener.local_addr().unwrap()), TargetHealth::Healthy);
 }
 
 #[test]

@@ -175,15 +175,15 @@ fn an_absence_between_checks_delays_the_next_one_only() {
 #[test]
 fn a_hastened_check_comes_now_but_not_twice_a_second() {
     let mut bench = Bench::new(vec![check(80)]);
-    let key = check(80).key;
+    let key = [check(80).key];
     bench.run_until(0.0);
-    bench.roster.hasten(&[key.clone()], bench.now);
+    bench.roster.hasten(&key, bench.now);
     bench.finish(1, Ok(()));
     bench.run_until(4.0);
-    bench.roster.hasten(&[key.clone()], bench.now);
+    bench.roster.hasten(&key, bench.now);
     assert_eq!(bench.run_until(4.0), [begin(2)]);
     bench.finish(2, Ok(()));
-    bench.roster.hasten(&[key.clone()], bench.now);
+    bench.roster.hasten(&key, bench.now);
     assert_eq!(bench.run_until(4.9), []);
     assert_eq!(bench.run_until(5.0), [begin(3)]);
     bench.finish(3, Ok(()));
