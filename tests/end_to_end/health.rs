@@ -6,13 +6,14 @@ use lb_ctl::api::TargetRow;
 use lbd::testbed::{
     daemon::is_serving,
     network::{Family, Layout, Offload, Plan, VIP},
+    target::{Ports, Target},
 };
 use libtest_mimic::Failed;
 
 use crate::{
     Test,
     config::{Config, Registered, Service},
-    harness::Rig,
+    harness::{PORTS, Rig},
 };
 use servers::{Nginx, Port, Silent, drop_syns};
 
@@ -29,6 +30,9 @@ fn told_apart() -> Result<(), Failed> {
     let mut rig = Rig::build(plan)?;
     let target = &rig.network.targets[0];
     let _silent = Silent::start(target)?;
+    let mut echo =
+        Target::new("echo".into(), Family::V4.target(1), Ports { tcp: PORTS.tcp, udp: Port::Echo as u16 });
+    echo.start(target)?;
     drop_syns(target, Port::HalfOpen)?;
     let nginx = Nginx::start(target, &rig.directory.path().join("nginx"))?;
     let services = KINDS.iter().map(Kind::service).collect();
@@ -120,6 +124,28 @@ const HTTP: Kind = Kind {
 const KINDS: &[Kind] = &[
     HTTP,
     Kind { name: "https", port: Port::Https, health_check: &["protocol = 'HTTPS'"], ..HTTP },
+    Kind {
+        name: "https-validated",
+        port: Port::HttpsAgain,
+        health_check: &["protocol = 'HTTPS'", "tls = { validate = true }"],
+        state: "unhealthy",
+        reason: Some("Target.FailedHealthChecks"),
+        says: "certificate",
+    },
+    Kind {
+        name: "udp",
+        port: Port::Echo,
+        health_check: &["udp = { send = 'ping', expect = 'ping' }"],
+        ..HTTP
+    },
+    Kind {
+        name: "udp-refused",
+        port: Port::UdpRefused,
+        health_check: &["udp = { send = 'ping' }"],
+        state: "unhealthy",
+        reason: Some("Target.FailedHealthChecks"),
+        says: "refused",
+    },
     Kind {
         name: "wrong-code",
         port: Port::Unavailable,

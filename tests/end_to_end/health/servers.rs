@@ -20,6 +20,10 @@ pub enum Port {
     Http = 8_101,
     /// The same over TLS, with a certificate that nobody has signed.
     Https = 8_102,
+    /// The same once more.
+    HttpsAgain = 8_110,
+    /// Datagrams are sent back.
+    Echo = 8_111,
     /// HTTP that answers 503.
     Unavailable = 8_103,
     /// HTTP that answers after [`SLOWNESS`].
@@ -34,6 +38,8 @@ pub enum Port {
     HalfOpen = 8_108,
     /// Nobody listens.
     Refused = 8_109,
+    /// The same for datagrams.
+    UdpRefused = 8_112,
 }
 
 /// A web server of one process.
@@ -106,9 +112,9 @@ fn sign(directory: &Path) -> Result<(), Failed> {
 fn nginx_config(directory: &Path) -> String {
     let directory = directory.display();
     let filler = format!("add_header X-Filler {};\n", "x".repeat(4_000)).repeat(10);
-    let [http, https, unavailable, slow, bomb, silent] =
-        [Port::Http, Port::Https, Port::Unavailable, Port::Slow, Port::HeaderBomb, Port::Silent]
-            .map(|port| port as u16);
+    let [http, https, https_again] = [Port::Http, Port::Https, Port::HttpsAgain].map(|port| port as u16);
+    let [unavailable, slow, bomb, silent] =
+        [Port::Unavailable, Port::Slow, Port::HeaderBomb, Port::Silent].map(|port| port as u16);
     format!(
         "daemon off; master_process off; pid {directory}/pid; error_log {directory}/error.log;\n\
          events {{ worker_connections 256; }}\n\
@@ -119,7 +125,7 @@ fn nginx_config(directory: &Path) -> String {
              uwsgi_temp_path {directory}; scgi_temp_path {directory};\n\
              ssl_certificate {directory}/{CERTIFICATE}; ssl_certificate_key {directory}/{KEY};\n\
              server {{ listen {http}; return 200; }}\n\
-             server {{ listen {https} ssl; return 200; }}\n\
+             server {{ listen {https} ssl; listen {https_again} ssl; return 200; }}\n\
              server {{ listen {unavailable}; return 503; }}\n\
              server {{\n\
                  listen {slow};\n\
