@@ -9,7 +9,7 @@ use std::{
 };
 
 use lb_ctl::{
-    api::{ListenerRow, LoadBalancerRow, Status, Traffic},
+    api::{ForwardRow, ListenerRow, LoadBalancerRow, Status, Traffic, VipRow},
     capture::CaptureWriter,
     server::{Call, Server},
 };
@@ -107,18 +107,25 @@ fn status_and_reload_answer_by_text_json_and_exit_code() {
     let socket = scratch.path("lbd.sock");
     let listener = ListenerRow {
         name: "edge/TCP:80".into(),
-        target_group: "web".into(),
+        address: "198.18.100.1".parse().unwrap(),
+        forward: vec![ForwardRow {
+            target_group: "web".into(),
+            weight: 1,
+            healthy_targets: 0,
+            registered_targets: 2,
+            is_failing_open: true,
+        }],
+        is_sticky: false,
         mode: "preserve".into(),
         has_syn_cookies: true,
         adopts_strays: false,
-        healthy_targets: 0,
-        registered_targets: 2,
         traffic: Traffic::default(),
     };
     let lb = LoadBalancerRow {
         name: "edge".into(),
-        addresses: vec!["198.18.100.1".parse().unwrap()],
+        addresses: vec![VipRow { address: "198.18.100.1".parse().unwrap(), zone: None }],
         interface: "eth0".into(),
+        crosses_zones: false,
         listeners: vec![listener],
     };
     let status = Status { load_balancers: vec![lb], generation: 3, ..Status::default() };
@@ -134,6 +141,7 @@ fn status_and_reload_answer_by_text_json_and_exit_code() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("edge/TCP:80") && text.contains("0/2"), "{text}");
+    assert!(text.contains("web (fails open)"), "{text}");
     assert!(text.contains("SYN cookies"), "{text}");
     let output = lbctl(&["--socket", socket, "status", "-o", "json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
