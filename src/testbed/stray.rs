@@ -21,16 +21,17 @@ pub struct Stray {
 }
 
 impl Stray {
-    /// Makes the socket in the calling thread's namespace; nothing is sent. This is `TCP_REPAIR` (tcp(7)), which restores
-    /// connections of programs that were moved here: connected in repair mode, a socket skips the handshake.
+    /// Makes the socket in the calling thread's namespace; nothing is sent. This is the kernel's way to restore connections of
+    /// programs that were moved here: connected in repair mode, a socket skips the handshake.
     ///
     /// # Errors
     /// When the kernel refuses, for lack of privileges above all.
     pub fn open(to: SocketAddr) -> io::Result<Stray> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-        set_repair(&socket, REPAIR_ON)?;
+        set_option(&socket, libc::TCP_REPAIR, &REPAIR_ON)?;
         socket.connect(&to.into())?;
-        set_repair(&socket, REPAIR_OFF)?;
+        set_option(&socket, libc::TCP_REPAIR_WINDOW, &WINDOW)?;
+        set_option(&socket, libc::TCP_REPAIR, &REPAIR_OFF)?;
         let stream = TcpStream::from(socket);
         let local = stream.local_addr()?;
         Ok(Stray { stream, local })
@@ -47,16 +48,28 @@ impl Stray {
     }
 }
 
-fn set_repair(socket: &Socket, mode: libc::c_int) -> io::Result<()> {
-    let length = mem::size_of_val(&mode) as libc::socklen_t;
-    let option = (&raw const mode).cast();
-    // SAFETY: the option takes an int, which lives through the call and is given with its size.
-    checked(unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, option, length)
-    })
-    .map(drop)
+/// Sets a TCP option whose value is one of the kernel's plain structures.
+fn set_option<T: Copy>(socket: &Socket, name: libc::c_int, value: &T) -> io::Result<()> {
+    let (option, length) = ((&raw const *value).cast(), mem::size_of::<T>() as libc::socklen_t);
+    // SAFETY: the value lives through the call and is given with its size.
+    checked(unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, name, option, length) })
+        .map(drop)
 }
 
+/// `struct tcp_repair_window` of the kernel's linux/tcp.h.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Window {
+    snd_wl1: u32,
+    snd_wnd: u32,
+    max_window: u32,
+    rcv_wnd: u32,
+    rcv_wup: u32,
+}
+
+/// What a handshake would have brought; without it nothing may be sent.
+const WINDOW: Window =
+    Window { snd_wl1: 0, snd_wnd: 65_535, max_window: 65_535, rcv_wnd: 65_535, rcv_wup: 0 };
 /// `TCP_REPAIR_ON` of the kernel's linux/tcp.h.
 const REPAIR_ON: libc::c_int = 1;
 /// `TCP_REPAIR_OFF_NO_WP` there: off, without a window probe, which would be an ACK of no flow.

@@ -34,8 +34,8 @@ fn share_out() -> Result<(), Failed> {
 fn weight_zero() -> Result<(), Failed> {
     let scene = Scene::serve(&weighted(&[("blue", 1), ("green", 1)]))?;
     let mut crowd = scene.crowd(&BLUE)?;
-    scene.rig.reload(&weighted(&[("blue", 0), ("green", 1)]))?;
     let since = Instant::now();
+    scene.rig.reload(&weighted(&[("blue", 0), ("green", 1)]))?;
     assert_eq!(scene.new_shares(&BLUE)?[0], 0);
     scene.assert_unhurt(&mut crowd, &BLUE, "shortly after");
     assert!(since.elapsed() < GRACE, "too slow to tell");
