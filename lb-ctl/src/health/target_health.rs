@@ -309,12 +309,18 @@ mod tests {
             Some("Target.NotInUse"),
             Some("Target group is not configured to receive traffic from the load balancer"),
         ),
+        (
+            ZoneNotEnabled,
+            "unused",
+            Some("Target.NotInUse"),
+            Some("Target is in an Availability Zone that is not enabled for the load balancer"),
+        ),
         (InvalidState, "unused", Some("Target.InvalidState"), Some("Target is in the stopped state")),
         (
             IpUnusable,
             "unused",
             Some("Target.IpUnusable"),
-            Some("Target IP address is reserved for use by a load balancer"),
+            Some("Target IP address is in use by the load balancer's own host"),
         ),
     ];
 
