@@ -155,6 +155,7 @@ impl Control {
             next_hop: &|_| Some(NextHop { interface: InterfaceId(1), mac: support::target_mac(0) }),
             hops: Vec::new(),
             ownership: &|_| Ownership::Exclusive,
+            is_host_address: &|_| false,
             now: time::Instant::from_millis(1_000),
         };
         self.compiler.compile(&inputs).expect("the tables fit")

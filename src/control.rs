@@ -286,6 +286,7 @@ impl Control {
             next_hop: &|address| self.next_hops.resolve(address),
             hops: self.wanted_hops.iter().filter_map(hop).collect(),
             ownership: &|address| self.addresses.ownership(address, &host),
+            is_host_address: &|address| host.contains(&address),
             now: clock::now(),
         };
         self.compiler.compile(&inputs).map_err(|error| format!("the configuration does not fit: {error:?}"))
@@ -362,7 +363,7 @@ impl Control {
         let since = std::mem::replace(&mut self.delays_seen, now);
         let targets = self.compiler.targets();
         let is_over = |entry: &&TargetEntry| match entry.registration {
-            Registration::Registered => false,
+            Registration::Registered { .. } => false,
             Registration::Deregistered { delay_ends } => since < delay_ends && delay_ends <= now,
         };
         let unused = |entry: &TargetEntry| Transition {
@@ -371,10 +372,7 @@ impl Control {
             to: TargetHealth::NotRegistered,
         };
         events::log(&targets.iter().filter(is_over).map(unused).collect::<Vec<_>>());
-        let is_registered = |entry: &TargetEntry| entry.registration == Registration::Registered;
-        self.hasten_suspects(
-            targets.into_iter().filter(is_registered).map(|entry| (entry.key, entry.id.0 as usize)),
-        );
+        self.hasten_suspects(&targets);
     }
 
     /// Saves health states, at most once a second: a restart after a crash begins with them.

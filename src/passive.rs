@@ -1,10 +1,13 @@
 //! The passive signal: a target that leaves SYNs unanswered, or refuses them, while others of its group do not, is checked
 //! sooner. It decides nothing: the checks do (NLB's passive health checks, without their verdict).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use lb_core::counters::WorkerCounters;
-use lb_ctl::health::TargetKey;
+use lb_core::{counters::WorkerCounters, tables::TargetId};
+use lb_ctl::{
+    compile::{Registration, TargetEntry},
+    health::TargetKey,
+};
 
 use crate::control::Control;
 
@@ -23,10 +26,17 @@ struct Signs {
 }
 
 impl Control {
-    /// Looks at the counters of these targets, and has the suspects checked. They are in the order of their keys.
-    pub(crate) fn hasten_suspects(&mut self, targets: impl Iterator<Item = (TargetKey, usize)>) {
+    /// Looks at the counters of targets, which are in the order of their keys, and has the suspects checked.
+    pub(crate) fn hasten_suspects(&mut self, targets: &[TargetEntry]) {
+        let groups = self.config.target_groups.iter().filter(|group| group.health_check.has_passive_signal);
+        let groups: HashSet<&str> = groups.map(|group| group.name.as_str()).collect();
+        let is_watched = |entry: &&TargetEntry| {
+            entry.registration == Registration::Registered { unused: None }
+                && groups.contains(&*entry.key.group)
+        };
         let counters = self.engine.counters();
-        let rows = targets.map(|(key, id)| (key, count(&counters, id))).collect();
+        let row = |entry: &TargetEntry| (entry.key.clone(), count(&counters, entry.id));
+        let rows = targets.iter().filter(is_watched).map(row).collect();
         let suspects = suspects(&self.passive.growth(rows));
         if !suspects.is_empty() {
             self.health.hasten(suspects);
@@ -51,9 +61,9 @@ impl PassiveSignal {
     }
 }
 
-fn count(counters: &[impl AsRef<WorkerCounters>], id: usize) -> Signs {
+fn count(counters: &[impl AsRef<WorkerCounters>], id: TargetId) -> Signs {
     let mut signs = Signs::default();
-    for target in counters.iter().filter_map(|worker| worker.as_ref().targets.get(id)) {
+    for target in counters.iter().filter_map(|worker| worker.as_ref().targets.get(id.0 as usize)) {
         signs.new_flows += target.new_flows.value();
         signs.unanswered += target.repeated_syns.value() + target.refused_syns.value();
     }

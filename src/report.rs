@@ -13,7 +13,7 @@ use lb_ctl::{
         FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, SocketRow, Stats, Status, Traffic,
         VipRow, WorkerRow,
     },
-    compile,
+    compile::{self, ZonalHealth},
     config::{TargetGroup, Vip},
     health::{TargetHealth, TargetKey},
 };
@@ -65,6 +65,7 @@ impl Control {
 
     fn load_balancers(&self, counters: &[Arc<WorkerCounters>]) -> Vec<LoadBalancerRow> {
         let counts = self.target_counts();
+        let zonal_health: HashMap<IpAddr, ZonalHealth> = self.compiler.zonal_health().into_iter().collect();
         let rows = self.config.load_balancers.iter().map(|lb| {
             let listeners = self.tables.listeners().iter().enumerate().filter_map(|(id, listener)| {
                 let listener = listener.as_ref()?;
@@ -77,7 +78,7 @@ impl Control {
             };
             LoadBalancerRow {
                 name: lb.name.clone(),
-                addresses: lb.vips.iter().map(vip).collect(),
+                addresses: lb.vips.iter().map(|vip| vip_row(vip, &zonal_health)).collect(),
                 interface: self.config.interfaces[usize::from(lb.interface.0)].clone(),
                 crosses_zones: lb.crosses_zones,
                 listeners: listeners.map(|(id, row)| self.listener(row, &counts, traffic(id))).collect(),
@@ -171,8 +172,12 @@ impl Control {
     }
 }
 
-fn vip(vip: &Vip) -> VipRow {
-    VipRow { address: vip.address, zone: vip.zone.clone() }
+fn vip_row(vip: &Vip, zonal_health: &HashMap<IpAddr, ZonalHealth>) -> VipRow {
+    let health = zonal_health.get(&vip.address).map(|health| match health {
+        ZonalHealth::Healthy => "healthy".into(),
+        ZonalHealth::Unhealthy => "unhealthy".into(),
+    });
+    VipRow { address: vip.address, zone: vip.zone.clone(), zonal_health: health }
 }
 
 /// An empty fill ring counts as `rx_dropped`, too.

@@ -10,7 +10,7 @@ fn every_sample_is_valid() {
         .map(|entry| entry.expect("a readable directory").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
         .collect();
-    assert!(samples.len() >= 7, "only {samples:?} in {}", directory.display());
+    assert!(samples.len() >= 10, "only {samples:?} in {}", directory.display());
     for sample in samples {
         if let Err(errors) = lb_ctl::config::load(&sample) {
             panic!("{errors}");

@@ -131,6 +131,11 @@ pub fn selection_of_client(secret: &[u8; 16], client: IpAddr) -> u64 {
     }
 }
 
+/// A lasting number for a name, equal on every node: SipHash-1-3 of its bytes, with a key of zeros.
+pub fn name(name: &str) -> u64 {
+    SipHasher13::new().hash(name.as_bytes())
+}
+
 /// Of all shares, which a hash falls to: index into `shares`, each a weight and a lasting number of its own. Weighted rendezvous hashing:
 /// when weights change, no more hashes move than must. `None` when all weights are 0.
 pub fn weighted(hash: u64, shares: impl Iterator<Item = (u16, u64)>) -> Option<usize> {
@@ -164,6 +169,15 @@ mod tests {
         (v6[15], v6[31]) = (1, 2);
         v6[32..37].copy_from_slice(&[0, 80, 0x12, 0x34, 6]);
         assert_eq!(selection(&secret, &key("2001:db8::2", "2001:db8::1")), hash(&v6));
+    }
+
+    /// Nodes of a fleet, and versions of this program, must choose alike.
+    #[test]
+    fn names_are_the_numbers_that_they_always_were() {
+        assert_eq!(
+            ["", "blue", "green"].map(name),
+            [0xd1fb_a762_150c_532c, 0x2aa0_1827_83e7_e9de, 0x955a_2ebd_2fb1_42ae]
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod directory;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{iter, net::IpAddr, sync::Arc};
 
 use crate::limits;
 pub use crate::{
@@ -141,6 +141,8 @@ pub struct Tables {
     parts: TablesParts,
     epoch: u32,
     directory: Arc<Directory>,
+    /// By `TargetId`: whether flows can have been sent to it, for there is or was a way.
+    reached: Box<[bool]>,
     /// Ways to single addresses, sorted.
     hops: Box<[(IpAddr, NextHop)]>,
 }
@@ -163,7 +165,8 @@ impl Tables {
     pub fn new(parts: TablesParts) -> Result<Tables, TablesError> {
         check(&parts)?;
         let directory = Directory::new(&parts)?.into();
-        Ok(Tables::assemble(parts.generation, parts, directory))
+        let reached = parts.targets.iter().map(has_way).collect();
+        Ok(Tables::assemble((parts.generation, reached), parts, directory))
     }
 
     /// The same as [`Tables::new`], sooner when listeners and targets are those of the tables before.
@@ -173,22 +176,27 @@ impl Tables {
             true => before.directory.clone(),
             false => Directory::new(&parts)?.into(),
         };
-        let epoch = if flows_fare_alike(&before.parts, &parts) { before.epoch } else { parts.generation };
-        Ok(Tables::assemble(epoch, parts, directory))
+        let epoch = if flows_fare_alike(before, &parts) { before.epoch } else { parts.generation };
+        let reached = reached_since(before, &parts);
+        Ok(Tables::assemble((epoch, reached), parts, directory))
     }
 
     /// Tables without listeners: every frame is dropped.
     pub fn empty() -> Arc<Tables> {
         let parts = TablesParts { generation: 1, ..TablesParts::default() };
-        Arc::new(Tables::assemble(parts.generation, parts, Arc::default()))
+        Arc::new(Tables::assemble((parts.generation, Box::default()), parts, Arc::default()))
     }
 
-    fn assemble(epoch: u32, mut parts: TablesParts, directory: Arc<Directory>) -> Tables {
+    fn assemble(
+        (epoch, reached): (u32, Box<[bool]>),
+        mut parts: TablesParts,
+        directory: Arc<Directory>,
+    ) -> Tables {
         parts.vips.sort_unstable();
         parts.sources.sort_unstable();
         let mut hops = std::mem::take(&mut parts.hops);
         hops.sort_unstable_by_key(|row| row.0);
-        Tables { parts, epoch, directory, hops: hops.into() }
+        Tables { parts, epoch, directory, reached, hops: hops.into() }
     }
 
     /// Whether exactly the same packets are the load balancer's by these tables and by others. A `false` may be wrong.
@@ -213,9 +221,8 @@ impl Tables {
     /// Whether flows may have to be cut.
     pub fn has_cuts(&self) -> bool {
         let is_cut = |policy: FlowPolicy| policy != FlowPolicy::Keep;
-        let listeners = self.parts.listeners.iter().flatten();
         self.parts.targets.iter().flatten().any(|target| is_cut(target.flow_policy))
-            || listeners.flat_map(|listener| &listener.forward.groups).any(|row| is_cut(row.flow_policy))
+            || self.parts.listeners.iter().flatten().any(|listener| cuts(listener).next().is_some())
     }
 
     /// Listeners by `ListenerId`.
@@ -353,13 +360,55 @@ fn check(parts: &TablesParts) -> Result<(), TablesError> {
     Ok(())
 }
 
-/// Whether every flow made by the tables before fares the same by the new ones. A `false` may be wrong.
-fn flows_fare_alike(before: &TablesParts, new: &TablesParts) -> bool {
-    let fate =
-        |target: &Target| (target.group, target.address, target.port, target.next_hop, target.flow_policy);
-    let is_as_before = |(id, target): (usize, &Option<Target>)| {
-        let new = || new.targets.get(id).and_then(Option::as_ref);
-        target.as_ref().is_none_or(|target| new().is_some_and(|new| fate(target) == fate(new)))
+/// Whether every flow made by the tables before fares the same by the new ones: goes on or is cut, by the same way, with the same
+/// timeout. A `false` may be wrong.
+fn flows_fare_alike(before: &Tables, new: &TablesParts) -> bool {
+    let is_listener_alike = |(before, new): (&Option<Listener>, Option<&Listener>)| {
+        before.as_ref().is_none_or(|before| new.is_some_and(|new| is_listener_alike(before, new)))
     };
-    before.listeners == new.listeners && before.targets.iter().enumerate().all(is_as_before)
+    let is_target_alike = |((before, reached), new): ((&Option<Target>, &bool), Option<&Target>)| {
+        before.as_ref().is_none_or(|before| new.is_some_and(|new| is_target_alike(before, *reached, new)))
+    };
+    let targets = before.parts.targets.iter().zip(&before.reached);
+    before.parts.listeners.iter().zip(padded(&new.listeners)).all(is_listener_alike)
+        && targets.zip(padded(&new.targets)).all(is_target_alike)
 }
+
+fn is_listener_alike(before: &Listener, new: &Listener) -> bool {
+    (before.endpoint, before.idle_timeout_s) == (new.endpoint, new.idle_timeout_s)
+        && cuts(before).eq(cuts(new))
+}
+
+/// The groups that a listener's flows to are cut, each with the cause.
+fn cuts(listener: &Listener) -> impl Iterator<Item = (TargetGroupId, CutCause)> {
+    listener.forward.groups.iter().filter_map(|row| Some((row.group, row.flow_policy.cause()?)))
+}
+
+/// The first way to a target concerns no flow. One that the target itself began knows the way that its packets came.
+fn is_target_alike(before: &Target, is_reached: bool, new: &Target) -> bool {
+    let fate = |target: &Target| (target.group, target.address, target.port, target.flow_policy);
+    fate(before) == fate(new) && (before.next_hop == new.next_hop || !is_reached)
+}
+
+/// Which targets flows can have been sent to, after another generation.
+fn reached_since(before: &Tables, new: &TablesParts) -> Box<[bool]> {
+    let identity = |target: &Target| (target.group, target.address, target.port);
+    let is_reached = |(id, target): (usize, &Option<Target>)| {
+        let was = before.parts.targets.get(id).and_then(Option::as_ref);
+        let is_same = was.map(identity) == target.as_ref().map(identity);
+        has_way(target) || is_same && before.reached.get(id) == Some(&true)
+    };
+    new.targets.iter().enumerate().map(is_reached).collect()
+}
+
+fn has_way(target: &Option<Target>) -> bool {
+    target.as_ref().is_some_and(|target| target.next_hop.is_some())
+}
+
+/// Rows by id, and `None` from the last on.
+fn padded<T>(rows: &[Option<T>]) -> impl Iterator<Item = Option<&T>> {
+    rows.iter().map(Option::as_ref).chain(iter::repeat(None))
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,20 +6,27 @@
 mod address;
 mod attributes;
 mod errors;
+mod forward;
+mod health_check;
+mod listener;
 mod load_balancer;
 mod read;
 mod source_nat;
+mod target;
 mod target_group;
 mod walk;
+mod zone;
 
-use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf};
 
 pub use address::{ClientAddress, Family};
 pub use errors::{ConfigError, ConfigErrors};
+pub use health_check::{CheckProtocol, HealthCheck};
 use lb_core::{
     limits,
     tables::{InterfaceId, Protocol},
 };
+pub use target::TargetRequest;
 
 /// Reads and checks a file.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
@@ -64,12 +71,14 @@ pub struct Config {
 impl Config {
     /// Whether a listener sends flows to the target group of this index.
     pub fn is_used(&self, target_group: usize) -> bool {
-        self.forwards().any(|forward| forward.groups.iter().any(|row| row.group == target_group))
+        self.user(target_group).is_some()
     }
 
-    /// What every listener does with new flows.
-    pub fn forwards(&self) -> impl Iterator<Item = &Forward> {
-        self.load_balancers.iter().flat_map(|lb| &lb.listeners).map(|listener| &listener.forward)
+    /// The first listener that sends flows to the target group of this index, and the load balancer that has it.
+    pub fn user(&self, target_group: usize) -> Option<(&LoadBalancer, &Listener)> {
+        let mut listeners =
+            self.load_balancers.iter().flat_map(|lb| lb.listeners.iter().map(move |listener| (lb, listener)));
+        listeners.find(|(_, listener)| listener.forward.has(target_group))
     }
 
     /// A registered target.
@@ -156,6 +165,12 @@ impl LoadBalancer {
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.vips.iter().map(|vip| vip.address)
     }
+
+    /// Whether a target of this zone can get flows: of an address of its zone, of any where either has no zone.
+    pub fn serves(&self, zone: Option<&str>) -> bool {
+        let is_of_zone = |vip: &Vip| vip.zone.is_none() || vip.zone.as_deref() == zone;
+        zone.is_none() || self.vips.iter().any(is_of_zone)
+    }
 }
 
 /// An address of a load balancer.
@@ -200,6 +215,13 @@ pub struct Forward {
     pub groups: Vec<WeightedGroup>,
     /// Whether the flows of one client's address go to one group (`TargetGroupStickinessConfig.Enabled`).
     pub is_sticky: bool,
+}
+
+impl Forward {
+    /// Whether flows may go to the target group of this index.
+    pub fn has(&self, target_group: usize) -> bool {
+        self.groups.iter().any(|row| row.group == target_group)
+    }
 }
 
 /// A target group's part in a forward action.
@@ -374,33 +396,6 @@ pub struct Target {
     pub is_stopped: bool,
 }
 
-/// How a group's targets are checked: by a TCP connect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// Port to connect to; `None`: the target's own ("traffic-port").
-    pub port: Option<u16>,
-    /// Time from the start of one check to the start of the next.
-    pub interval: Duration,
-    /// A check that has not succeeded after this long has failed.
-    pub timeout: Duration,
-    /// Successes in a row that make an unhealthy target healthy.
-    pub healthy_threshold: u8,
-    /// Failures in a row that make a target unhealthy.
-    pub unhealthy_threshold: u8,
-}
-
-impl Default for HealthCheck {
-    fn default() -> HealthCheck {
-        HealthCheck {
-            port: None,
-            interval: Duration::from_secs(30),
-            timeout: Duration::from_secs(10),
-            healthy_threshold: 5,
-            unhealthy_threshold: 2,
-        }
-    }
-}
-
 /// Control socket when the configuration names none, and what `lbctl` connects to.
 pub const CONTROL_SOCKET: &str = "/run/lbd/lbd.sock";
 
@@ -419,13 +414,6 @@ const NAME_CHARACTERS: usize = 32;
 const INTERFACE_NAME_BYTES: usize = 15;
 const FLOWS: RangeInclusive<i64> = limits::FLOWS_MINIMUM as i64..=limits::FLOWS_MAXIMUM as i64;
 const ADOPT_SECONDS: RangeInclusive<i64> = 0..=6_000;
-const DEREGISTRATION_DELAY_SECONDS: RangeInclusive<i64> = 0..=3_600;
-const DEREGISTRATION_DELAY_DEFAULT_SECONDS: u16 = 300;
-const CHECK_INTERVAL_SECONDS: RangeInclusive<i64> = 5..=300;
-const CHECK_TIMEOUT_SECONDS: RangeInclusive<i64> = 2..=120;
-const CHECK_FAST_INTERVAL_MS: RangeInclusive<i64> = 1_000..=5_000;
-const CHECK_FAST_TIMEOUT_MS: RangeInclusive<i64> = 200..=5_000;
-const CHECK_THRESHOLD: RangeInclusive<i64> = 2..=10;
 
 #[cfg(test)]
 mod tests;

@@ -48,7 +48,7 @@ pub use target_health::{Cause, TargetHealth};
 
 use crate::{
     compile,
-    config::{self, Config},
+    config::{self, Config, Family, Listener, LoadBalancer, Target},
 };
 
 /// The checks that run, and what they found.
@@ -89,10 +89,12 @@ pub struct Transition {
     pub to: TargetHealth,
 }
 
-/// The checks that a configuration asks for: every target of every group that a listener uses.
+/// The checks that a configuration asks for: every target of every group that a listener uses, unless it is stopped or its
+/// zone is none of the load balancer's.
 pub fn checks(config: &Config) -> Vec<Check> {
     let groups = config.target_groups.iter().enumerate();
-    groups.filter(|(index, _)| config.is_used(*index)).flat_map(|(_, group)| group_checks(group)).collect()
+    let used = groups.filter_map(|(index, group)| Some((group, config.user(index)?)));
+    used.flat_map(|(group, (lb, listener))| group_checks(group, lb, listener)).collect()
 }
 
 impl Health {
@@ -128,7 +130,8 @@ impl Health {
         self.board.register(checks.iter().map(|check| &check.key));
     }
 
-    /// Makes the next check of these targets now, or a second after the last one began if that was more recent. Decides nothing by itself.
+    /// Makes the next check of these targets now, or a second after the last one began if that was more recent. Decides
+    /// nothing by itself.
     pub fn hasten(&self, targets: Vec<TargetKey>) {
         self.send(Command::Hasten(targets));
     }
@@ -188,18 +191,31 @@ fn raise_open_files() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
-fn group_checks(group: &config::TargetGroup) -> impl Iterator<Item = Check> + '_ {
+fn group_checks<'c>(
+    group: &'c config::TargetGroup,
+    lb: &'c LoadBalancer,
+    listener: &Listener,
+) -> impl Iterator<Item = Check> + 'c {
     let check = &group.health_check;
-    let probe = Arc::new(Probe::Tcp);
-    compile::keys(group).map(move |key| Check {
+    let probe = Arc::new(check.protocol.probe(&host(group, lb, listener)));
+    let is_checked = |target: &Target| lb.serves(target.zone.as_deref()) && !target.is_stopped;
+    let keys = group.targets.iter().zip(compile::keys(group));
+    keys.filter(move |(target, _)| is_checked(target)).map(move |(_, key)| Check {
         endpoint: SocketAddr::new(key.address, check.port.unwrap_or(key.port)),
         key,
         probe: probe.clone(),
         interval: check.interval,
         timeout: check.timeout,
         thresholds: Thresholds { healthy: check.healthy_threshold, unhealthy: check.unhealthy_threshold },
-        draining_interval: Duration::ZERO,
+        draining_interval: Duration::from_secs(group.draining_interval_seconds.into()),
     })
+}
+
+/// What checks name as the host that they ask: the address, of the group's family if there is one, and port that clients use.
+fn host(group: &config::TargetGroup, lb: &LoadBalancer, listener: &Listener) -> String {
+    let address =
+        lb.addresses().find(|address| Family::of(*address) == group.family).unwrap_or(lb.vips[0].address);
+    SocketAddr::new(address, listener.port).to_string()
 }
 
 /// What a target is known by: the same address and port in two groups is two targets.

@@ -8,12 +8,11 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use lb_core::limits;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{DroppedRegistrations, NewTarget, Refusal, RefusalCode, TargetAddress, TargetChanges},
-    config::{Config, Family, Registrar, Target, TargetGroup},
+    config::{Config, Registrar, Target, TargetGroup, TargetRequest},
 };
 
 /// What is kept in the state directory.
@@ -72,23 +71,25 @@ impl Default for Registrations {
 /// Registers and deregisters targets of a group, or changes nothing and says why.
 pub fn apply(config: &mut Config, target_group: &str, changes: &TargetChanges) -> Result<(), Refusal> {
     let index = group_of_calls(config, target_group)?;
-    let group = &config.target_groups[index];
-    let leaving = leaving(group, &changes.deregister)?;
-    let joining = joining(config, group, &changes.register)?;
-    if let Some(both) = joining.iter().map(endpoint).find(|endpoint| leaving.contains(endpoint)) {
-        return Err(invalid(group, both, "is both in register and in deregister: decide for one of them"));
-    }
-    check_limits(config, group, leaving.len(), &joining)?;
-    let targets = &mut config.target_groups[index].targets;
-    if !leaving.is_empty() {
-        targets.retain(|target| !leaving.contains(&endpoint(target)));
-    }
-    for target in joining {
-        match targets.iter_mut().find(|known| endpoint(known) == endpoint(&target)) {
-            Some(known) => *known = target,
-            None => targets.push(target),
+    let mut group = config.target_groups[index].clone();
+    let leaving = deregister(&mut group, &changes.deregister)?;
+    let mut joining = Vec::new();
+    for new in &changes.register {
+        let endpoint = (new.address, new.port.unwrap_or(group.port));
+        if leaving.contains(&endpoint) {
+            return Err(invalid(
+                &group,
+                endpoint,
+                "is both in register and in deregister: decide for one of them",
+            ));
         }
+        if joining.contains(&endpoint) {
+            return Err(invalid(&group, endpoint, NAMED_TWICE));
+        }
+        register(config, &mut group, new, endpoint)?;
+        joining.push(endpoint);
     }
+    config.target_groups[index] = group;
     Ok(())
 }
 
@@ -113,98 +114,54 @@ fn group_of_calls(config: &Config, name: &str) -> Result<usize, Refusal> {
     }
 }
 
-/// The endpoints to deregister, all of them registered.
-fn leaving(group: &TargetGroup, deregister: &[TargetAddress]) -> Result<Vec<(IpAddr, u16)>, Refusal> {
+/// Takes targets out of a group, all of them registered. Returns their endpoints.
+fn deregister(group: &mut TargetGroup, targets: &[TargetAddress]) -> Result<Vec<(IpAddr, u16)>, Refusal> {
     let mut leaving = Vec::new();
-    for TargetAddress { address, port } in deregister {
+    for TargetAddress { address, port } in targets {
         let endpoint = (*address, port.unwrap_or(group.port));
-        if !is_registered(group, endpoint) {
-            return Err(invalid(group, endpoint, "is not registered"));
-        }
         if leaving.contains(&endpoint) {
-            return Err(invalid(group, endpoint, "is named twice"));
+            return Err(invalid(group, endpoint, NAMED_TWICE));
+        }
+        match position(group, endpoint) {
+            Some(at) => drop(group.targets.remove(at)),
+            None => return Err(invalid(group, endpoint, "is not registered")),
         }
         leaving.push(endpoint);
     }
     Ok(leaving)
 }
 
-/// The targets to register, all of them allowed.
-fn joining(config: &Config, group: &TargetGroup, register: &[NewTarget]) -> Result<Vec<Target>, Refusal> {
-    if register.len() > limits::TARGETS_PER_GROUP {
-        return Err(too_many(register.len(), limits::TARGETS_PER_GROUP, "in one call"));
-    }
-    let mut joining: Vec<Target> = Vec::new();
-    for new in register.iter().cloned() {
-        let target = Target {
-            address: new.address,
-            port: new.port.unwrap_or(group.port),
-            weight: new.weight.unwrap_or(1),
-            zone: new.zone.filter(|zone| zone != ALL_ZONES),
-            is_stopped: false,
-        };
-        if joining.iter().any(|other| endpoint(other) == endpoint(&target)) {
-            return Err(invalid(group, endpoint(&target), "is named twice"));
-        }
-        if let Err(why) = check_target(config, group, &target) {
-            return Err(invalid(group, endpoint(&target), &format!("cannot be registered: {why}")));
-        }
-        joining.push(target);
-    }
-    Ok(joining)
-}
-
-fn check_limits(
+/// Adds a target, or replaces the one that has its endpoint.
+fn register(
     config: &Config,
-    group: &TargetGroup,
-    leaving: usize,
-    joining: &[Target],
+    group: &mut TargetGroup,
+    new: &NewTarget,
+    endpoint: (IpAddr, u16),
 ) -> Result<(), Refusal> {
-    let new = joining.iter().filter(|target| !is_registered(group, endpoint(target))).count();
-    let of_group = group.targets.len() + new - leaving;
-    let of_all = config.target_groups.iter().map(|group| group.targets.len()).sum::<usize>() + new - leaving;
-    if of_group > limits::TARGETS_PER_GROUP {
-        return Err(too_many(
-            of_group,
-            limits::TARGETS_PER_GROUP,
-            &format!("in target group {:?}", group.name),
-        ));
-    }
-    match of_all > limits::TARGETS {
-        true => Err(too_many(of_all, limits::TARGETS, "over all target groups")),
-        false => Ok(()),
+    let NewTarget { address, port, weight, zone } = new.clone();
+    let known = position(group, endpoint);
+    let at = known.unwrap_or(group.targets.len());
+    drop(known.map(|at| group.targets.remove(at)));
+    match config.admit(group, &TargetRequest { address, port, weight, zone }) {
+        Ok(target) => {
+            group.targets.insert(at, target);
+            Ok(())
+        }
+        // No key of the request is to blame.
+        Err(error) if error.path.is_empty() => {
+            Err(Refusal::of(RefusalCode::TooManyTargets, format!("target group {:?}: {error}", group.name)))
+        }
+        Err(error) => Err(invalid(group, endpoint, &format!("cannot be registered: {error}"))),
     }
 }
 
-fn too_many(count: usize, most: usize, place: &str) -> Refusal {
-    let error = format!("there would be {count} targets {place}, expected at most {most}");
-    Refusal::of(RefusalCode::TooManyTargets, error)
+fn position(group: &TargetGroup, wanted: (IpAddr, u16)) -> Option<usize> {
+    group.targets.iter().position(|target| (target.address, target.port) == wanted)
 }
 
 fn invalid(group: &TargetGroup, (address, port): (IpAddr, u16), why: &str) -> Refusal {
     let error = format!("target {}/{} {why}", group.name, SocketAddr::new(address, port));
     Refusal::of(RefusalCode::InvalidTarget, error)
-}
-
-fn is_registered(group: &TargetGroup, wanted: (IpAddr, u16)) -> bool {
-    group.targets.iter().any(|target| endpoint(target) == wanted)
-}
-
-fn check_target(config: &Config, group: &TargetGroup, target: &Target) -> Result<(), String> {
-    if Family::of(target.address) != group.family {
-        return Err(format!("its address is expected to be an {} address", group.family.name()));
-    }
-    if config.addresses().any(|address| address == target.address) {
-        return Err("its address is a load balancer's".into());
-    }
-    if target.weight > limits::TARGET_WEIGHT {
-        return Err(format!("found the weight {}, expected 0 to {}", target.weight, limits::TARGET_WEIGHT));
-    }
-    Ok(())
-}
-
-fn endpoint(target: &Target) -> (IpAddr, u16) {
-    (target.address, target.port)
 }
 
 fn kept(target: &Target) -> NewTarget {
@@ -219,8 +176,7 @@ fn kept(target: &Target) -> NewTarget {
 /// Of the file in the state directory.
 const VERSION: u32 = 1;
 
-/// Stands for no zone in particular (NLB `TargetDescription.AvailabilityZone`).
-const ALL_ZONES: &str = "all";
+const NAMED_TWICE: &str = "is named twice";
 
 const GROUP_NOT_FOUND: RefusalCode = RefusalCode::TargetGroupNotFound;
 const GROUP_OF_FILE: RefusalCode = RefusalCode::OperationNotPermitted;

@@ -58,7 +58,7 @@ impl Control {
         let now = clock::now();
         let report = self.health.report(&entry.key);
         let checked = report.map_or(TargetHealth::RegistrationInProgress, |report| report.health);
-        let health = reported_health(entry, &self.config, checked, now);
+        let health = reported_health(entry, checked, now);
         let age = self.age(entry, report.filter(|_| health == checked), now);
         let in_tables = self.tables.target(entry.id);
         let group = in_tables.and_then(|target| self.tables.group(target.group));
@@ -85,7 +85,7 @@ impl Control {
     /// How long a target has been in its state, if that is known.
     fn age(&self, entry: &TargetEntry, report: Option<TargetReport>, now: Instant) -> Option<Duration> {
         match entry.registration {
-            Registration::Registered => {
+            Registration::Registered { .. } => {
                 // A clock that was set back makes it new.
                 report.map(|report| report.changed.elapsed().unwrap_or_default())
             }

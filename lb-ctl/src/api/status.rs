@@ -62,6 +62,9 @@ pub struct VipRow {
     pub address: IpAddr,
     /// Its zone; `None` where the load balancer has none.
     pub zone: Option<String>,
+    /// `healthy` or `unhealthy`: whether every target group behind it has the healthy targets that `target_group_health.dns_failover.*`
+    /// asks for (NLB `ZonalHealthStatus`).
+    pub zonal_health: Option<String>,
 }
 
 /// A listener, one for each address and protocol.

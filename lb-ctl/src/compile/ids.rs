@@ -1,9 +1,6 @@
 //! Ids that stay with their keys across generations, and rest for a while after a key is gone.
 
-use std::{
-    collections::{HashMap, HashSet},
-    hash::Hash,
-};
+use std::{collections::HashMap, hash::Hash};
 
 use lb_core::time::Instant;
 
@@ -24,26 +21,51 @@ struct Entry {
 
 impl<K: Eq + Hash> Ids<K> {
     /// Gives every key an id, the lowest free ones to new keys. A key that is missing keeps its id for `kept_for`
-    /// seconds from now on, and has it again if it comes back within that time.
+    /// seconds from now on, and has it again if it comes back within that time. Where more than `most` keys would have one, those
+    /// missing for longest lose theirs.
     pub(super) fn assign(
         &mut self,
         keys: impl Iterator<Item = K>,
         now: Instant,
         kept_for: impl Fn(&K) -> u64,
+        most: usize,
     ) {
-        let keys: Vec<K> = keys.collect();
-        let present: HashSet<&K> = keys.iter().collect();
-        self.entries.retain(|key, entry| {
-            entry.gone = if present.contains(key) { None } else { Some(entry.gone.unwrap_or(now)) };
-            entry.gone.is_none_or(|since| now < after(since, kept_for(key)))
-        });
-        let taken: HashSet<u32> = self.entries.values().map(|entry| entry.id).collect();
-        let mut free = (0..).filter(|id| !taken.contains(id));
-        for key in keys {
-            self.entries
-                .entry(key)
-                .or_insert_with(|| Entry { id: free.next().unwrap_or(u32::MAX), gone: None });
+        for entry in self.entries.values_mut() {
+            entry.gone.get_or_insert(now);
         }
+        let mut new = Vec::new();
+        for key in keys {
+            match self.entries.get_mut(&key) {
+                Some(entry) => entry.gone = None,
+                None => new.push(key),
+            }
+        }
+        self.entries.retain(|key, entry| entry.gone.is_none_or(|since| now < after(since, kept_for(key))));
+        self.forget((self.entries.len() + new.len()).saturating_sub(most));
+        let free = self.free(new.len());
+        self.entries.extend(new.into_iter().zip(free).map(|(key, id)| (key, Entry { id, gone: None })));
+    }
+
+    /// Forgets so many of the missing keys, or all of them: those missing for longest.
+    fn forget(&mut self, count: usize) {
+        let missing = self.entries.values().filter_map(|entry| Some((entry.gone?, entry.id)));
+        let mut missing: Vec<(Instant, u32)> = if count > 0 { missing.collect() } else { Vec::new() };
+        missing.sort_unstable();
+        missing.truncate(count);
+        if let Some(last) = missing.last() {
+            self.entries.retain(|_, entry| entry.gone.is_none_or(|since| (since, entry.id) > *last));
+        }
+    }
+
+    /// The lowest ids that no key has.
+    fn free(&self, count: usize) -> impl Iterator<Item = u32> + use<K> {
+        let mut is_taken = vec![false; self.entries.len() + count];
+        for entry in self.entries.values() {
+            if let Some(is_taken) = is_taken.get_mut(entry.id as usize) {
+                *is_taken = true;
+            }
+        }
+        (0..).zip(is_taken).filter(|(_, is_taken)| !is_taken).map(|(id, _)| id)
     }
 
     /// The id of a key.

@@ -7,9 +7,13 @@ use lb_core::{
     time::Instant,
 };
 
-use super::{Inputs, keys, listeners, registry::Registry};
+use super::{
+    Inputs, Unused, keys, listeners,
+    registry::Registry,
+    zones::{Place, Zones},
+};
 use crate::{
-    config::{self, Config, Leftover},
+    config::{self, Config, Leftover, MinimumHealthy},
     health::TargetKey,
 };
 
@@ -39,8 +43,15 @@ pub(super) struct Group {
     pub(super) id: u32,
     pub(super) name: Arc<str>,
     pub(super) preserves_client_ip: bool,
+    pub(super) is_sticky: bool,
     pub(super) when_unhealthy: Leftover,
+    pub(super) fail_open_below: MinimumHealthy,
+    pub(super) dns_failover_below: MinimumHealthy,
     pub(super) protocols: &'static [Protocol],
+    /// Whether a listener sends flows to it.
+    pub(super) is_used: bool,
+    /// Number of its pools, at least one.
+    pub(super) pools: u8,
     /// Its registered targets, in an order that the file's does not change.
     pub(super) members: Vec<Member>,
 }
@@ -50,20 +61,28 @@ pub(super) struct Member {
     pub(super) id: u32,
     pub(super) key: TargetKey,
     pub(super) weight: u16,
+    /// The pools that it serves, or why it serves none.
+    pub(super) place: Result<Place, Unused>,
 }
 
 impl Layout {
     /// From what is registered.
     pub(super) fn new(registry: &Registry, inputs: &Inputs<'_>) -> Layout {
         let config = inputs.config;
+        let zones = Zones::of_groups(config);
         let gone_groups = registry.groups.iter().filter(|(.., gone)| gone.is_some());
         let mut sources: Vec<Source> = registry.sources.iter().map(|(source, ..)| *source).collect();
         sources.sort_unstable();
         Layout {
-            groups: config.target_groups.iter().filter_map(|row| group(registry, row)).collect(),
+            groups: config
+                .target_groups
+                .iter()
+                .zip(&zones)
+                .filter_map(|(row, zones)| group(registry, row, zones))
+                .collect(),
             gone_groups: gone_groups.map(|(name, id, _)| (id, name.clone())).collect(),
             deregistered: deregistered(registry, inputs.now),
-            listeners: listeners::listeners(registry, inputs),
+            listeners: listeners::listeners(registry, inputs, &zones),
             vips: config
                 .addresses()
                 .map(|address| Vip { address, ownership: (inputs.ownership)(address) })
@@ -89,18 +108,27 @@ fn ownerships(inputs: &Inputs<'_>) -> Vec<(IpAddr, Ownership)> {
     addresses.map(|address| (address, (inputs.ownership)(address))).collect()
 }
 
-fn group(registry: &Registry, group: &config::TargetGroup) -> Option<Group> {
+fn group(registry: &Registry, group: &config::TargetGroup, zones: &Zones<'_>) -> Option<Group> {
     let name: Arc<str> = group.name.as_str().into();
     let member = |(key, target): (TargetKey, &config::Target)| {
-        Some(Member { id: registry.targets.id(&key)?, key, weight: target.weight })
+        let place = match target.is_stopped {
+            true => Err(Unused::InvalidState),
+            false => zones.place_of(target).ok_or(Unused::ZoneNotEnabled),
+        };
+        Some(Member { id: registry.targets.id(&key)?, key, weight: target.weight, place })
     };
     let mut members: Vec<Member> = keys(group).zip(&group.targets).filter_map(member).collect();
     members.sort_unstable_by_key(|member| (member.key.address, member.key.port));
     Some(Group {
         id: registry.groups.id(&name)?,
         preserves_client_ip: group.preserves_client_ip,
+        is_sticky: group.is_sticky,
         when_unhealthy: group.when_unhealthy,
+        fail_open_below: group.fail_open_below,
+        dns_failover_below: group.dns_failover_below,
         protocols: registry.protocols(&name),
+        is_used: zones.is_used(),
+        pools: zones.pools(),
         members,
         name,
     })

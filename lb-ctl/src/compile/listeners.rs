@@ -3,23 +3,41 @@
 use std::sync::Arc;
 
 use lb_core::{
-    limits,
-    tables::{Endpoint, FlowPolicy, Forward, Listener, Protocol, TargetGroupId, WeightedGroup},
+    hash, limits,
+    tables::{Endpoint, Forward, Listener, Protocol, TargetGroupId, WeightedGroup},
 };
 
-use super::{Inputs, by_id, registry::Registry, sources};
+use super::{Inputs, by_id, registry::Registry, sources, zones::Zones};
 use crate::config::{self, Config};
 
 /// The listeners, by id.
-pub(super) fn listeners(registry: &Registry, inputs: &Inputs<'_>) -> Vec<Option<Listener>> {
+pub(super) fn listeners(
+    registry: &Registry,
+    inputs: &Inputs<'_>,
+    zones: &[Zones<'_>],
+) -> Vec<Option<Listener>> {
     let config = inputs.config;
+    let group = |lb: &config::LoadBalancer, endpoint: &Endpoint, row: &config::WeightedGroup| {
+        let name: Arc<str> = config.target_groups[row.group].name.as_str().into();
+        let vip = lb.vips.iter().find(|vip| vip.address == endpoint.address)?;
+        Some(WeightedGroup {
+            group: TargetGroupId(registry.groups.id(&name)? as u16),
+            pool: zones[row.group].pool_of(vip),
+            weight: row.weight,
+            salt: hash::name(&name),
+            flow_policy: registry.flow_policy(endpoint, &name, inputs.now),
+        })
+    };
     let listeners = endpoints(config).filter_map(|(endpoint, lb, listener)| {
         let id = registry.listeners.id(&endpoint)?;
         let is_tcp = endpoint.protocol == Protocol::Tcp;
         let listener = Listener {
             name: listener_name(lb, &endpoint),
             endpoint,
-            forward: forward(registry, config, &listener.forward),
+            forward: Forward {
+                groups: listener.forward.groups.iter().filter_map(|row| group(lb, &endpoint, row)).collect(),
+                is_sticky: listener.forward.is_sticky,
+            },
             idle_timeout_s: if is_tcp { listener.tcp_idle_timeout_seconds } else { limits::UDP_IDLE_S },
             interface: lb.interface,
             sources: sources::of_listener(config, inputs.ownership, (lb, endpoint.address), listener),
@@ -29,15 +47,6 @@ pub(super) fn listeners(registry: &Registry, inputs: &Inputs<'_>) -> Vec<Option<
         Some((id, listener))
     });
     by_id(listeners)
-}
-
-fn forward(registry: &Registry, config: &Config, forward: &config::Forward) -> Forward {
-    let row = |row: &config::WeightedGroup| {
-        let name: Arc<str> = config.target_groups[row.group].name.as_str().into();
-        let group = TargetGroupId(registry.groups.id(&name)? as u16);
-        Some(WeightedGroup { group, pool: 0, weight: row.weight, salt: 0, flow_policy: FlowPolicy::Keep })
-    };
-    Forward { groups: forward.groups.iter().filter_map(row).collect(), is_sticky: forward.is_sticky }
 }
 
 /// Every endpoint that is listened on.

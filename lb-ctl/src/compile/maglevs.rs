@@ -1,42 +1,50 @@
-//! The Maglev table of every group, kept for as long as its candidates stay the same.
+//! The Maglev table of every pool, kept for as long as its candidates stay the same.
 
 use std::{collections::HashMap, num::NonZero, sync::Arc, thread};
 
 use lb_core::maglev::{Candidate, Maglev};
 
-/// Tables by group name.
+/// Tables by pool.
 #[derive(Clone, Default)]
 pub(super) struct Maglevs {
-    known: HashMap<Arc<str>, (Vec<Candidate>, Arc<Maglev>)>,
+    known: HashMap<PoolName, (Vec<Candidate>, Arc<Maglev>)>,
+}
+
+/// What a pool is known by.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct PoolName {
+    pub(super) group: Arc<str>,
+    /// Among the group's pools.
+    pub(super) pool: u8,
 }
 
 impl Maglevs {
-    /// The tables of groups with these candidates, in the same order. Those not known are built, on as many cores as there are.
-    pub(super) fn of(&mut self, groups: &[(Arc<str>, Vec<Candidate>)]) -> Vec<Arc<Maglev>> {
-        let is_unknown = |(name, candidates): &&(Arc<str>, Vec<Candidate>)| {
-            self.known.get(name).is_none_or(|known| known.0 != *candidates)
+    /// The tables of pools with these candidates, in the same order. Those not known are built, on as many cores as there are.
+    pub(super) fn of(&mut self, pools: &[(PoolName, Vec<Candidate>)]) -> Vec<Arc<Maglev>> {
+        let is_unknown = |(pool, candidates): &&(PoolName, Vec<Candidate>)| {
+            self.known.get(pool).is_none_or(|known| known.0 != *candidates)
         };
-        let unknown: Vec<&(Arc<str>, Vec<Candidate>)> = groups.iter().filter(is_unknown).collect();
-        let built = build(&unknown);
-        for ((name, candidates), maglev) in unknown.into_iter().zip(built) {
-            self.known.insert(name.clone(), (candidates.clone(), maglev));
+        let unknown: Vec<_> = pools.iter().filter(is_unknown).collect();
+        let candidates: Vec<&[Candidate]> = unknown.iter().map(|row| &*row.1).collect();
+        for ((pool, candidates), maglev) in unknown.into_iter().zip(build(&candidates)) {
+            self.known.insert(pool.clone(), (candidates.clone(), maglev));
         }
-        groups.iter().map(|(name, _)| self.known[name].1.clone()).collect()
+        pools.iter().map(|(pool, _)| self.known[pool].1.clone()).collect()
     }
 
     /// Forgets the tables of groups whose name does not pass.
     pub(super) fn retain(&mut self, is_kept: impl Fn(&Arc<str>) -> bool) {
-        self.known.retain(|name, _| is_kept(name));
+        self.known.retain(|name, _| is_kept(&name.group));
     }
 }
 
-fn build(groups: &[&(Arc<str>, Vec<Candidate>)]) -> Vec<Arc<Maglev>> {
+fn build(pools: &[&[Candidate]]) -> Vec<Arc<Maglev>> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = groups.len().div_ceil(cores).max(1);
-    let build = |groups: &[&(Arc<str>, Vec<Candidate>)]| -> Vec<Arc<Maglev>> {
-        groups.iter().map(|group| Maglev::with_default_slots(&group.1).into()).collect()
+    let share = pools.len().div_ceil(cores).max(1);
+    let build = |pools: &[&[Candidate]]| -> Vec<Arc<Maglev>> {
+        pools.iter().map(|candidates| Maglev::with_default_slots(candidates).into()).collect()
     };
-    let (own, others) = groups.split_at(share.min(groups.len()));
+    let (own, others) = pools.split_at(share.min(pools.len()));
     thread::scope(|scope| {
         let spawn = |share| (share, thread::Builder::new().spawn_scoped(scope, move || build(share)));
         let others: Vec<_> = others.chunks(share).map(spawn).collect();
@@ -53,22 +61,23 @@ fn build(groups: &[&(Arc<str>, Vec<Candidate>)]) -> Vec<Arc<Maglev>> {
 mod tests {
     use super::*;
 
-    fn group(number: u8) -> (Arc<str>, Vec<Candidate>) {
+    fn pool(number: u8) -> (PoolName, Vec<Candidate>) {
         let candidate = Candidate { address: [198, 19, 1, number].into(), port: 80, weight: 1 };
-        (format!("group-{number}").into(), vec![candidate; usize::from(number) % 3])
+        let name = PoolName { group: format!("group-{}", number / 2).into(), pool: number % 2 };
+        (name, vec![candidate; usize::from(number) % 3])
     }
 
     #[test]
-    fn every_group_gets_its_own_table_and_keeps_it() {
+    fn every_pool_gets_its_own_table_and_keeps_it() {
         for count in [0, 1, 2, 9] {
-            let mut groups: Vec<_> = (0..count).map(group).collect();
+            let mut pools: Vec<_> = (0..count).map(pool).collect();
             let mut maglevs = Maglevs::default();
-            let built = maglevs.of(&groups);
-            for ((_, candidates), maglev) in groups.iter().zip(&built) {
+            let built = maglevs.of(&pools);
+            for ((_, candidates), maglev) in pools.iter().zip(&built) {
                 assert_eq!(**maglev, Maglev::with_default_slots(candidates));
             }
-            groups.reverse();
-            let kept = maglevs.of(&groups);
+            pools.reverse();
+            let kept = maglevs.of(&pools);
             assert!(built.iter().zip(kept.iter().rev()).all(|(one, other)| Arc::ptr_eq(one, other)));
         }
     }

@@ -1,16 +1,16 @@
 //! Who has which id, and what is remembered of those that are gone.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, mem, sync::Arc};
 
 use lb_core::{
     limits,
-    tables::{Endpoint, Protocol, Source},
+    tables::{CutCause, Endpoint, FlowPolicy, Protocol, Source},
     time::Instant,
 };
 
 use super::{Inputs, after, ids::Ids, keys, listeners::endpoints, sources};
 use crate::{
-    config::{Leftover, Protocols},
+    config::{Config, Leftover, Protocols},
     health::TargetKey,
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Registry {
     pub(super) sources: Ids<Source>,
     /// By group name; of a group that is gone, what it was last.
     deregistrations: HashMap<Arc<str>, Deregistration>,
+    /// Since when a listener gives a group the weight 0.
+    weightless: HashMap<(Endpoint, Arc<str>), Instant>,
     /// Protocols of the listeners that send flows to a group, or have sent, by group name.
     served: HashMap<Arc<str>, Protocols>,
 }
@@ -48,11 +50,14 @@ impl Registry {
         }
         let deregistrations = &self.deregistrations;
         let kept_for = |key: &TargetKey| delay_seconds(deregistrations, &key.group) + FLOW_SECONDS;
-        self.targets.assign(config.target_groups.iter().flat_map(keys), now, kept_for);
-        self.listeners.assign(endpoints(config).map(|row| row.0), now, |_| FLOW_SECONDS);
-        self.sources.assign(sources(config, inputs.ownership).into_iter(), now, |_| FLOW_SECONDS);
+        self.targets.assign(config.target_groups.iter().flat_map(keys), now, kept_for, limits::TARGETS);
+        let endpoints = endpoints(config).map(|row| row.0);
+        self.listeners.assign(endpoints, now, |_| FLOW_SECONDS, limits::LISTENERS);
+        let sources = sources(config, inputs.ownership).into_iter();
+        self.sources.assign(sources, now, |_| FLOW_SECONDS, limits::SOURCES);
         let names = config.target_groups.iter().map(|group| group.name.as_str().into());
-        self.groups.assign(names, now, |_| GROUP_SECONDS);
+        self.groups.assign(names, now, |_| GROUP_SECONDS, limits::TARGET_GROUPS);
+        self.weigh(config, now);
         self.deregistrations.retain(|name, _| self.groups.id(name).is_some());
         for listener in config.load_balancers.iter().flat_map(|lb| &lb.listeners) {
             for row in &listener.forward.groups {
@@ -62,6 +67,26 @@ impl Registry {
             }
         }
         self.served.retain(|name, _| self.groups.id(name).is_some());
+    }
+
+    /// Notes since when weights are 0.
+    fn weigh(&mut self, config: &Config, now: Instant) {
+        let before = mem::take(&mut self.weightless);
+        for (endpoint, _, listener) in endpoints(config) {
+            for row in listener.forward.groups.iter().filter(|row| row.weight == 0) {
+                let part = (endpoint, config.target_groups[row.group].name.as_str().into());
+                let since = before.get(&part).copied().unwrap_or(now);
+                self.weightless.insert(part, since);
+            }
+        }
+    }
+
+    /// What a listener's flows to a group get: they end a while after its weight turned 0 (NLB "Target group weights").
+    pub(super) fn flow_policy(&self, endpoint: &Endpoint, group: &Arc<str>, now: Instant) -> FlowPolicy {
+        match self.weightless.get(&(*endpoint, group.clone())) {
+            Some(since) if now >= after(*since, WEIGHT_ZERO_SECONDS) => FlowPolicy::Cut(CutCause::WeightZero),
+            _ => FlowPolicy::Keep,
+        }
     }
 
     /// The protocols of the listeners that send flows to a group, or have sent.
@@ -79,7 +104,7 @@ impl Registry {
         self.deregistrations.get(&key.group).map(|deregistration| deregistration.leftover)
     }
 
-    /// The next time that a deregistration delay ends or an id becomes free.
+    /// The next time that a deregistration delay ends, an id becomes free or flows to a group of weight 0 end.
     pub(super) fn deadline_after(&self, now: Instant) -> Option<Instant> {
         let targets =
             self.targets.iter().filter_map(|(key, _, gone)| gone.map(|since| self.delay_ends(key, since)));
@@ -89,13 +114,17 @@ impl Registry {
         let others = listeners.chain(sources).map(|since| after(since, FLOW_SECONDS));
         let groups =
             self.groups.iter().filter_map(|(.., gone)| gone).map(|since| after(since, GROUP_SECONDS));
-        targets.chain(others).chain(groups).filter(|deadline| *deadline > now).min()
+        let weights = self.weightless.values().map(|since| after(*since, WEIGHT_ZERO_SECONDS));
+        targets.chain(others).chain(groups).chain(weights).filter(|deadline| *deadline > now).min()
     }
 }
 
 fn delay_seconds(deregistrations: &HashMap<Arc<str>, Deregistration>, group: &Arc<str>) -> u64 {
     deregistrations.get(group).map_or(0, |deregistration| u64::from(deregistration.delay_seconds))
 }
+
+/// The flows to a group whose weight has turned 0 go on for this long, in seconds.
+const WEIGHT_ZERO_SECONDS: u64 = 5;
 
 /// A flow that the tables no longer name may still be in a flow table for this long, in seconds: ids rest that long.
 const FLOW_SECONDS: u64 = *limits::TCP_IDLE_RANGE_S.end() as u64;

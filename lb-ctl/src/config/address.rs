@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::walk::Value;
+use super::{errors::Refusal, walk::Value};
 
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +55,24 @@ impl ClientAddress {
 
 /// An address that one host can have and others can reach through routers.
 pub(super) fn unicast(value: &Value<'_>) -> Option<IpAddr> {
-    let Ok(address) = value.text(ADDRESS_EXPECTED)?.parse() else {
-        return value.refuse(ADDRESS_EXPECTED);
-    };
+    match value.text(ADDRESS_EXPECTED)?.parse() {
+        Ok(address) => value.accept(reachable(address)),
+        Err(_) => value.refuse(ADDRESS_EXPECTED),
+    }
+}
+
+/// Refuses an address that is not unicast, or known on one link only.
+pub(super) fn reachable(address: IpAddr) -> Result<IpAddr, Refusal> {
+    let refusal = || Refusal::new(format!("\"{address}\""), UNICAST_EXPECTED);
     match address {
-        IpAddr::V4(v4) if is_reachable_v4(v4) => Some(address),
-        IpAddr::V4(_) => value.refuse(UNICAST_EXPECTED),
-        IpAddr::V6(v6) => unicast_v6(value, v6),
+        IpAddr::V4(v4) if is_reachable_v4(v4) => Ok(address),
+        IpAddr::V4(_) => Err(refusal()),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => Err(refusal().advise(format!("write an IPv4 address as such: {v4}"))),
+            None if v6.is_unicast_link_local() => Err(refusal().advise(LINK_LOCAL)),
+            None if is_reachable_v6(v6) => Ok(address),
+            None => Err(refusal()),
+        },
     }
 }
 
@@ -70,20 +81,12 @@ fn is_reachable_v4(address: Ipv4Addr) -> bool {
     !(is_reserved || address.is_loopback() || address.is_multicast())
 }
 
-fn unicast_v6(value: &Value<'_>, address: Ipv6Addr) -> Option<IpAddr> {
-    if let Some(v4) = address.to_ipv4_mapped() {
-        return value.refuse_with_advice(UNICAST_EXPECTED, &format!("write an IPv4 address as such: {v4}"));
-    }
-    if address.is_unicast_link_local() {
-        let advice = "a link-local address is known on one link only: take a global or a unique local one";
-        return value.refuse_with_advice(UNICAST_EXPECTED, advice);
-    }
-    match address.is_multicast() || address.is_loopback() || address.is_unspecified() {
-        true => value.refuse(UNICAST_EXPECTED),
-        false => Some(address.into()),
-    }
+fn is_reachable_v6(address: Ipv6Addr) -> bool {
+    !(address.is_multicast() || address.is_loopback() || address.is_unspecified())
 }
 
 pub(super) const ADDRESS_EXPECTED: &str =
     "an IPv4 or IPv6 address, such as \"198.19.1.2\" or \"2001:db8:1::2\"";
 const UNICAST_EXPECTED: &str = "a unicast address that other hosts can reach";
+const LINK_LOCAL: &str =
+    "a link-local address is known on one link only: take a global or a unique local one";

@@ -14,7 +14,7 @@ pub struct ConfigErrors {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Line, from 1; `None` when the file as a whole is wrong.
+    /// Line, from 1; `None` when the file as a whole is wrong, or there is none.
     pub line: Option<usize>,
     /// Path of the key, such as `load_balancers[0].listeners[1].port`; empty when no key is to blame.
     pub path: String,
@@ -24,6 +24,30 @@ pub struct ConfigError {
     pub expected: String,
     /// What to do, where that is not plain.
     pub advice: Option<String>,
+}
+
+/// Why a value breaks a rule, without the place where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) found: String,
+    pub(super) expected: String,
+    pub(super) advice: Option<String>,
+}
+
+impl Refusal {
+    pub(super) fn new(found: impl Into<String>, expected: impl Into<String>) -> Refusal {
+        Refusal { found: found.into(), expected: expected.into(), advice: None }
+    }
+
+    pub(super) fn advise(self, advice: impl Into<String>) -> Refusal {
+        Refusal { advice: Some(advice.into()), ..self }
+    }
+
+    /// The same of a key outside of any file.
+    pub(super) fn of_key(self, key: &str) -> ConfigError {
+        let Refusal { found, expected, advice } = self;
+        ConfigError { line: None, path: key.into(), found, expected, advice }
+    }
 }
 
 impl ConfigErrors {
@@ -72,3 +96,5 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigErrors {}
+
+impl std::error::Error for ConfigError {}

@@ -1,15 +1,15 @@
-//! Load balancers and their listeners.
+//! Load balancers and their addresses.
 
 use std::{collections::HashMap, net::IpAddr};
 
 use super::{
-    ADDRESSES, Family, Forward, Listener, LoadBalancer, Protocols, SourceNat, TargetGroup, Vip,
-    WeightedGroup,
-    address::unicast,
-    attributes,
-    read::{assignment, interface, name, protocols, required_sections},
-    target_group::{Group, groups_for, port},
+    ADDRESSES, LoadBalancer, SourceNat, Vip,
+    address::{ADDRESS_EXPECTED, unicast},
+    attributes, listener,
+    read::{assignment, interface, name, required_sections},
+    target_group::Group,
     walk::{Section, Value},
+    zone,
 };
 use lb_core::limits;
 
@@ -44,10 +44,11 @@ fn listener_count(lb: &LoadBalancer) -> usize {
 }
 
 /// What is used already, and the key path of its user.
-struct Taken {
+pub(super) struct Taken {
     names: HashMap<String, String>,
     addresses: HashMap<IpAddr, String>,
-    groups: HashMap<usize, String>,
+    /// By their indexes.
+    pub(super) groups: HashMap<usize, String>,
 }
 
 impl Taken {
@@ -62,22 +63,31 @@ impl Taken {
 }
 
 fn load_balancer(section: &Section<'_>, known: &Known<'_>, taken: &mut Taken) -> Option<LoadBalancer> {
-    section.allow_only(&["name", "addresses", "interface", "assign", "listeners"]);
+    section.allow_only(&["name", "addresses", "interface", "assign", "listeners", "attributes"]);
     let name = unique_name(section, taken);
-    let addresses = addresses(section, taken);
+    let vips = vips(section, taken);
     let interface = interface(section, known.interfaces);
     let assignment = assignment(section);
-    let owner = Owner { path: &section.place.path, addresses: addresses.as_deref() };
-    let listeners = listeners(section, known, taken, &owner);
+    let owner = Owner { path: &section.place.path, vips: vips.as_deref() };
+    let listeners = listener::all(section, known, taken, &owner);
+    let attributes = attributes::of_load_balancer(section);
     Some(LoadBalancer {
         name: name?,
-        vips: addresses?.into_iter().map(|address| Vip { address, zone: None }).collect(),
+        vips: vips?,
         interface: interface?,
         assignment: assignment?,
         listeners: listeners?,
-        crosses_zones: false,
-        is_deletion_protected: false,
+        crosses_zones: attributes?.crosses_zones,
+        is_deletion_protected: attributes?.is_deletion_protected,
     })
+}
+
+/// The load balancer that listeners belong to.
+pub(super) struct Owner<'o> {
+    /// Its key path.
+    pub(super) path: &'o str,
+    /// Its addresses, unless they are wrong.
+    pub(super) vips: Option<&'o [Vip]>,
 }
 
 fn unique_name(section: &Section<'_>, taken: &mut Taken) -> Option<String> {
@@ -91,15 +101,35 @@ fn unique_name(section: &Section<'_>, taken: &mut Taken) -> Option<String> {
     }
 }
 
-fn addresses(section: &Section<'_>, taken: &mut Taken) -> Option<Vec<IpAddr>> {
+fn vips(section: &Section<'_>, taken: &mut Taken) -> Option<Vec<Vip>> {
     let expected = format!("1 to {ADDRESSES} addresses, such as [\"198.18.100.1\"]");
     let value = section.required("addresses", &expected)?;
     let items = value.items(&expected)?;
     if items.is_empty() || items.len() > ADDRESSES {
         return value.refuse(expected);
     }
-    let addresses: Vec<Option<IpAddr>> = items.iter().map(|item| free_address(item, taken)).collect();
-    addresses.into_iter().collect()
+    let vips: Vec<Option<Vip>> = items.iter().map(|item| vip(item, taken)).collect();
+    let vips = vips.into_iter().collect::<Option<Vec<Vip>>>()?;
+    let has_zones = vips[0].zone.is_some();
+    match items.iter().zip(&vips).find(|(_, vip)| vip.zone.is_some() != has_zones) {
+        Some((item, _)) => item.refuse("addresses all with a zone, or all without"),
+        None => Some(vips),
+    }
+}
+
+/// `"ADDRESS"` or `{ address, zone }`.
+fn vip(item: &Value<'_>, taken: &mut Taken) -> Option<Vip> {
+    if item.as_text().is_some() {
+        return Some(Vip { address: free_address(item, taken)?, zone: None });
+    }
+    let section = item.section_or("an address, or { address = \"198.18.100.1\", zone = \"a\" }")?;
+    section.allow_only(&["address", "zone"]);
+    let address = section.required("address", ADDRESS_EXPECTED).and_then(|value| free_address(&value, taken));
+    let zone = match section.optional("zone") {
+        Some(value) => zone::one(&value).map(Some),
+        None => Some(None),
+    };
+    Some(Vip { address: address?, zone: zone? })
 }
 
 fn free_address(value: &Value<'_>, taken: &mut Taken) -> Option<IpAddr> {
@@ -109,116 +139,4 @@ fn free_address(value: &Value<'_>, taken: &mut Taken) -> Option<IpAddr> {
     }
     taken.addresses.insert(address, value.place.path.clone());
     Some(address)
-}
-
-/// The load balancer that listeners belong to.
-struct Owner<'o> {
-    /// Its key path.
-    path: &'o str,
-    /// Its addresses, unless they are wrong.
-    addresses: Option<&'o [IpAddr]>,
-}
-
-fn listeners(
-    section: &Section<'_>,
-    known: &Known<'_>,
-    taken: &mut Taken,
-    owner: &Owner<'_>,
-) -> Option<Vec<Listener>> {
-    let mut listeners: Vec<Option<Listener>> = Vec::new();
-    for section in required_sections(section, "listeners")? {
-        let listener = section.and_then(|section| listener(&section, known, taken, owner, &listeners));
-        listeners.push(listener);
-    }
-    listeners.into_iter().collect()
-}
-
-fn listener(
-    section: &Section<'_>,
-    known: &Known<'_>,
-    taken: &mut Taken,
-    owner: &Owner<'_>,
-    earlier: &[Option<Listener>],
-) -> Option<Listener> {
-    section.allow_only(&["protocol", "port", "target_group", "attributes"]);
-    let protocol = protocols(section);
-    let port = port(section);
-    let target_group = target_group(section, protocol, known, taken, owner);
-    let attributes = attributes::of_listener(section, protocol);
-    let (protocol, port) = (protocol?, port?);
-    if earlier.iter().flatten().any(|listener| listener.port == port && overlap(listener.protocol, protocol))
-    {
-        let found = format!("{} port {port} a second time", protocol.name());
-        section.errors().report(&section.place, found, "each protocol and port once per load balancer");
-        return None;
-    }
-    let attributes = attributes?;
-    Some(Listener {
-        protocol,
-        port,
-        forward: Forward {
-            groups: vec![WeightedGroup { group: target_group?, weight: 1 }],
-            is_sticky: false,
-        },
-        tcp_idle_timeout_seconds: attributes.tcp_idle_timeout_seconds,
-        adopts_strays: attributes.adopts_strays,
-        has_syn_cookies: attributes.has_syn_cookies,
-    })
-}
-
-fn overlap(one: Protocols, other: Protocols) -> bool {
-    one.each().iter().any(|protocol| other.each().contains(protocol))
-}
-
-fn target_group(
-    section: &Section<'_>,
-    protocol: Option<Protocols>,
-    known: &Known<'_>,
-    taken: &mut Taken,
-    owner: &Owner<'_>,
-) -> Option<usize> {
-    let expected = "the name of a target group";
-    let value = section.required("target_group", expected)?;
-    let name = value.text(expected)?;
-    let groups = known.groups;
-    let Some(index) = groups.iter().position(|group| group.name.as_deref() == Some(name)) else {
-        let known: Vec<&str> = groups.iter().filter_map(|group| group.name.as_deref()).collect();
-        return value.refuse(match known.is_empty() {
-            true => "a target group; the file has none".into(),
-            false => format!("one of the target groups: {}", known.join(", ")),
-        });
-    };
-    let user = taken.groups.entry(index).or_insert_with(|| owner.path.into());
-    if user != owner.path {
-        return value.refuse(format!("a target group that no other load balancer uses (as {user} does)"));
-    }
-    let group = groups[index].checked.as_ref()?;
-    let protocol = protocol?;
-    if !protocol.forwards_to().contains(&group.protocol) {
-        let found = format!("{:?}, a {} target group", group.name, group.protocol.name());
-        let expected = format!("a {} target group for a {} listener", groups_for(protocol), protocol.name());
-        section.errors().report(&value.place, found, expected);
-        return None;
-    }
-    has_source(&value, group, known, owner)?;
-    Some(index)
-}
-
-/// Refuses a target group that the load balancer could not send a packet of its own to: a flow whose client has another family
-/// than its target is translated, and needs a source address of the target's.
-fn has_source(value: &Value<'_>, group: &TargetGroup, known: &Known<'_>, owner: &Owner<'_>) -> Option<()> {
-    let family = group.family;
-    let sources = known.source_nat?.addresses_for(owner.addresses?);
-    if sources.iter().any(|address| Family::of(*address) == family) {
-        return Some(());
-    }
-    let found = format!("{:?}, a target group of {} targets", group.name, family.name());
-    let expected = format!("a target group of the family of {}.addresses", owner.path);
-    let advice = format!(
-        "to translate, give {0}.addresses or source_nat.addresses an {1} address, which targets see instead of the client's",
-        owner.path,
-        family.name()
-    );
-    value.errors().advise(&value.place, found, expected, &advice);
-    None
 }

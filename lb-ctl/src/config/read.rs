@@ -1,6 +1,6 @@
 //! The whole file: from text to [`Config`].
 
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 use toml::de::DeTable;
 
@@ -11,7 +11,7 @@ use super::{
     errors::ConfigError,
     load_balancer::{self, Known},
     source_nat, target_group,
-    walk::{Errors, Place, Section, Value},
+    walk::{Errors, Place, Section, Value, integer_expected},
 };
 use lb_core::{
     limits,
@@ -253,6 +253,11 @@ pub(super) fn name<'t>(section: &Section<'t>) -> Option<(&'t str, Value<'t>)> {
     if is_valid { Some((name, value)) } else { value.refuse(expected) }
 }
 
+/// Key `port`: required, 1 to 65535.
+pub(super) fn port(section: &Section<'_>) -> Option<u16> {
+    section.required("port", &integer_expected(&PORT))?.integer(PORT)
+}
+
 /// Key `interface`: one of the configured interfaces, the first by default.
 pub(super) fn interface(section: &Section<'_>, interfaces: Option<&[String]>) -> Option<InterfaceId> {
     let Some(value) = section.optional("interface") else {
@@ -292,6 +297,8 @@ pub(super) fn required_sections<'t>(section: &Section<'t>, key: &str) -> Option<
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+pub(super) const PORT: RangeInclusive<i64> = 1..=65_535;
 
 const POLLINGS: [(&str, Polling); 3] =
     [("busy", Polling::Busy), ("adaptive", Polling::Adaptive), ("interrupt", Polling::Interrupt)];

@@ -2,8 +2,12 @@
 
 use super::*;
 
+mod attributes;
 mod client_address;
 mod errors;
+mod forwards;
+mod health_checks;
+mod targets;
 
 const BASE: &str = r#"interfaces = ["eth0", "eth1"]
 
@@ -26,51 +30,6 @@ targets = [
   { address = "198.19.2.2", port = 81, weight = 2 },
 ]
 "#;
-
-#[test]
-fn a_udp_listener_has_no_tcp_attributes() {
-    let text = |protocol: &str| {
-        let attributes = "[load_balancers.listeners.attributes]\n\"tcp.idle_timeout.seconds\" = 60\n\
-                          \"tcp.adopt_strays.enabled\" = true\n\"tcp.syn_cookies.enabled\" = \"true\"\n";
-        let text = BASE.replace("\"TCP\"", &format!("{protocol:?}"));
-        text.replace("[[target_groups]]", &format!("{attributes}[[target_groups]]"))
-    };
-    for protocol in ["TCP", "TCP_UDP"] {
-        let listener = parse(&text(protocol), "f").unwrap().load_balancers.remove(0).listeners.remove(0);
-        assert!(listener.adopts_strays && listener.has_syn_cookies);
-    }
-    let errors = parse(&text("UDP"), "f").unwrap_err().to_string();
-    let place = "load_balancers[0].listeners[0].attributes.";
-    let expected: Vec<String> = [
-        ("14", "tcp.idle_timeout.seconds", "60", "UDP flows always time out after 120 s"),
-        ("15", "tcp.adopt_strays.enabled", "true", "every UDP packet of no flow starts one"),
-        ("16", "tcp.syn_cookies.enabled", "\"true\"", "UDP has no handshake"),
-    ]
-    .map(|(line, key, found, reason)| {
-        format!(
-            "f:{line}: {place}{key:?}: found {found}, expected no such attribute on a UDP listener; {reason}"
-        )
-    })
-    .into();
-    assert_eq!(errors, expected.join("\n"));
-}
-
-#[test]
-fn a_udp_group_cannot_terminate_when_unhealthy() {
-    let text = BASE.replace("\"TCP\"", "\"TCP_UDP\"");
-    let group = parse(&text, "f").unwrap().target_groups.remove(0);
-    assert_eq!((group.after_deregistration, group.when_unhealthy), (Leftover::Terminate, Leftover::Continue));
-    let text = format!(
-        "{text}[target_groups.attributes]\n\"target_health_state.unhealthy.connection_termination.enabled\" = true\n"
-    );
-    assert_errors(
-        &text,
-        &[
-            "22: target_groups[0].attributes.\"target_health_state.unhealthy.connection_termination.enabled\": found true, \
-           expected false; UDP and TCP_UDP target groups cannot have it",
-        ],
-    );
-}
 
 #[test]
 fn defaults_and_values() {
@@ -116,13 +75,6 @@ fn the_window_of_adoption_follows_the_longest_idle_timeout() {
     let config = parse(&text, "f").unwrap();
     assert_eq!(config.selection.adopt_seconds, 600);
     assert_eq!(config.load_balancers[0].listeners[0].tcp_idle_timeout_seconds, 600);
-}
-
-#[test]
-fn a_fast_check_has_a_timeout_no_longer_than_its_interval() {
-    let text = format!("{BASE}[target_groups.health_check]\nfast_interval_ms = 1000\n");
-    let check = parse(&text, "f").unwrap().target_groups.remove(0).health_check;
-    assert_eq!((check.interval, check.timeout), (Duration::from_secs(1), Duration::from_secs(1)));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::errors::ConfigError;
+use super::errors::{ConfigError, Refusal};
 
 /// Where errors are collected.
 pub(super) struct Errors<'t> {
@@ -23,7 +23,7 @@ impl<'t> Errors<'t> {
     }
 
     pub(super) fn report(&self, at: &Place, found: impl Into<String>, expected: impl Into<String>) {
-        self.push(at, found.into(), expected.into(), None);
+        self.refuse(at, Refusal::new(found, expected));
     }
 
     pub(super) fn advise(
@@ -33,7 +33,12 @@ impl<'t> Errors<'t> {
         expected: impl Into<String>,
         advice: &str,
     ) {
-        self.push(at, found.into(), expected.into(), Some(advice.into()));
+        self.refuse(at, Refusal::new(found, expected).advise(advice));
+    }
+
+    pub(super) fn refuse(&self, at: &Place, refusal: Refusal) {
+        let line = Some(self.line(at.offset));
+        self.errors.borrow_mut().push(ConfigError { line, ..refusal.of_key(&at.path) });
     }
 
     /// The errors, in the order of their lines.
@@ -46,12 +51,6 @@ impl<'t> Errors<'t> {
     pub(super) fn line(&self, offset: usize) -> usize {
         let before = &self.text.as_bytes()[..offset.min(self.text.len())];
         1 + before.iter().filter(|&&byte| byte == b'\n').count()
-    }
-
-    fn push(&self, at: &Place, found: String, expected: String, advice: Option<String>) {
-        let error =
-            ConfigError { line: Some(self.line(at.offset)), path: at.path.clone(), found, expected, advice };
-        self.errors.borrow_mut().push(error);
     }
 }
 
@@ -170,6 +169,11 @@ impl<'t> Value<'t> {
         None
     }
 
+    /// The value that a rule makes of this one, unless it refuses that.
+    pub(super) fn accept<T>(&self, judged: Result<T, Refusal>) -> Option<T> {
+        judged.map_err(|refusal| self.errors.refuse(&self.place, refusal)).ok()
+    }
+
     pub(super) fn text(&self, expected: &str) -> Option<&'t str> {
         match self.value {
             DeValue::String(text) => Some(text),
@@ -193,11 +197,15 @@ impl<'t> Value<'t> {
     }
 
     pub(super) fn integer<N: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Option<N> {
-        let number = match self.value {
+        let number = self.as_integer().and_then(|number| within(number, &range));
+        if number.is_none() { self.refuse(integer_expected(&range)) } else { number }
+    }
+
+    fn as_integer(&self) -> Option<i64> {
+        match self.value {
             DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
             _ => None,
-        };
-        self.in_range(number, range)
+        }
     }
 
     pub(super) fn errors(&self) -> &'t Errors<'t> {
@@ -206,26 +214,44 @@ impl<'t> Value<'t> {
 
     /// A boolean, or the text of one as the AWS command line prints it.
     pub(super) fn attribute_boolean(&self) -> Option<bool> {
+        let boolean = self.as_attribute_boolean();
+        if boolean.is_none() { self.refuse("true or false") } else { boolean }
+    }
+
+    /// The same; reports nothing.
+    pub(super) fn as_attribute_boolean(&self) -> Option<bool> {
         match self.value {
             DeValue::Boolean(value) => Some(*value),
             DeValue::String(text) if text == "true" => Some(true),
             DeValue::String(text) if text == "false" => Some(false),
-            _ => self.refuse("true or false"),
+            _ => None,
         }
     }
 
     /// An integer, or the text of one as the AWS command line prints it.
     pub(super) fn attribute_integer<N: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Option<N> {
-        match self.value {
-            DeValue::String(text) => self.in_range(text.parse().ok(), range),
-            _ => self.integer(range),
-        }
+        let number = self.as_attribute_integer(&range);
+        if number.is_none() { self.refuse(integer_expected(&range)) } else { number }
+    }
+
+    /// The same; reports nothing.
+    pub(super) fn as_attribute_integer<N: TryFrom<i64>>(&self, range: &RangeInclusive<i64>) -> Option<N> {
+        let number = match self.value {
+            DeValue::String(text) => text.parse().ok(),
+            _ => self.as_integer(),
+        };
+        number.and_then(|number| within(number, range))
     }
 
     pub(super) fn section(&self) -> Option<Section<'t>> {
+        self.section_or("a table")
+    }
+
+    /// The table, or an error that expects something else.
+    pub(super) fn section_or(&self, expected: &str) -> Option<Section<'t>> {
         match self.value {
             DeValue::Table(table) => Some(Section::new(self.place.clone(), table, self.errors)),
-            _ => self.refuse("a table"),
+            _ => self.refuse(expected),
         }
     }
 
@@ -257,15 +283,15 @@ impl<'t> Value<'t> {
             DeValue::Table(_) => "a table".into(),
         }
     }
+}
 
-    fn in_range<N: TryFrom<i64>>(&self, number: Option<i64>, range: RangeInclusive<i64>) -> Option<N> {
-        let fitting =
-            number.filter(|number| range.contains(number)).and_then(|number| N::try_from(number).ok());
-        match fitting {
-            Some(number) => Some(number),
-            None => self.refuse(format!("an integer from {} to {}", range.start(), range.end())),
-        }
-    }
+/// What is expected where an integer of a range is.
+pub(super) fn integer_expected(range: &RangeInclusive<i64>) -> String {
+    format!("an integer from {} to {}", range.start(), range.end())
+}
+
+fn within<N: TryFrom<i64>>(number: i64, range: &RangeInclusive<i64>) -> Option<N> {
+    range.contains(&number).then(|| N::try_from(number).ok()).flatten()
 }
 
 const FOUND_CHARACTERS: usize = 60;

@@ -1,5 +1,12 @@
 //! Checks over real sockets on loopback.
 
+mod grpc;
+mod http;
+mod servers;
+mod standstill;
+mod tls;
+mod udp;
+
 use std::{net::TcpListener, sync::mpsc, time::Instant};
 
 use super::*;
@@ -33,6 +40,24 @@ fn expect(transitions: &mpsc::Receiver<Transition>, to: TargetHealth) {
     }
 }
 
+/// The state that checks of a new target lead to, each with much patience.
+fn verdict(probe: Probe, endpoint: SocketAddr) -> TargetHealth {
+    verdict_within(Duration::from_secs(2), probe, endpoint)
+}
+
+fn verdict_within(timeout: Duration, probe: Probe, endpoint: SocketAddr) -> TargetHealth {
+    let (health, transitions) = start();
+    health.set(vec![Check { probe: Arc::new(probe), timeout, ..check(endpoint) }]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Transition { to, .. } = transitions.recv_timeout(left).unwrap();
+        if to != TargetHealth::InitialHealthChecking {
+            return to;
+        }
+    }
+}
+
 #[test]
 fn a_target_comes_goes_and_comes_back() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -46,7 +71,34 @@ fn a_target_comes_goes_and_comes_back() {
     expect(&transitions, TargetHealth::Unhealthy(Cause::Refused));
     let _listener = TcpListener::bind(endpoint).unwrap();
     expect(&transitions, TargetHealth::Healthy);
-    assert_eq!(health.snapshot(), [(check(endpoint).key, TargetHealth::Healthy)]);
+    let key = check(endpoint).key;
+    assert_eq!(health.snapshot(), [(key.clone(), TargetHealth::Healthy)]);
+    let report = health.report(&key).unwrap();
+    assert_eq!(report.health, TargetHealth::Healthy);
+    assert!(report.passed >= 3 && report.failed >= 2, "{report:?}");
+    assert_eq!(report.last_check.unwrap().outcome, Ok(()));
+    assert!(health.statistics().checks >= 5);
+}
+
+#[test]
+fn hastened_checks_find_out_sooner() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let slow = Check { interval: Duration::from_secs(100), ..check(listener.local_addr().unwrap()) };
+    let (health, transitions) = start();
+    health.set(vec![slow.clone()]);
+    expect(&transitions, TargetHealth::Healthy);
+    drop(listener);
+    for _ in 0..2 {
+        health.hasten(vec![slow.key.clone()]);
+        std::thread::sleep(Duration::from_millis(1_100));
+    }
+    expect(&transitions, TargetHealth::Unhealthy(Cause::Refused));
+}
+
+#[test]
+fn both_families_are_checked() {
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    assert_eq!(verdict(Probe::Tcp, listener.local_addr().unwrap()), TargetHealth::Healthy);
 }
 
 #[test]
@@ -87,4 +139,39 @@ fn only_groups_in_use_are_checked() {
     assert_eq!(check.key.to_string(), "used/198.19.0.2:80");
     assert_eq!(check.endpoint.to_string(), "198.19.0.2:8081");
     assert_eq!((check.interval.as_millis(), check.timeout.as_millis()), (1_500, 400));
+}
+
+#[test]
+fn targets_that_are_stopped_or_in_no_zone_of_the_load_balancer_are_not_checked() {
+    let file = "interfaces = [\"eth0\"]\n[[load_balancers]]\nname = \"a\"\naddresses = [{ address = \"198.18.0.1\", zone = \"a\" }]\n\
+        [[load_balancers.listeners]]\nprotocol = \"TCP\"\nport = 80\ntarget_group = \"web\"\n\
+        [[target_groups]]\nname = \"web\"\nprotocol = \"TCP\"\nport = 80\ntargets = [{ address = \"198.19.0.1\" }, \
+        { address = \"198.19.0.2\", zone = \"a\" }, { address = \"198.19.0.3\", zone = \"b\" }, \
+        { address = \"198.19.0.4\", stopped = true }]\n[target_groups.attributes]\n\
+        target_health_state.unhealthy = { connection_termination.enabled = false, draining_interval_seconds = 9 }\n";
+    let checks = checks(&config::parse(file, "f").unwrap());
+    let checked: Vec<_> = checks.iter().map(|check| check.key.address.to_string()).collect();
+    assert_eq!(checked, ["198.19.0.1", "198.19.0.2"]);
+    assert_eq!((checks[0].draining_interval.as_secs(), &*checks[0].probe), (9, &Probe::Tcp));
+}
+
+#[test]
+fn checks_name_the_address_and_port_that_clients_use() {
+    for (addresses, targets, host) in [
+        ("[\"198.18.0.1\", \"198.18.0.2\"]", "198.19.0.1", "198.18.0.1:443"),
+        ("[\"198.18.0.1\", \"2001:db8::1\"]", "2001:db8:1::1", "[2001:db8::1]:443"),
+        ("[\"2001:db8::1\"]\n[source_nat]\naddresses = [\"198.18.0.9\"]", "198.19.0.1", "[2001:db8::1]:443"),
+    ] {
+        let (addresses, source_nat) = addresses.split_once('\n').unwrap_or((addresses, ""));
+        let file = format!(
+            "interfaces = [\"eth0\"]\n{source_nat}\n[[load_balancers]]\nname = \"a\"\naddresses = {addresses}\n\
+             [[load_balancers.listeners]]\nprotocol = \"TCP\"\nport = 443\ntarget_group = \"web\"\n\
+             [[load_balancers.listeners]]\nprotocol = \"TCP\"\nport = 80\ntarget_group = \"web\"\n\
+             [[target_groups]]\nname = \"web\"\nprotocol = \"TCP\"\nport = 8443\ntargets = [{{ address = \"{targets}\" }}]\n\
+             [target_groups.health_check]\nprotocol = \"HTTPS\"\n"
+        );
+        let [check] = checks(&config::parse(&file, "f").unwrap()).try_into().unwrap();
+        let Probe::Http(probe) = &*check.probe else { panic!("{check:?}") };
+        assert_eq!(probe.host, host);
+    }
 }

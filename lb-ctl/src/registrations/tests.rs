@@ -1,5 +1,7 @@
 //! Calls against a configuration with a group of calls, `web`, and a group of the file, `dns`.
 
+use lb_core::limits;
+
 use super::*;
 use crate::config;
 
@@ -91,15 +93,9 @@ fn a_call_that_is_wrong_somewhere_changes_nothing() {
             &["198.19.1.3", "2001:db8::2"],
             &[],
             InvalidTarget,
-            "target web/[2001:db8::2]:8080 cannot be",
+            "target web/[2001:db8::2]:8080 cannot be registered: address: ",
         ),
-        (
-            "web",
-            &["198.19.1.3", "198.18.100.1"],
-            &[],
-            InvalidTarget,
-            "target web/198.18.100.1:8080 cannot be",
-        ),
+        ("web", &["198.19.1.3", "198.18.100.1"], &[], InvalidTarget, "an address that no load balancer has"),
         ("web", &["198.19.1.3", "198.19.1.3:8080"], &[], InvalidTarget, "198.19.1.3:8080 is named twice"),
         (
             "web",
@@ -134,16 +130,9 @@ fn a_group_has_so_many_targets_and_no_more() {
     };
     let most = limits::TARGETS_PER_GROUP as u16;
     apply(&mut config, "web", &many(1..=most)).unwrap();
-    for (too_many, error) in [
-        (
-            many(most + 1..=most + 1),
-            "there would be 1001 targets in target group \"web\", expected at most 1000",
-        ),
-        (many(1..=most + 1), "there would be 1001 targets in one call, expected at most 1000"),
-    ] {
-        let refusal = apply(&mut config, "web", &too_many).unwrap_err();
-        assert_eq!((refusal.code, refusal.error.as_str()), (Some(RefusalCode::TooManyTargets), error));
-    }
+    let refusal = apply(&mut config, "web", &many(most + 1..=most + 1)).unwrap_err();
+    let error = "target group \"web\": found 1001 targets, expected at most 1000";
+    assert_eq!((refusal.code, refusal.error.as_str()), (Some(RefusalCode::TooManyTargets), error));
     let swap =
         TargetChanges { deregister: vec!["198.19.1.2:1".parse().unwrap()], ..many(most + 1..=most + 1) };
     apply(&mut config, "web", &swap).unwrap();

@@ -91,13 +91,14 @@ fn forward(row: &ListenerRow) -> String {
 
 /// Addresses of the load balancers that have zones; nothing where none has.
 fn zones(status: &Status) -> String {
-    let mut table = table(&["LOAD BALANCER", "ADDRESS", "ZONE", "CROSS-ZONE"]);
+    let mut table = table(&["LOAD BALANCER", "ADDRESS", "ZONE", "ZONAL HEALTH", "CROSS-ZONE"]);
     for lb in &status.load_balancers {
         for vip in lb.addresses.iter().filter(|vip| vip.zone.is_some()) {
             table.add_row([
                 Cell::new(&lb.name),
                 Cell::new(vip.address),
                 Cell::new(vip.zone.as_deref().unwrap_or_default()),
+                Cell::new(vip.zonal_health.as_deref().unwrap_or_default()),
                 Cell::new(if lb.crosses_zones { "on" } else { "off" }),
             ]);
         }
@@ -186,6 +187,7 @@ mod tests {
         let vip = |address: &str, zone: Option<&str>| VipRow {
             address: address.parse().unwrap(),
             zone: zone.map(Into::into),
+            zonal_health: Some("healthy".into()),
         };
         let lb = |addresses| LoadBalancerRow {
             name: "edge".into(),
@@ -197,7 +199,9 @@ mod tests {
         let with = lb(vec![vip("198.18.100.1", Some("a")), vip("198.18.100.2", Some("b"))]);
         let text = zones(&Status { load_balancers: vec![with], ..Status::default() });
         let words: Vec<&str> = text.split_whitespace().collect();
-        assert_eq!(words[4..], ["edge", "198.18.100.1", "a", "off", "edge", "198.18.100.2", "b", "off"][..]);
+        let rows =
+            ["edge", "198.18.100.1", "a", "healthy", "off", "edge", "198.18.100.2", "b", "healthy", "off"];
+        assert_eq!(words[words.len() - rows.len()..], rows);
         let without = lb(vec![vip("198.18.100.1", None)]);
         assert_eq!(zones(&Status { load_balancers: vec![without], ..Status::default() }), "");
     }

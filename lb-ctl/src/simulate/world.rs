@@ -65,6 +65,7 @@ impl<'a> World<'a> {
             next_hop: &|address| Some(hops.get(&address).copied().unwrap_or_else(|| made_up_hop(address))),
             hops: hops.iter().map(|(address, hop)| (*address, *hop)).collect(),
             ownership: &|_| Ownership::Exclusive,
+            is_host_address: &|_| false,
             now: Instant::default(),
         });
         tables.map_err(SimulateError::Tables)

@@ -1,0 +1,56 @@
+//! Listeners.
+
+use super::{
+    Listener, Protocols, attributes, forward,
+    load_balancer::{Known, Owner, Taken},
+    read::{port, protocols, required_sections},
+    walk::Section,
+};
+
+pub(super) fn all(
+    section: &Section<'_>,
+    known: &Known<'_>,
+    taken: &mut Taken,
+    owner: &Owner<'_>,
+) -> Option<Vec<Listener>> {
+    let mut listeners: Vec<Option<Listener>> = Vec::new();
+    for section in required_sections(section, "listeners")? {
+        let listener = section.and_then(|section| listener(&section, known, taken, owner, &listeners));
+        listeners.push(listener);
+    }
+    listeners.into_iter().collect()
+}
+
+fn listener(
+    section: &Section<'_>,
+    known: &Known<'_>,
+    taken: &mut Taken,
+    owner: &Owner<'_>,
+    earlier: &[Option<Listener>],
+) -> Option<Listener> {
+    section.allow_only(&["protocol", "port", "target_group", "forward", "attributes"]);
+    let protocol = protocols(section);
+    let port = port(section);
+    let forward = forward::read(section, &forward::Rules { protocol, known, owner }, taken);
+    let attributes = attributes::of_listener(section, protocol);
+    let (protocol, port) = (protocol?, port?);
+    if earlier.iter().flatten().any(|listener| listener.port == port && overlap(listener.protocol, protocol))
+    {
+        let found = format!("{} port {port} a second time", protocol.name());
+        section.errors().report(&section.place, found, "each protocol and port once per load balancer");
+        return None;
+    }
+    let attributes = attributes?;
+    Some(Listener {
+        protocol,
+        port,
+        forward: forward?,
+        tcp_idle_timeout_seconds: attributes.tcp_idle_timeout_seconds,
+        adopts_strays: attributes.adopts_strays,
+        has_syn_cookies: attributes.has_syn_cookies,
+    })
+}
+
+fn overlap(one: Protocols, other: Protocols) -> bool {
+    one.each().iter().any(|protocol| other.each().contains(protocol))
+}
