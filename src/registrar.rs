@@ -41,7 +41,9 @@ impl Control {
             }
             // One of them may ask for too much: the others are not to suffer for it.
             (Err(_), _) => {
-                accepted.into_iter().fold(false, |is_new, call| self.change_targets(vec![call]) || is_new)
+                let applied: Vec<bool> =
+                    accepted.into_iter().map(|call| self.change_targets(vec![call])).collect();
+                applied.contains(&true)
             }
         }
     }
