@@ -2,11 +2,11 @@
 //!
 //! Called by the daemon's control thread on every change. Pure: time and all that the kernel or the health checks know come
 //! as arguments. The [`Compiler`] remembers what must not change between generations: ids, deregistered targets that
-//! still have flows, and the Maglev table of every group whose eligible targets did not change.
+//! still have flows, since when weights are 0, and the Maglev table of every pool whose eligible targets did not change.
 //!
 //! ```text
-//!   configuration, ownership, time -> registry: ids -> layout: who there is      made anew only when one of them changes
-//!   layout, health, next hops      -> pools: who is eligible -> maglevs -> tables          every time
+//!   configuration, ownership, time -> registry: ids -> layout: who there is    made anew only when one of them changes
+//!   layout, health, next hops      -> pools: who is eligible -> maglevs -> tables            every time
 //! ```
 
 mod ids;

@@ -130,7 +130,8 @@ impl Health {
         self.board.register(checks.iter().map(|check| &check.key));
     }
 
-    /// Makes the next check of these targets now, or a second after the last one began if that was more recent. Decides nothing by itself.
+    /// Makes the next check of these targets now, or a second after the last one began if that was more recent. Decides
+    /// nothing by itself.
     pub fn hasten(&self, targets: Vec<TargetKey>) {
         self.send(Command::Hasten(targets));
     }

@@ -172,6 +172,11 @@ impl Crowd {
 }
 
 impl Member {
+    /// The client's own address.
+    pub fn local(&self) -> SocketAddr {
+        self.conversation.local
+    }
+
     fn open(to: SocketAddr, seen: Seen) -> io::Result<Member> {
         let mut conversation = Conversation::open(to)?;
         let answer = conversation.ask("hello")?;

@@ -9,7 +9,8 @@
 //!  network ---> wiring ---> namespace ---> netlink, offload      who makes what
 //!     |                         |
 //!     v                         v
-//!  addresses     target, client, flood, sniffer, process, daemon     who runs inside
+//!  addresses     target, client, stray, flood,                   who runs inside
+//!                sniffer, process, daemon
 //! ```
 
 use std::{fmt, io};
@@ -25,6 +26,7 @@ pub mod network;
 mod offload;
 pub mod process;
 pub mod sniffer;
+pub mod stray;
 pub mod target;
 mod wiring;
 

@@ -13,7 +13,10 @@
 //! load balancer's host, which does not forward by itself, so whatever arrives was forwarded by what runs there; or the routers,
 //! which are joined to it by 198.18.1.0/24 and 198.19.0.0/24 (2001:db8:0:1::/64 and 2001:db8:1::/64).
 
-use std::net::{IpAddr, UdpSocket};
+use std::{
+    net::{IpAddr, UdpSocket},
+    ops::RangeInclusive,
+};
 
 use super::{
     Doing, TestbedError,
@@ -62,6 +65,13 @@ pub struct Plan {
     pub offload: Offload,
 }
 
+impl Plan {
+    /// The numbers of its targets.
+    pub fn numbers(&self) -> RangeInclusive<u8> {
+        1..=self.targets
+    }
+}
+
 /// A built network. Dropping it removes everything.
 #[derive(Debug)]
 pub struct Network {
@@ -93,9 +103,8 @@ impl Network {
         let prefix = unique_name();
         let namespace = |role: &str| Namespace::create(format!("{prefix}-{role}"));
         let (client, lb) = (namespace("client")?, namespace("lb")?);
-        let targets = (1..=plan.targets)
-            .map(|number| namespace(&format!("target{number}")))
-            .collect::<Result<_, _>>()?;
+        let targets =
+            plan.numbers().map(|number| namespace(&format!("target{number}"))).collect::<Result<_, _>>()?;
         let between = match plan.layout {
             Layout::Direct => Between::Nothing,
             Layout::Switched | Layout::OneArmed => Between::Switch(namespace("switch")?),

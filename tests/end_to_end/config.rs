@@ -17,10 +17,21 @@ pub struct Config {
     pub flow_capacity: u32,
     /// Addresses of the load balancer.
     pub vips: Vec<IpAddr>,
+    /// Who is in which zone.
+    pub zones: Zones,
     /// Section `source_nat`, where there is one.
     pub source_nat: Option<SourceNat>,
     /// What it serves.
     pub services: Vec<Service>,
+}
+
+/// Zones by their names; nobody is in one where there are none.
+#[derive(Clone, Debug, Default)]
+pub struct Zones {
+    /// Of each of the load balancer's addresses.
+    pub vips: Vec<&'static str>,
+    /// Of each target by number, from 1, whether it is registered or not.
+    pub targets: Vec<&'static str>,
 }
 
 /// Addresses and ports that stand for clients.
@@ -32,7 +43,7 @@ pub struct SourceNat {
     pub ports: Option<(u16, u16)>,
 }
 
-/// A listener on every address of the load balancer, with a target group of its own.
+/// A target group with, usually, a listener of its own on every address of the load balancer.
 #[derive(Clone, Copy, Debug)]
 pub struct Service {
     /// Name of the target group.
@@ -43,16 +54,48 @@ pub struct Service {
     pub port: u16,
     /// The targets' port.
     pub target_port: u16,
-    /// The targets' port that health checks connect to, by TCP.
+    /// The targets' port that health checks go to, every second, with thresholds of 2.
     pub check_port: u16,
+    /// Lines of section `health_check` beside these.
+    pub health_check: &'static [&'static str],
+    /// Which targets are registered.
+    pub registered: Registered,
     /// Which of the targets' addresses are registered.
     pub target_family: Family,
     /// How targets are registered.
     pub target_type: TargetType,
     /// Whose address the targets of a TCP service see.
     pub client_address: ClientAddress,
+    /// Attributes of the target group beside that one, as `key = value`.
+    pub attributes: &'static [&'static str],
+    /// Where its listener sends new flows.
+    pub forward: Forward,
     /// Attributes of the listener that are on.
     pub listener_attributes: &'static [&'static str],
+}
+
+/// Which targets the file registers with a target group.
+#[derive(Clone, Copy, Debug)]
+pub enum Registered {
+    /// All of the configuration.
+    All,
+    /// Those of these numbers.
+    These(&'static [u8]),
+    /// None: that is for calls to do.
+    ByCalls,
+}
+
+/// Where a listener sends new flows.
+#[derive(Clone, Copy, Debug)]
+pub enum Forward {
+    /// To the target group of its service.
+    Own,
+    /// To target groups by name and weight.
+    Weighted(&'static [(&'static str, u16)]),
+    /// The same, all flows of a client to one of them.
+    Sticky(&'static [(&'static str, u16)]),
+    /// The service has no listener: its target group is used by others'.
+    Nowhere,
 }
 
 /// Protocol of a service.
@@ -86,10 +129,11 @@ impl Config {
     /// Lines and datagrams over IPv4, served by all targets of a network; a worker for each queue.
     pub fn of(plan: &Plan) -> Config {
         Config {
-            targets: (1..=plan.targets).collect(),
+            targets: plan.numbers().collect(),
             workers: plan.queues,
             flow_capacity: 65_536,
             vips: vec![VIP.into()],
+            zones: Zones::default(),
             source_nat: None,
             services: vec![Service::LINES, Service::DATAGRAMS],
         }
@@ -125,11 +169,27 @@ impl Config {
             self.workers, self.flow_capacity
         );
         text += &self.source_nat.as_ref().map(SourceNat::text).unwrap_or_default();
-        write!(text, "[[load_balancers]]\nname = \"test\"\naddresses = {}\n", list(&self.vips))
+        write!(text, "[[load_balancers]]\nname = \"test\"\naddresses = [{}]\n", self.addresses())
             .expect("a String takes all text");
         text.extend(self.services.iter().map(Service::listener));
-        text.extend(self.services.iter().map(|service| service.group(&self.targets)));
+        text.extend(self.services.iter().map(|service| service.group(self)));
         text
+    }
+
+    /// Items of the load balancer's `addresses`.
+    fn addresses(&self) -> String {
+        let address = |(at, vip): (usize, &IpAddr)| match self.zones.vips.get(at) {
+            Some(zone) => format!("{{ address = \"{vip}\", zone = \"{zone}\" }}"),
+            None => format!("\"{vip}\""),
+        };
+        self.vips.iter().enumerate().map(address).collect::<Vec<_>>().join(", ")
+    }
+
+    /// An item of a target group's `targets`.
+    fn target(&self, family: Family, number: u8) -> String {
+        let zone = self.zones.targets.get(usize::from(number) - 1);
+        let zone = zone.map(|zone| format!(", zone = \"{zone}\"")).unwrap_or_default();
+        format!("{{ address = \"{}\"{zone} }}", family.target(number))
     }
 }
 
@@ -152,9 +212,13 @@ impl Service {
         port: TCP_PORT,
         target_port: PORTS.tcp,
         check_port: PORTS.tcp,
+        health_check: &[],
+        registered: Registered::All,
         target_family: Family::V4,
         target_type: TargetType::Ip,
         client_address: ClientAddress::Kept,
+        attributes: &[],
+        forward: Forward::Own,
         listener_attributes: &[],
     };
 
@@ -177,48 +241,71 @@ impl Service {
 
     fn listener(&self) -> String {
         let Service { protocol, port, name, .. } = self;
+        let forward = match self.forward {
+            Forward::Own => format!("target_group = \"{name}\""),
+            Forward::Weighted(groups) => format!("forward = {{ {} }}", weighted(groups)),
+            Forward::Sticky(groups) => format!("forward = {{ {}, stickiness = true }}", weighted(groups)),
+            Forward::Nowhere => return String::new(),
+        };
         let attributes: Vec<_> =
             self.listener_attributes.iter().map(|key| format!("\"{key}\" = true")).collect();
         format!(
             "[[load_balancers.listeners]]\n\
              protocol = \"{}\"\n\
              port = {port}\n\
-             target_group = \"{name}\"\n\
+             {forward}\n\
              attributes = {{ {} }}\n",
             protocol.name(),
             attributes.join(", ")
         )
     }
 
-    fn group(&self, targets: &[u8]) -> String {
-        let target = |number: &u8| format!("{{ address = \"{}\" }}", self.target_family.target(*number));
-        let targets: Vec<_> = targets.iter().map(target).collect();
-        let attributes = match (self.protocol, self.client_address) {
-            (Protocol::Udp, _) => "",
-            (Protocol::Tcp, ClientAddress::Kept) => "\"preserve_client_ip.enabled\" = true",
-            (Protocol::Tcp, ClientAddress::Hidden) => "\"preserve_client_ip.enabled\" = false",
-        };
+    fn group(&self, config: &Config) -> String {
         format!(
             "[[target_groups]]\n\
              name = \"{}\"\n\
              protocol = \"{}\"\n\
              port = {}\n\
              {}\
-             targets = [{}]\n\
-             attributes = {{ {attributes} }}\n\
+             {}\
+             [target_groups.attributes]\n\
+             {}\
+             {}\n\
              [target_groups.health_check]\n\
-             protocol = \"TCP\"\n\
              port = {}\n\
              fast_interval_ms = 1000\n\
              healthy_threshold = 2\n\
-             unhealthy_threshold = 2\n",
+             unhealthy_threshold = 2\n\
+             {}\n",
             self.name,
             self.protocol.name(),
             self.target_port,
             self.target_type.line(),
-            targets.join(", "),
-            self.check_port
+            self.targets(config),
+            self.preservation(),
+            self.attributes.join("\n"),
+            self.check_port,
+            self.health_check.join("\n")
         )
+    }
+
+    fn targets(&self, config: &Config) -> String {
+        let numbers = match self.registered {
+            Registered::All => &config.targets,
+            Registered::These(numbers) => numbers,
+            Registered::ByCalls => return String::new(),
+        };
+        let targets: Vec<_> =
+            numbers.iter().map(|&number| config.target(self.target_family, number)).collect();
+        format!("targets = [{}]\n", targets.join(", "))
+    }
+
+    fn preservation(&self) -> &'static str {
+        match (self.protocol, self.client_address) {
+            (Protocol::Udp, _) => "",
+            (Protocol::Tcp, ClientAddress::Kept) => "preserve_client_ip.enabled = true\n",
+            (Protocol::Tcp, ClientAddress::Hidden) => "preserve_client_ip.enabled = false\n",
+        }
     }
 }
 
@@ -238,6 +325,12 @@ impl TargetType {
             TargetType::Instance => "target_type = \"instance\"\n",
         }
     }
+}
+
+/// Key `target_groups` of a forward action.
+fn weighted(groups: &[(&str, u16)]) -> String {
+    let group = |(name, weight): &(&str, u16)| format!("{{ name = \"{name}\", weight = {weight} }}");
+    format!("target_groups = [{}]", groups.iter().map(group).collect::<Vec<_>>().join(", "))
 }
 
 /// A TOML array of addresses.

@@ -7,15 +7,18 @@ use std::process::ExitCode;
 use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+mod asleep;
 mod config;
 mod cuts;
 mod demo;
 mod dual_stack;
 mod flood;
+mod flow_rules;
 mod fragments;
 mod full_nat;
 mod hairpin;
 mod harness;
+mod health;
 mod http;
 mod instances;
 mod layouts;
@@ -54,6 +57,9 @@ fn main() -> ExitCode {
         syn_cookies::TESTS,
         strays::TESTS,
         cuts::TESTS,
+        &flow_rules::tests(),
+        health::TESTS,
+        asleep::TESTS,
         flood::TESTS,
         refusals::TESTS,
         reserved_ports::TESTS,

@@ -22,7 +22,6 @@ pub const TESTS: &[Test] = &[
     ("refusals::vip_twice", || refuses(vip_twice, &["198.18.100.1"])),
     ("refusals::port_zero", || refuses(|text| text.replace("\nport = 80\n", "\nport = 0\n"), &["port", "0"])),
     ("refusals::unknown_key", || refuses(|text| format!("colour = \"red\"\n{text}"), &["colour"])),
-    ("refusals::no_target", || refuses(without_targets, &["targets"])),
     ("refusals::duplicate_target", || refuses(duplicate_target, &["198.19.1.2"])),
     ("refusals::garbage_file", || refuses(|_| "\u{1}\u{2}garbage \u{fffd} [[[ = =".into(), &["lbd.toml:1"])),
     ("refusals::empty_file", || refuses(|_| String::new(), &["interfaces"])),
@@ -109,12 +108,6 @@ fn vip_twice(text: String) -> String {
     let second = "[[load_balancers]]\nname = \"second\"\naddresses = [\"198.18.100.1\"]\n\
                   [[load_balancers.listeners]]\nprotocol = \"TCP\"\nport = 80\ntarget_group = \"lines\"\n";
     text + second
-}
-
-fn without_targets(text: String) -> String {
-    let targets =
-        text.lines().find(|line| line.starts_with("targets")).expect("a list of targets").to_owned();
-    text.replacen(&targets, "targets = []", 1)
 }
 
 fn duplicate_target(text: String) -> String {

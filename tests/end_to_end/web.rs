@@ -125,7 +125,8 @@ fn hash_of(file: &Path) -> Result<String, Failed> {
     output_of(Command::new("sha256sum").stdin(File::open(file)?))
 }
 
-fn wait_for(namespace: &Namespace, address: SocketAddr) -> Result<(), Failed> {
+/// Waits until somebody listens.
+pub fn wait_for(namespace: &Namespace, address: SocketAddr) -> Result<(), Failed> {
     let deadline = Instant::now() + PATIENCE;
     while namespace.within(|| TcpStream::connect(address)).is_err() {
         if Instant::now() > deadline {

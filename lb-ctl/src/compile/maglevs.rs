@@ -4,16 +4,24 @@ use std::{collections::HashMap, num::NonZero, sync::Arc, thread};
 
 use lb_core::maglev::{Candidate, Maglev};
 
-/// Tables by group name and pool.
+/// Tables by pool.
 #[derive(Clone, Default)]
 pub(super) struct Maglevs {
-    known: HashMap<(Arc<str>, u8), (Vec<Candidate>, Arc<Maglev>)>,
+    known: HashMap<PoolName, (Vec<Candidate>, Arc<Maglev>)>,
+}
+
+/// What a pool is known by.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct PoolName {
+    pub(super) group: Arc<str>,
+    /// Among the group's pools.
+    pub(super) pool: u8,
 }
 
 impl Maglevs {
     /// The tables of pools with these candidates, in the same order. Those not known are built, on as many cores as there are.
-    pub(super) fn of(&mut self, pools: &[((Arc<str>, u8), Vec<Candidate>)]) -> Vec<Arc<Maglev>> {
-        let is_unknown = |(pool, candidates): &&((Arc<str>, u8), Vec<Candidate>)| {
+    pub(super) fn of(&mut self, pools: &[(PoolName, Vec<Candidate>)]) -> Vec<Arc<Maglev>> {
+        let is_unknown = |(pool, candidates): &&(PoolName, Vec<Candidate>)| {
             self.known.get(pool).is_none_or(|known| known.0 != *candidates)
         };
         let unknown: Vec<_> = pools.iter().filter(is_unknown).collect();
@@ -26,7 +34,7 @@ impl Maglevs {
 
     /// Forgets the tables of groups whose name does not pass.
     pub(super) fn retain(&mut self, is_kept: impl Fn(&Arc<str>) -> bool) {
-        self.known.retain(|(name, _), _| is_kept(name));
+        self.known.retain(|name, _| is_kept(&name.group));
     }
 }
 
@@ -53,9 +61,10 @@ fn build(pools: &[&[Candidate]]) -> Vec<Arc<Maglev>> {
 mod tests {
     use super::*;
 
-    fn pool(number: u8) -> ((Arc<str>, u8), Vec<Candidate>) {
+    fn pool(number: u8) -> (PoolName, Vec<Candidate>) {
         let candidate = Candidate { address: [198, 19, 1, number].into(), port: 80, weight: 1 };
-        ((format!("group-{}", number / 2).into(), number % 2), vec![candidate; usize::from(number) % 3])
+        let name = PoolName { group: format!("group-{}", number / 2).into(), pool: number % 2 };
+        (name, vec![candidate; usize::from(number) % 3])
     }
 
     #[test]

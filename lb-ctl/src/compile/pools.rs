@@ -10,6 +10,7 @@ use lb_core::{
 use super::{
     Inputs,
     layout::{Group, Member},
+    maglevs::PoolName,
     report::Unused,
     zones::Place,
 };
@@ -95,15 +96,17 @@ impl<'l> GroupState<'l> {
         rows.map(|row| row.0)
     }
 
-    /// What the Maglev table of each pool is built over, named by group and pool.
-    pub(super) fn candidates(&self) -> impl Iterator<Item = ((Arc<str>, u8), Vec<Candidate>)> {
+    /// What the Maglev table of each pool is built over.
+    pub(super) fn candidates(&self) -> impl Iterator<Item = (PoolName, Vec<Candidate>)> {
         let candidate = |member: &Member| Candidate {
             address: member.key.address,
             port: member.key.port,
             weight: member.weight,
         };
-        (0..self.group.pools)
-            .map(move |pool| ((self.group.name.clone(), pool), self.eligible(pool).map(candidate).collect()))
+        (0..self.group.pools).map(move |pool| {
+            let name = PoolName { group: self.group.name.clone(), pool };
+            (name, self.eligible(pool).map(candidate).collect())
+        })
     }
 
     /// The group's row, with the Maglev tables of its pools.

@@ -5,9 +5,18 @@ use lb_core::tables::{
 };
 
 use super::*;
-use crate::{config::parse, health::Cause};
+use crate::{
+    config::{self, parse},
+    health::Cause,
+};
 
+mod epochs;
+mod forward;
+mod ids;
+mod registration;
 mod sources;
+mod thresholds;
+mod zones;
 
 const FILE: &str = r#"
 interfaces = ["eth0"]
@@ -44,11 +53,13 @@ targets = [{ address = "198.19.1.2", weight = 0 }]
 const WEB_3: &str = "{ address = \"198.19.1.3\" }, { address = \"198.19.1.4\" }";
 const WEB_2: &str = "{ address = \"198.19.1.4\" }";
 
-/// A compiler with its inputs: everything healthy but `unhealthy`.
+/// A compiler with its inputs: everything healthy but what is named.
 struct Bench {
     compiler: Compiler,
     config: Config,
     unhealthy: Vec<&'static str>,
+    /// A target of another health.
+    odd: Option<(&'static str, TargetHealth)>,
     shared: Vec<IpAddr>,
     of_host: Vec<IpAddr>,
     now: Instant,
@@ -60,6 +71,7 @@ impl Bench {
             compiler: Compiler::new(),
             config: parse(FILE, "f").unwrap(),
             unhealthy: vec![],
+            odd: None,
             shared: vec![],
             of_host: vec![],
             now: Instant::from_millis(1_000_000),
@@ -75,9 +87,10 @@ impl Bench {
                 mtu: 1_500,
                 receive_hash: None,
             }],
-            health: &|key| match self.unhealthy.contains(&key.to_string().as_str()) {
-                true => TargetHealth::Unhealthy(Cause::Refused),
-                false => TargetHealth::Healthy,
+            health: &|key| match (key.to_string().as_str(), self.odd) {
+                (key, Some((odd, health))) if odd == key => health,
+                (key, _) if self.unhealthy.contains(&key) => TargetHealth::Unhealthy(Cause::Refused),
+                _ => TargetHealth::Healthy,
             },
             next_hop: &|_| Some(NextHop { interface: InterfaceId(0), mac: Mac([2; 6]) }),
             hops: vec![],
@@ -100,16 +113,34 @@ impl Bench {
         self.compiler.targets().iter().find(|entry| entry.key.to_string() == key).map(|entry| entry.id)
     }
 
+    /// What is told of a target whose checks succeed.
+    fn report(&self, key: &str) -> TargetHealth {
+        let entries = self.compiler.targets();
+        let entry = entries.iter().find(|entry| entry.key.to_string() == key).unwrap();
+        reported_health(entry, TargetHealth::Healthy, self.now)
+    }
+
+    /// The group `web`, to be changed.
+    fn web(&mut self) -> &mut config::TargetGroup {
+        &mut self.config.target_groups[1]
+    }
+
     fn pass(&mut self, seconds: u64) {
         self.now = after(self.now, seconds);
     }
 }
 
-fn eligible(tables: &Tables, group: &str) -> Vec<String> {
-    let group = tables.groups().iter().find(|row| *row.name == *group).unwrap();
-    let ids = group.pools[0].eligible.iter();
-    ids.map(|id| tables.target(*id).unwrap().address.to_string().trim_start_matches("198.19.1.").to_owned())
-        .collect()
+fn group<'t>(tables: &'t Tables, name: &str) -> &'t TargetGroup {
+    tables.groups().iter().find(|row| *row.name == *name).unwrap()
+}
+
+fn eligible(tables: &Tables, name: &str) -> Vec<String> {
+    eligible_of(tables, &group(tables, name).pools[0])
+}
+
+fn eligible_of(tables: &Tables, pool: &Pool) -> Vec<String> {
+    let address = |id: &TargetId| tables.target(*id).unwrap().address.to_string();
+    pool.eligible.iter().map(|id| address(id).trim_start_matches("198.19.1.").to_owned()).collect()
 }
 
 fn policies(tables: &Tables, bench: &Bench, group: &str) -> String {
@@ -209,98 +240,9 @@ fn a_change_of_health_leaves_all_else_to_the_generation_before() {
 }
 
 #[test]
-fn a_deregistered_target_drains_and_then_its_id_rests() {
-    let mut bench = Bench::new();
-    bench.compile();
-    let gone = bench.id("web/198.19.1.3:80").unwrap();
-    bench.change(WEB_3, WEB_2);
-    let tables = bench.compile();
-    assert_eq!(eligible(&tables, "web"), ["2", "4"]);
-    assert_eq!(tables.target(gone).unwrap().flow_policy, FlowPolicy::Keep);
-    assert_eq!(bench.compiler.next_deadline(), Some(after(bench.now, 10)));
-    let entry = bench.compiler.targets().into_iter().find(|entry| entry.id == gone).unwrap();
-    let report = |bench: &Bench| reported_health(&entry, TargetHealth::Healthy, bench.now);
-    assert_eq!(report(&bench), TargetHealth::DeregistrationInProgress);
-
-    bench.pass(10);
-    let tables = bench.compile();
-    assert_eq!(tables.target(gone).unwrap().flow_policy, FlowPolicy::Keep, "a TCP group lets flows go on");
-    assert_eq!(report(&bench), TargetHealth::NotRegistered);
-    assert_eq!(bench.compiler.next_deadline(), Some(after(bench.now, 6_000)));
-
-    bench.pass(6_000);
-    let tables = bench.compile();
-    assert_eq!(tables.target(gone), None);
-    assert_eq!(bench.compiler.next_deadline(), None);
-}
-
-#[test]
-fn flows_left_after_the_delay_are_cut_when_the_group_says_so() {
-    let terminate = "\"deregistration_delay.timeout_seconds\" = 10\n\
-                     \"deregistration_delay.connection_termination.enabled\" = true";
-    let mut bench = Bench::new();
-    bench.change("\"deregistration_delay.timeout_seconds\" = 10", terminate);
-    bench.compile();
-    let gone = bench.id("web/198.19.1.3:80").unwrap();
-    let text = FILE.replace("\"deregistration_delay.timeout_seconds\" = 10", terminate).replace(WEB_3, WEB_2);
-    bench.config = parse(&text, "f").unwrap();
-    for (seconds, policy) in
-        [(0, FlowPolicy::Keep), (9, FlowPolicy::Keep), (1, FlowPolicy::Cut(CutCause::Deregistered))]
-    {
-        bench.pass(seconds);
-        assert_eq!(bench.compile().target(gone).unwrap().flow_policy, policy);
-    }
-}
-
-#[test]
-fn a_target_that_comes_back_has_its_id_again() {
-    let mut bench = Bench::new();
-    bench.compile();
-    let id = bench.id("web/198.19.1.3:80");
-    bench.change(WEB_3, WEB_2);
-    bench.compile();
-    bench.pass(60);
-    bench.change(WEB_2, WEB_2);
-    let tables = bench.compile();
-    assert_eq!(bench.id("web/198.19.1.3:80"), id);
-    assert_eq!(eligible(&tables, "web"), ["2", "3", "4"]);
-}
-
-#[test]
-fn a_new_target_never_takes_the_id_of_a_draining_one() {
-    let mut bench = Bench::new();
-    bench.compile();
-    let gone = bench.id("web/198.19.1.3:80").unwrap();
-    bench
-        .change("{ address = \"198.19.1.3\" }, { address = \"198.19.1.4\" }", "{ address = \"198.19.1.9\" }");
-    bench.compile();
-    assert_ne!(bench.id("web/198.19.1.9:80"), Some(gone));
-    assert_eq!(bench.id("web/198.19.1.3:80"), Some(gone));
-}
-
-#[test]
-fn a_removed_group_drains_with_its_last_delay() {
-    let mut bench = Bench::new();
-    bench.compile();
-    let id = bench.id("spare/198.19.1.2:80").unwrap();
-    let from = FILE.find("[[target_groups]]\nname = \"spare\"").unwrap();
-    bench.config = parse(&FILE[..from], "f").unwrap();
-    let tables = bench.compile();
-    assert_eq!(tables.target(id).unwrap().group, TargetGroupId(2));
-    assert_eq!(bench.compiler.next_deadline(), Some(after(bench.now, 300)));
-    bench.pass(300 + 6_000);
-    assert_eq!(bench.compile().target(id), None);
-}
-
-#[test]
 fn a_group_without_listener_is_not_in_use() {
     let mut bench = Bench::new();
     bench.compile();
-    let entries = bench.compiler.targets();
-    let state = |name: &str| {
-        let entry = entries.iter().find(|entry| entry.key.to_string() == name).unwrap();
-        reported_health(entry, TargetHealth::Healthy, bench.now)
-    };
-    assert_eq!(state("spare/198.19.1.2:80"), TargetHealth::NotInUse);
-    assert_eq!(state("web/198.19.1.2:80"), TargetHealth::Healthy);
+    assert_eq!(bench.report("spare/198.19.1.2:80"), TargetHealth::NotInUse);
+    assert_eq!(bench.report("web/198.19.1.2:80"), TargetHealth::Healthy);
 }

@@ -1,7 +1,8 @@
 //! Whether this process was there. Pure: the time comes as an argument.
 //!
 //! A target must not be blamed for what this process slept through: stopped by a signal, starved, or frozen with its machine.
-//! So the thread notes until when it means to sleep, and what it oversleeps is lost time, which no check under way is charged with.
+//! So the thread notes until when it means to sleep, and what it oversleeps is lost time, which no check under way is charged
+//! with.
 
 use std::time::{Duration, Instant};
 

@@ -96,7 +96,7 @@ impl Checker {
         let mut count = 0;
         for event in events {
             count += 1;
-            self.poll_task(event.token().0);
+            self.poll_task(Ticket(event.token().0));
         }
         self.poll_woken();
         count
@@ -147,7 +147,7 @@ impl Checker {
             match item {
                 Work::Abandon(ticket) => drop(self.tasks.remove(&ticket)),
                 Work::Begin { ticket, endpoint, probe } => {
-                    let place = Place::new(self.registry.clone(), Token(ticket));
+                    let place = Place::new(self.registry.clone(), Token(ticket.0));
                     let waker = Waker::from(Arc::new(Bell { ticket, woken: self.woken.clone() }));
                     let future = Box::pin(async move { probe.check(endpoint, &place).await });
                     self.tasks.insert(ticket, Task { future, waker });

@@ -168,3 +168,47 @@ const PREFIX_BYTES: usize = 5;
 /// Most of an answer that is read.
 const MESSAGE_BYTES: usize = 4 << 10;
 const HEADER_LIST_BYTES: u32 = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(message: &[u8]) -> Vec<u8> {
+        [&[UNCOMPRESSED][..], &(message.len() as u32).to_be_bytes(), message].concat()
+    }
+
+    #[test]
+    fn a_status_is_found_among_fields_of_every_kind() {
+        for (fields, expected) in [
+            (&[][..], Some(0)),
+            (&[0x08, 1], Some(SERVING)),
+            (&[0x08, 2], Some(2)),
+            (&[0x08, 2, 0x08, 1], Some(SERVING)),
+            (
+                &[0x10, 0x80, 1, 0x19, 1, 2, 3, 4, 5, 6, 7, 8, 0x22, 2, 8, 2, 0x2d, 1, 2, 3, 4, 0x08, 1],
+                Some(SERVING),
+            ),
+            (&[0x08], None),
+            (&[0x08, 0x80], None),
+            (&[0x22, 9, 1], None),
+            (&[0x13], None),
+            (&[0xff; 11], None),
+        ] {
+            assert_eq!(serving_status(&framed(fields)), expected, "{fields:x?}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_cut_or_compressed_has_no_status() {
+        let whole = framed(&[0x08, 1]);
+        assert!((0..whole.len()).all(|length| serving_status(&whole[..length]).is_none()));
+        assert_eq!(serving_status(&[&[1], &whole[1..]].concat()), None);
+    }
+
+    #[test]
+    fn a_long_name_has_a_long_length() {
+        assert_eq!(message(""), framed(&[]));
+        let name = "s".repeat(300);
+        assert_eq!(message(&name), framed(&[&[0x0a, 0xac, 0x02], name.as_bytes()].concat()));
+    }
+}

@@ -144,8 +144,8 @@ mod tests {
     use super::*;
 
     /// Each row: outcomes (s success, r refused, t timeout, c code 500, o could not be made; `.` a second passes), and
-    /// the states after each: R registration in progress, I initial health checking, H healthy; U unhealthy and D draining, with the outcome
-    /// that led there; A unavailable, of a target that was healthy, a of one that was not.
+    /// the states after each: I initial health checking, H healthy; U unhealthy and D draining, with the outcome that led
+    /// there; A unavailable, of a target that was healthy, a of one that was not.
     const ROWS: &[(&str, &str)] = &[
         // A new target: one success admits it, the unhealthy threshold rejects it, without draining.
         ("s", "H"),

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
-/// Codes of success: at least one range, each within [`CODES`].
+/// Codes of success: at least one range, each within 200 to 599.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matcher {
     ranges: Vec<RangeInclusive<u16>>,

@@ -2,8 +2,8 @@
 //!
 //! A new target is checked at once, and again half to one interval later, at random, so that targets that came together
 //! do not stay together; from then on jitter shortens an interval by up to 5 %. No interval is ever longer, so a target that
-//! fails is found out within (threshold x interval + timeout). A slot either waits in `begins`, or its check is under way and times out in
-//! `expiries`, which counts the time that this process attended to it (see `absence`).
+//! fails is found out within (threshold x interval + timeout). A slot either waits in `begins`, or its check is under way and
+//! times out in `expiries`, which counts the time that this process attended to it (see `absence`).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -35,7 +35,8 @@ pub(super) struct Roster {
 }
 
 /// Names one check of one target; never used twice.
-pub(super) type Ticket = usize;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ticket(pub(super) usize);
 
 /// What the checker has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl Roster {
             expiries: BTreeSet::new(),
             drains: BTreeSet::new(),
             outstanding: HashMap::new(),
-            last_ticket: 0,
+            last_ticket: Ticket(0),
             absence: Absence::new(now),
             jitter,
             news: Vec::new(),
@@ -142,7 +143,8 @@ impl Roster {
             .collect()
     }
 
-    /// The next thing to do by now; to be asked again until there is nothing. Outcomes known when the thread woke must have been told before.
+    /// The next thing to do by now; to be asked again until there is nothing. Outcomes known when the thread woke must have
+    /// been told before.
     pub(super) fn next(&mut self, now: Instant) -> Option<Work> {
         self.drain(now);
         self.expire(now).or_else(|| self.begin(now))
@@ -239,8 +241,8 @@ impl Roster {
             return None;
         }
         let (due, key) = self.begins.pop_first()?;
-        self.last_ticket += 1;
-        let ticket = self.last_ticket;
+        let ticket = Ticket(self.last_ticket.0 + 1);
+        self.last_ticket = ticket;
         let slot = self.slots.get_mut(&key)?;
         let (patience, _) = slot.check.probe.silence(slot.check.timeout);
         slot.running = Some(ticket);

@@ -32,6 +32,8 @@ impl Place {
 /// A TCP connection.
 pub(super) struct Stream {
     socket: mio::net::TcpStream,
+    /// Bytes that the target may still send.
+    left_bytes: usize,
 }
 
 impl Stream {
@@ -39,19 +41,19 @@ impl Stream {
     pub(super) async fn connect(endpoint: SocketAddr, place: &Place) -> io::Result<Stream> {
         let mut socket = mio::net::TcpStream::connect(endpoint)?;
         place.register(&mut socket)?;
-        let stream = Stream { socket };
+        let stream = Stream { socket, left_bytes: ANSWER_BYTES };
         std::future::poll_fn(|_| stream.connected()).await?;
         stream.socket.set_nodelay(true)?;
         Ok(stream)
     }
 
     fn connected(&self) -> Poll<io::Result<()>> {
-        if let Some(error) = self.socket.take_error()? {
-            return Poll::Ready(Err(error));
-        }
         match self.socket.peer_addr() {
             Ok(_) => Poll::Ready(Ok(())),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Pending,
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => match self.socket.take_error() {
+                Ok(None) => Poll::Pending,
+                Ok(Some(error)) | Err(error) => Poll::Ready(Err(error)),
+            },
             Err(error) => Poll::Ready(Err(error)),
         }
     }
@@ -64,6 +66,8 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let count = ready!(tried(|| self.socket.read(buffer.initialize_unfilled())))?;
+        let left_bytes = self.left_bytes.checked_sub(count);
+        self.left_bytes = left_bytes.ok_or(io::ErrorKind::InvalidData)?;
         buffer.advance(count);
         Poll::Ready(Ok(()))
     }
@@ -120,3 +124,7 @@ fn tried(mut call: impl FnMut() -> io::Result<usize>) -> Poll<io::Result<usize>>
         }
     }
 }
+
+/// Most that a target may send in one check, so that none keeps the thread to itself: a handshake with large certificates,
+/// frames of all sorts, and an answer.
+const ANSWER_BYTES: usize = 256 << 10;

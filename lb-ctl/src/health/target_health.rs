@@ -31,9 +31,11 @@ pub enum TargetHealth {
     NotRegistered,
     /// Its group is used by no listener.
     NotInUse,
-    /// It cannot take flows: its zone is not enabled, or it is stopped.
+    /// Its zone is none of the load balancer's.
+    ZoneNotEnabled,
+    /// It is stopped.
     InvalidState,
-    /// Its address is the load balancer's own.
+    /// Its address is the host's own.
     IpUnusable,
 }
 
@@ -85,6 +87,7 @@ impl TargetHealth {
             TargetHealth::DeregistrationInProgress => "draining",
             TargetHealth::NotRegistered
             | TargetHealth::NotInUse
+            | TargetHealth::ZoneNotEnabled
             | TargetHealth::InvalidState
             | TargetHealth::IpUnusable => "unused",
         }
@@ -101,7 +104,7 @@ impl TargetHealth {
             TargetHealth::Unavailable { .. } => "Elb.InternalError",
             TargetHealth::DeregistrationInProgress => "Target.DeregistrationInProgress",
             TargetHealth::NotRegistered => "Target.NotRegistered",
-            TargetHealth::NotInUse => "Target.NotInUse",
+            TargetHealth::NotInUse | TargetHealth::ZoneNotEnabled => "Target.NotInUse",
             TargetHealth::InvalidState => "Target.InvalidState",
             TargetHealth::IpUnusable => "Target.IpUnusable",
         })
@@ -122,10 +125,11 @@ impl TargetHealth {
             TargetHealth::NotInUse => {
                 "Target group is not configured to receive traffic from the load balancer"
             }
-            TargetHealth::InvalidState => {
+            TargetHealth::ZoneNotEnabled => {
                 "Target is in an Availability Zone that is not enabled for the load balancer"
             }
-            TargetHealth::IpUnusable => "The target IP address is in use by a load balancer",
+            TargetHealth::InvalidState => "Target is in the stopped state",
+            TargetHealth::IpUnusable => "Target IP address is in use by the load balancer's own host",
         };
         Some(text.into())
     }
@@ -211,7 +215,8 @@ impl From<&io::Error> for Cause {
                 Cause::Unreachable
             }
             Some(_) => Cause::Failed,
-            None => Cause::Closed, // Streams have no errors of their own but early ends.
+            None if error.kind() == io::ErrorKind::InvalidData => Cause::Malformed,
+            None => Cause::Closed, // All other errors that are not the system's are early ends.
         }
     }
 }
@@ -219,5 +224,143 @@ impl From<&io::Error> for Cause {
 impl From<io::Error> for Cause {
     fn from(error: io::Error) -> Cause {
         Cause::from(&error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use TargetHealth::*;
+
+    use super::*;
+
+    /// Every state with its name, reason code and description.
+    const ROWS: &[(TargetHealth, &str, Option<&str>, Option<&str>)] = &[
+        (
+            RegistrationInProgress,
+            "initial",
+            Some("Elb.RegistrationInProgress"),
+            Some("Target registration is in progress"),
+        ),
+        (
+            InitialHealthChecking,
+            "initial",
+            Some("Elb.InitialHealthChecking"),
+            Some("Initial health checks in progress"),
+        ),
+        (Healthy, "healthy", None, None),
+        (
+            Unhealthy(Cause::Code(500)),
+            "unhealthy",
+            Some("Target.ResponseCodeMismatch"),
+            Some("Health checks failed with these codes: [500]"),
+        ),
+        (
+            Unhealthy(Cause::GrpcStatus(12)),
+            "unhealthy",
+            Some("Target.ResponseCodeMismatch"),
+            Some("Health checks failed with these codes: [12]"),
+        ),
+        (Unhealthy(Cause::Timeout), "unhealthy", Some("Target.Timeout"), Some("Request timed out")),
+        (
+            Unhealthy(Cause::Refused),
+            "unhealthy",
+            Some("Target.FailedHealthChecks"),
+            Some("Health checks failed: connection refused"),
+        ),
+        (
+            Unhealthy(Cause::Failed),
+            "unhealthy",
+            Some("Target.FailedHealthChecks"),
+            Some("Health checks failed"),
+        ),
+        (
+            Unhealthy(Cause::Internal),
+            "unhealthy",
+            Some("Elb.InternalError"),
+            Some("Health checks failed due to an internal error"),
+        ),
+        (
+            UnhealthyDraining(Cause::Timeout),
+            "unhealthy.draining",
+            Some("Target.FailedHealthChecks"),
+            Some("Request timed out"),
+        ),
+        (
+            Unavailable { was_healthy: true },
+            "unavailable",
+            Some("Elb.InternalError"),
+            Some("Health checks failed due to an internal error"),
+        ),
+        (
+            DeregistrationInProgress,
+            "draining",
+            Some("Target.DeregistrationInProgress"),
+            Some("Target deregistration is in progress"),
+        ),
+        (
+            NotRegistered,
+            "unused",
+            Some("Target.NotRegistered"),
+            Some("Target is not registered to the target group"),
+        ),
+        (
+            NotInUse,
+            "unused",
+            Some("Target.NotInUse"),
+            Some("Target group is not configured to receive traffic from the load balancer"),
+        ),
+        (
+            ZoneNotEnabled,
+            "unused",
+            Some("Target.NotInUse"),
+            Some("Target is in an Availability Zone that is not enabled for the load balancer"),
+        ),
+        (InvalidState, "unused", Some("Target.InvalidState"), Some("Target is in the stopped state")),
+        (
+            IpUnusable,
+            "unused",
+            Some("Target.IpUnusable"),
+            Some("Target IP address is in use by the load balancer's own host"),
+        ),
+    ];
+
+    #[test]
+    fn states_reasons_and_descriptions_are_nlbs() {
+        for (health, state, reason, description) in ROWS {
+            let told = (health.state(), health.reason(), health.description());
+            assert_eq!(told, (*state, *reason, description.map(Into::into)), "{health:?}");
+        }
+    }
+
+    #[test]
+    fn a_state_file_keeps_states_with_their_causes() {
+        for (health, ..) in ROWS {
+            let text = serde_json::to_string(health).unwrap();
+            assert_eq!(serde_json::from_str::<TargetHealth>(&text).unwrap(), *health, "{text}");
+        }
+    }
+
+    #[test]
+    fn new_flows_go_to_healthy_targets_and_those_that_were_when_checks_could_be_made() {
+        let eligible = ROWS.iter().filter(|(health, ..)| health.gets_new_flows());
+        let eligible: Vec<TargetHealth> = eligible.map(|(health, ..)| *health).collect();
+        assert_eq!(eligible, [Healthy, Unavailable { was_healthy: true }]);
+        assert!(!Unavailable { was_healthy: false }.gets_new_flows());
+    }
+
+    #[test]
+    fn errors_of_this_host_say_nothing_about_the_target() {
+        for (error, expected) in [
+            (libc::ECONNREFUSED, Cause::Refused),
+            (libc::ECONNRESET, Cause::Reset),
+            (libc::EHOSTUNREACH, Cause::Unreachable),
+            (libc::ETIMEDOUT, Cause::Timeout),
+            (libc::EMFILE, Cause::Internal),
+            (libc::EADDRNOTAVAIL, Cause::Internal),
+            (libc::EIO, Cause::Failed),
+        ] {
+            assert_eq!(Cause::from(io::Error::from_raw_os_error(error)), expected);
+        }
+        assert_eq!(Cause::from(io::Error::from(io::ErrorKind::UnexpectedEof)), Cause::Closed);
     }
 }

@@ -70,8 +70,8 @@ impl Bench {
         std::iter::from_fn(|| self.roster.next(self.now)).collect()
     }
 
-    fn finish(&mut self, ticket: Ticket, outcome: Result<(), Cause>) {
-        self.roster.finish(ticket, outcome, self.now);
+    fn finish(&mut self, ticket: usize, outcome: Result<(), Cause>) {
+        self.roster.finish(Ticket(ticket), outcome, self.now);
     }
 
     fn states(&mut self) -> Vec<TargetHealth> {
@@ -83,9 +83,13 @@ impl Bench {
     }
 }
 
-fn begin(ticket: Ticket) -> Work {
+fn begin(ticket: usize) -> Work {
     let Check { endpoint, probe, .. } = check(80);
-    Work::Begin { ticket, endpoint, probe }
+    Work::Begin { ticket: Ticket(ticket), endpoint, probe }
+}
+
+fn abandon(ticket: usize) -> Work {
+    Work::Abandon(Ticket(ticket))
 }
 
 const TIMED_OUT: TargetHealth = TargetHealth::Unhealthy(Cause::Timeout);
@@ -123,8 +127,8 @@ fn checks_that_come_together_begin_apart() {
 #[test]
 fn a_check_without_answer_times_out() {
     let mut bench = Bench::new(vec![check(80)]);
-    assert_eq!(bench.run_until(9.9), [begin(1), Work::Abandon(1)]);
-    assert_eq!(bench.run_until(13.0), [begin(2), Work::Abandon(2)]);
+    assert_eq!(bench.run_until(9.9), [begin(1), abandon(1)]);
+    assert_eq!(bench.run_until(13.0), [begin(2), abandon(2)]);
     assert_eq!(bench.states(), [TargetHealth::InitialHealthChecking, TIMED_OUT]);
     bench.finish(2, Ok(()));
     assert_eq!(bench.states(), [], "a stale ticket says nothing");
@@ -135,7 +139,7 @@ fn a_datagram_that_nobody_refuses_was_taken() {
     let probe = Arc::new(Probe::Udp(UdpProbe { send: b"ping".to_vec(), expect: None }));
     let mut bench = Bench::new(vec![Check { probe, ..check(80) }]);
     assert_eq!(bench.run_until(0.4).len(), 1);
-    assert_eq!(bench.run_until(0.5), [Work::Abandon(1)]);
+    assert_eq!(bench.run_until(0.5), [abandon(1)]);
     assert_eq!(bench.states(), [TargetHealth::InitialHealthChecking, TargetHealth::Healthy]);
 }
 
@@ -145,7 +149,7 @@ fn checks_under_way_are_begun_again_after_a_long_absence() {
     assert_eq!(bench.run_until(1.0), [begin(1)]);
     for round in 0..5 {
         let ticket = round + 1;
-        assert_eq!(bench.stop_until(60.0 * (round + 1) as f64), [Work::Abandon(ticket), begin(ticket + 1)]);
+        assert_eq!(bench.stop_until(60.0 * (round + 1) as f64), [abandon(ticket), begin(ticket + 1)]);
     }
     assert_eq!(bench.states(), [TargetHealth::InitialHealthChecking]);
     assert_eq!(bench.roster.statistics().repeated, 5);
@@ -159,7 +163,7 @@ fn a_short_absence_does_not_count() {
     bench.run_until(2.5);
     assert_eq!(bench.stop_until(3.5), [], "half a second was left");
     assert_eq!(bench.run_until(3.9), []);
-    assert_eq!(bench.run_until(4.0), [Work::Abandon(1)]);
+    assert_eq!(bench.run_until(4.0), [abandon(1)]);
 }
 
 #[test]
@@ -169,7 +173,7 @@ fn an_absence_between_checks_delays_the_next_one_only() {
     bench.finish(1, Ok(()));
     assert_eq!(bench.stop_until(100.0), [begin(2)]);
     assert_eq!(bench.roster.statistics().worst_lateness, Duration::from_secs(90));
-    assert_eq!(bench.run_until(103.0), [Work::Abandon(2)], "its timeout is its own");
+    assert_eq!(bench.run_until(103.0), [abandon(2)], "its timeout is its own");
 }
 
 #[test]
@@ -212,10 +216,10 @@ fn draining_ends_on_time() {
 fn a_new_set_keeps_what_stays_and_abandons_what_goes() {
     let mut bench = Bench::new(vec![check(80), check(81), check(82)]);
     assert_eq!(bench.run_until(0.1).len(), 3);
-    let ticket_of = |bench: &Bench, port: u16| bench.roster.slots[&check(port).key].running.unwrap();
+    let ticket_of = |bench: &Bench, port: u16| bench.roster.slots[&check(port).key].running.unwrap().0;
     let [kept, changed, gone] = [80, 81, 82].map(|port| ticket_of(&bench, port));
     let slower = Check { interval: 2 * INTERVAL, ..check(81) };
-    assert_eq!(bench.set(vec![check(80), slower]), [Work::Abandon(changed), Work::Abandon(gone)]);
+    assert_eq!(bench.set(vec![check(80), slower]), [abandon(changed), abandon(gone)]);
     assert_eq!(bench.run_until(0.1).len(), 1, "the changed check begins again at once");
     bench.states();
     bench.finish(kept, Ok(()));

@@ -1,0 +1,104 @@
+//! Targets that are deregistered: through the delay, after it, and back again.
+
+use lbd::testbed::client::{Answer, Flows};
+use libtest_mimic::Failed;
+
+use super::{CHECKED, CONNECTIONS, LINES, Scene, UNTOUCHED};
+use crate::{
+    Test,
+    config::{Config, Service},
+    harness::udp_vip,
+};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    ("flow_rules::flows_of_a_deregistered_target_go_on", go_on),
+    ("flow_rules::with_termination_flows_are_reset_after_the_delay", are_reset),
+    ("flow_rules::a_target_registered_again_while_draining_keeps_its_flows", comes_back),
+    ("flow_rules::datagram_flows_are_hashed_anew_after_the_delay", hashed_anew),
+];
+
+/// Through the delay and, without termination, after it.
+fn go_on() -> Result<(), Failed> {
+    let config = only(LASTING);
+    let mut scene = Scene::serve(&config)?;
+    let mut crowd = scene.crowd(&LASTING)?;
+    scene.rig.reload(&config.without(1))?;
+    assert_eq!(scene.state(&LASTING, 1)?, "draining");
+    assert_eq!(scene.new_shares(&LASTING)?[0], 0);
+    scene.assert_unhurt(&mut crowd, &LASTING, "while draining");
+    scene.wait_for_unused(&LASTING, 1)?;
+    std::thread::sleep(UNTOUCHED);
+    scene.assert_unhurt(&mut crowd, &LASTING, "after the delay");
+    drop(crowd);
+    scene.finish()
+}
+
+fn are_reset() -> Result<(), Failed> {
+    let config = only(ENDING);
+    let scene = Scene::serve(&config)?;
+    let mut crowd = scene.crowd(&ENDING)?;
+    scene.rig.reload(&config.without(1))?;
+    assert_eq!(scene.state(&ENDING, 1)?, "draining");
+    scene.assert_unhurt(&mut crowd, &ENDING, "while draining");
+    scene.assert_reset(&mut crowd, &ENDING, 1)?;
+    drop(crowd);
+    scene.finish()
+}
+
+/// Registered again it is a new target, which must pass a check before it gets new flows; the old ones do not notice.
+fn comes_back() -> Result<(), Failed> {
+    let config = only(LINES);
+    let mut scene = Scene::serve(&config)?;
+    let mut crowd = scene.crowd(&LINES)?;
+    scene.rig.reload(&config.without(1))?;
+    assert_eq!(scene.state(&LINES, 1)?, "draining");
+    scene.fail_checks(1);
+    scene.rig.reload(&config)?;
+    assert_eq!(scene.state(&LINES, 1)?, "initial");
+    scene.assert_unhurt(&mut crowd, &LINES, "registered again");
+    scene.pass_checks(1)?;
+    scene.wait_for_state(&LINES, 1, "healthy")?;
+    assert!(scene.new_shares(&LINES)?[0] > 0);
+    scene.assert_unhurt(&mut crowd, &LINES, "healthy again");
+    drop(crowd);
+    scene.finish()
+}
+
+/// Datagram flows are terminated by default: the client's next datagram goes to another target.
+fn hashed_anew() -> Result<(), Failed> {
+    let config = only(DATAGRAMS);
+    let mut scene = Scene::serve(&config)?;
+    let flows = Flows::open(&scene.rig.network.client, udp_vip(), CONNECTIONS)?;
+    let before = flows.ask_all("before")?;
+    let leaving = scene.rig.targets[0].name().to_owned();
+    assert!(before.iter().any(|answer| answer.target == leaving));
+    scene.rig.reload(&config.without(1))?;
+    assert_eq!(targets(&flows.ask_all("while draining")?), targets(&before));
+    scene.wait_for_unused(&DATAGRAMS, 1)?;
+    std::thread::sleep(UNTOUCHED);
+    assert!(targets(&flows.ask_all("after the delay")?).iter().all(|target| *target != leaving));
+    scene.finish()
+}
+
+fn targets(answers: &[Answer]) -> Vec<&str> {
+    answers.iter().map(|answer| answer.target.as_str()).collect()
+}
+
+fn only(service: Service) -> Config {
+    Config { services: vec![service], ..Config::of(&super::PLAN) }
+}
+
+const LASTING: Service = Service { attributes: &["deregistration_delay.timeout_seconds = 2"], ..LINES };
+const ENDING: Service = Service {
+    attributes: &[
+        "deregistration_delay.timeout_seconds = 2",
+        "deregistration_delay.connection_termination.enabled = true",
+    ],
+    ..LINES
+};
+const DATAGRAMS: Service = Service {
+    check_port: CHECKED.tcp,
+    attributes: &["deregistration_delay.timeout_seconds = 2"],
+    ..Service::DATAGRAMS
+};

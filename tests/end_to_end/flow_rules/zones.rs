@@ -1,0 +1,65 @@
+//! Zones: whose targets get whose flows, and what becomes of those of a zone that is given up.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use lbd::testbed::{client::Crowd, network::VIP};
+use libtest_mimic::Failed;
+
+use super::{CONNECTIONS, LINES, Scene};
+use crate::{
+    Test,
+    config::{Config, Service, Zones},
+};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    ("flow_rules::a_zone_keeps_to_its_targets", keeps_to_its_targets),
+    ("flow_rules::flows_to_targets_of_a_removed_zone_are_reset", to_its_targets),
+];
+
+fn keeps_to_its_targets() -> Result<(), Failed> {
+    let scene = Scene::serve(&two_zones(LINES))?;
+    assert_eq!(scene.new_shares(&LINES)?, [CONNECTIONS, 0]);
+    assert_eq!(scene.rig.shares(&through_other(&scene)?), [0, CONNECTIONS]);
+    scene.finish()
+}
+
+/// Zones are crossed, so the VIP that stays has flows to targets of the zone that goes.
+fn to_its_targets() -> Result<(), Failed> {
+    let mut scene = Scene::serve(&two_zones(CROSSING))?;
+    let mut crowd = scene.crowd(&CROSSING)?;
+    scene.rig.reload(&one_zone(CROSSING))?;
+    scene.wait_for_state(&CROSSING, 2, "unused")?;
+    scene.assert_reset(&mut crowd, &CROSSING, 2)?;
+    assert_eq!(scene.new_shares(&CROSSING)?[1], 0);
+    drop(crowd);
+    scene.finish()
+}
+
+/// Connections by the VIP of zone b.
+fn through_other(scene: &Scene) -> Result<Crowd, Failed> {
+    let vip = SocketAddr::from((OTHER_VIP, LINES.port));
+    Ok(Crowd::open(&scene.rig.network.client, vip, CONNECTIONS)?)
+}
+
+/// The same after zone b was given up.
+fn one_zone(service: Service) -> Config {
+    let Config { mut vips, mut zones, .. } = two_zones(service);
+    vips.truncate(1);
+    zones.vips.truncate(1);
+    Config { vips, zones, ..two_zones(service) }
+}
+
+/// A VIP and a target in each of two zones.
+fn two_zones(service: Service) -> Config {
+    Config {
+        vips: vec![VIP.into(), OTHER_VIP],
+        zones: Zones { vips: vec!["a", "b"], targets: vec!["a", "b"] },
+        services: vec![service],
+        ..Config::of(&super::PLAN)
+    }
+}
+
+const CROSSING: Service = Service { attributes: &["load_balancing.cross_zone.enabled = true"], ..LINES };
+/// The VIP of zone b.
+const OTHER_VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 100, 2));
