@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Config, ConfigError, Family, Registrar, Target, TargetGroup, TargetType,
+    Config, ConfigError, Family, Registrar, TargetGroup, TargetType,
     address::{ADDRESS_EXPECTED, reachable, unicast},
     errors::Refusal,
     read::{PORT, one_of},
@@ -15,6 +15,21 @@ use super::{
     zone,
 };
 use lb_core::limits;
+
+/// A registered target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Address.
+    pub address: IpAddr,
+    /// Port, not 0.
+    pub port: u16,
+    /// Share of new flows in proportion to the group's other weights; 0: none.
+    pub weight: u16,
+    /// Its zone; `None`: all zones.
+    pub zone: Option<String>,
+    /// The machine is switched off on purpose: no checks and no flows.
+    pub is_stopped: bool,
+}
 
 /// A target as a call names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
