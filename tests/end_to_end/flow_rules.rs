@@ -192,8 +192,8 @@ const CONNECTIONS: usize = 30;
 const CHECKED: Ports = Ports { tcp: 9_000, udp: 9_007 };
 /// Lines whose health checks fail alone.
 const LINES: Service = Service { check_port: CHECKED.tcp, ..Service::LINES };
-/// How long nothing must happen to flows that stay: all flows are looked at in a third of it.
-const UNTOUCHED: Duration = Duration::from_millis(3 * limits::PURGE_ROUND_MS);
+/// How long nothing must happen to flows that stay: all flows are looked at in half of it.
+const UNTOUCHED: Duration = Duration::from_millis(2 * limits::PURGE_ROUND_MS);
 /// Client ports of a service.
 const CLIENT_PORTS: u16 = 10_000;
 /// How long nothing must come that must never come.
