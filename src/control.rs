@@ -15,15 +15,17 @@ use std::{
 use crossbeam_channel::{Receiver, Select};
 use lb_core::{limits, steer::Steering, tables::Tables, time};
 use lb_ctl::{
-    compile::{self, Compiler, Inputs},
+    compile::{self, Compiler, Inputs, Registration, TargetEntry},
     config::Config,
-    health::{self, Health, Transition},
-    server::{Call, Server},
+    health::{self, Health, TargetHealth, Transition},
+    server::{Call, ChangeTargets, Server},
     state::{RunMarker, StateDirectory},
 };
 use lb_io::{clock, engine::Engine, nexthop::NextHops};
 
-use crate::{addresses::Addresses, reserved_ports::ReservedPorts, run::any_flow};
+use crate::{
+    addresses::Addresses, events, passive::PassiveSignal, reserved_ports::ReservedPorts, run::any_flow,
+};
 
 /// What the control thread waits for.
 #[derive(Debug)]
@@ -74,6 +76,12 @@ pub struct Control {
     pub adopt_until: Option<time::Instant>,
     /// When the interfaces were last looked at.
     pub devices_seen: Instant,
+    /// When the targets were last looked at.
+    pub targets_seen: Instant,
+    /// The same, on the packet path's clock.
+    pub delays_seen: time::Instant,
+    /// What flows tell of targets.
+    pub passive: PassiveSignal,
     /// When the process started.
     pub started: Instant,
     /// The control API.
@@ -87,19 +95,19 @@ enum Turn {
     Stop,
 }
 
-/// What is left to do after an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum After {
-    Nothing,
-    Refresh,
-    Stop,
+/// What events of one turn leave to do together.
+#[derive(Default)]
+struct Batch {
+    transitions: Vec<Transition>,
+    calls: Vec<ChangeTargets>,
+    is_stale: bool,
 }
 
 impl Control {
     /// Starts the data path with the first tables, then puts the VIPs in place: never the other way round, or the kernel
     /// would answer for them.
     pub fn begin(&mut self) -> Result<(), Box<dyn Error>> {
-        self.next_hops.watch(&self.watched(&self.config));
+        self.watch_next_hops();
         let config = self.config.clone();
         let host = self.host_addresses();
         let sources = compile::sources(&config, &|address| self.addresses.ownership(address, &host));
@@ -151,22 +159,27 @@ impl Control {
         }
     }
 
-    /// Waits for the next event or deadline, takes all that has come, and refreshes the tables once.
+    /// Waits for the next event or deadline, takes all that has come, and makes new tables at most once.
     fn turn(&mut self, events: &Receiver<Event>) -> Turn {
         let mut ready = Select::new();
         ready.recv(events);
         ready.recv(self.engine.wanted_hops());
-        let mut is_stale = ready.ready_timeout(self.patience()).is_err() && self.is_deadline_over();
+        let _ = ready.ready_timeout(self.patience());
+        let mut batch = Batch::default();
         while let Ok(event) = events.try_recv() {
-            match self.handle(event) {
-                After::Stop => return Turn::Stop,
-                after => is_stale |= after == After::Refresh,
+            if self.handle(event, &mut batch) == Turn::Stop {
+                return Turn::Stop;
             }
         }
-        is_stale |= self.watch_devices();
-        if self.learn_wanted_hops() || is_stale {
+        events::log(&batch.transitions);
+        batch.is_stale |= self.is_deadline_over();
+        batch.is_stale |= self.watch_devices();
+        batch.is_stale |= self.learn_wanted_hops();
+        let is_fresh = self.change_targets(batch.calls);
+        if batch.is_stale && !is_fresh {
             self.refresh();
         }
+        self.watch_targets();
         self.save_health();
         if let Some(worker) = self.engine.lost_worker() {
             // What a crash leaves is what the next start takes over: VIP traffic is dropped, nobody resets a connection.
@@ -178,17 +191,14 @@ impl Control {
         Turn::Next
     }
 
-    fn handle(&mut self, event: Event) -> After {
+    fn handle(&mut self, event: Event, batch: &mut Batch) -> Turn {
         match event {
-            Event::Stop => return After::Stop,
-            Event::NextHops => return After::Refresh,
+            Event::Stop => return Turn::Stop,
+            Event::NextHops => batch.is_stale = true,
             Event::Health(transition) => {
-                if transition.from.state() != transition.to.state() {
-                    let (from, to) = (transition.from.state(), describe(&transition));
-                    println!("lbd: target {}: {from} -> {to}", transition.key);
-                }
+                batch.transitions.push(transition);
+                batch.is_stale = true;
                 self.health_saved.get_or_insert_with(Instant::now);
-                return After::Refresh;
             }
             Event::Reload => match self.reload() {
                 Ok(reloaded) => {
@@ -196,26 +206,28 @@ impl Control {
                 }
                 Err(error) => eprintln!("lbd: not reloaded, the old configuration stays: {error}"),
             },
-            Event::Call(call) => self.answer(call),
+            Event::Call(call) => self.answer(call, batch),
         }
-        After::Nothing
+        Turn::Next
     }
 
-    fn answer(&mut self, call: Call) {
+    fn answer(&mut self, call: Call, batch: &mut Batch) {
         match call {
             Call::Status(reply) => reply.send(self.status()),
             Call::Targets(reply) => reply.send(self.targets()),
+            Call::TargetsOf { target_group, reply } => match self.targets_of(&target_group) {
+                Ok(rows) => reply.send(rows),
+                Err(refusal) => reply.refuse(refusal),
+            },
+            Call::ChangeTargets(call) => batch.calls.push(call),
             Call::Flows { limit, reply } => {
                 reply.send(self.engine.flows(limit, any_flow).into_iter().map(Into::into).collect());
             }
             Call::Stats(reply) => reply.send(self.stats()),
             Call::Reload(reply) => match self.reload() {
                 Ok(reloaded) => {
-                    println!(
-                        "lbd: reloaded {} by call, generation {}",
-                        self.path.display(),
-                        reloaded.generation
-                    );
+                    let path = self.path.display();
+                    println!("lbd: reloaded {path} by call, generation {}", reloaded.generation);
                     reply.send(reloaded);
                 }
                 Err(error) => {
@@ -234,6 +246,11 @@ impl Control {
             Ok(tables) => tables,
             Err(error) => return eprintln!("lbd: the tables stay as they are: {error}"),
         };
+        self.put_in_force(tables);
+    }
+
+    /// Publishes tables, and has the kernel go by them.
+    pub(crate) fn put_in_force(&mut self, tables: Arc<Tables>) {
         self.engine.publish(tables.clone());
         self.tables = tables;
         self.reserve_ports_of_tables();
@@ -279,8 +296,13 @@ impl Control {
         self.next_hops.host_addresses().into_iter().collect()
     }
 
+    /// Has the next hops of all that may need one looked after.
+    pub(crate) fn watch_next_hops(&self) {
+        self.next_hops.watch(&self.watched(&self.config));
+    }
+
     /// Addresses whose next hop must be known: every target's, deregistered ones included, and those that workers want.
-    pub(crate) fn watched(&self, config: &Config) -> Vec<IpAddr> {
+    fn watched(&self, config: &Config) -> Vec<IpAddr> {
         let registered =
             config.target_groups.iter().flat_map(|group| group.targets.iter().map(|target| target.address));
         let known = self.compiler.targets().into_iter().map(|entry| entry.key.address);
@@ -301,7 +323,7 @@ impl Control {
         let surplus = self.wanted_hops.len().saturating_sub(limits::HOPS);
         self.wanted_hops.drain(..surplus);
         if has_new {
-            self.next_hops.watch(&self.watched(&self.config));
+            self.watch_next_hops();
         }
         has_new
     }
@@ -329,6 +351,28 @@ impl Control {
             self.addresses.announce(); // Under the new link address.
         }
         changes.is_altered
+    }
+
+    /// Looks at the targets once in a while: at the signs of their flows, and at deregistration delays that are over.
+    fn watch_targets(&mut self) {
+        if self.targets_seen.elapsed() < TARGETS_INTERVAL {
+            return;
+        }
+        self.targets_seen = Instant::now();
+        let now = clock::now();
+        let since = std::mem::replace(&mut self.delays_seen, now);
+        let targets = self.compiler.targets();
+        let is_over = |entry: &&TargetEntry| match entry.registration {
+            Registration::Registered { .. } => false,
+            Registration::Deregistered { delay_ends } => since < delay_ends && delay_ends <= now,
+        };
+        let unused = |entry: &TargetEntry| Transition {
+            key: entry.key.clone(),
+            from: TargetHealth::DeregistrationInProgress,
+            to: TargetHealth::NotRegistered,
+        };
+        events::log(&targets.iter().filter(is_over).map(unused).collect::<Vec<_>>());
+        self.hasten_suspects(&targets);
     }
 
     /// Saves health states, at most once a second: a restart after a crash begins with them.
@@ -361,18 +405,14 @@ fn start_anew() {
     std::process::exit(CRASHED);
 }
 
-fn describe(transition: &Transition) -> String {
-    match transition.to.description() {
-        Some(description) => format!("{} ({description})", transition.to.state()),
-        None => transition.to.state().to_owned(),
-    }
-}
-
 /// Exit code when a part of the data path is lost.
 const CRASHED: i32 = 1;
 
 /// How often the interfaces are looked at.
 const DEVICES_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often targets are looked at.
+const TARGETS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Longest time between two looks at what is due.
 const TICK: Duration = Duration::from_millis(200);

@@ -7,8 +7,11 @@
 pub mod addresses;
 pub mod control;
 pub mod demo;
+mod events;
 pub mod host_sockets;
+mod passive;
 pub mod port_set;
+mod registrar;
 mod reload;
 pub mod report;
 pub mod reserved_ports;

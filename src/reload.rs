@@ -3,9 +3,10 @@
 use std::{error::Error, sync::Arc};
 
 use lb_ctl::{
-    api::Reloaded,
+    api::{DroppedRegistrations, Reloaded},
     config::{self, Config},
     health,
+    registrations::Registrations,
 };
 
 use crate::control::Control;
@@ -13,8 +14,11 @@ use crate::control::Control;
 impl Control {
     /// Reads the file again and applies it, or changes nothing.
     pub(crate) fn reload(&mut self) -> Result<Reloaded, Box<dyn Error>> {
-        let config = Arc::new(config::load(&self.path)?);
+        let mut config = config::load(&self.path)?;
         self.check_unchangeable(&config)?;
+        check_protected(&self.config, &config)?;
+        let dropped = Registrations::of(&self.config).merge_into(&mut config)?;
+        let config = Arc::new(config);
         let compiler = self.compiler.clone();
         if let Err(error) = self.prepare(&config) {
             self.compiler = compiler;
@@ -23,14 +27,30 @@ impl Control {
         }
         self.health.set(health::checks(&config));
         self.config = config;
-        self.next_hops.watch(&self.watched(&self.config));
+        self.forget(&dropped);
+        self.watch_next_hops();
         self.refresh();
         if let Err(error) = self.addresses.release(&self.config, &self.state) {
             eprintln!("lbd: {error}");
         }
         self.refresh();
         self.addresses.announce();
-        Ok(Reloaded { generation: self.tables.generation() })
+        Ok(Reloaded { generation: self.tables.generation(), dropped })
+    }
+
+    /// Registrations by call that the file in force has no target group for do not come back with one.
+    pub(crate) fn forget(&self, dropped: &[DroppedRegistrations]) {
+        if dropped.is_empty() {
+            return;
+        }
+        for DroppedRegistrations { target_group, targets } in dropped {
+            println!(
+                "lbd: target group {target_group} takes no calls any more: its registered targets, {targets}, are dropped"
+            );
+        }
+        if let Err(error) = self.state.save_registrations(&Registrations::of(&self.config)) {
+            eprintln!("lbd: {error}; they would come back with their target group at a start");
+        }
     }
 
     /// Does all of a reload that can fail.
@@ -66,6 +86,46 @@ impl Control {
                 self.path.display(),
                 keys.join(", ")
             )),
+        }
+    }
+}
+
+/// Refuses a configuration without a load balancer that is protected (NLB `deletion_protection.enabled`).
+fn check_protected(old: &Config, new: &Config) -> Result<(), String> {
+    let is_gone = |name: &str| new.load_balancers.iter().all(|lb| lb.name != name);
+    match old.load_balancers.iter().find(|lb| lb.is_deletion_protected && is_gone(&lb.name)) {
+        None => Ok(()),
+        Some(lb) => Err(format!(
+            "load balancer {:?} is protected against deletion, and the file does not have it any more: put it back, set its \
+             attribute \"deletion_protection.enabled\" to false and reload; then remove or rename it",
+            lb.name
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(name: &str, is_deletion_protected: bool) -> Config {
+        let text = format!(
+            "interfaces = [\"eth0\"]\n[[load_balancers]]\nname = \"{name}\"\naddresses = [\"198.18.100.1\"]\nlisteners = []\n"
+        );
+        let mut config = config::parse(&text, "lbd.toml").unwrap();
+        config.load_balancers[0].is_deletion_protected = is_deletion_protected;
+        config
+    }
+
+    #[test]
+    fn a_protected_load_balancer_stays() {
+        for (old, new, is_allowed) in [
+            (("edge", true), ("edge", true), true),
+            (("edge", true), ("edge", false), true),
+            (("edge", false), ("rim", false), true),
+            (("edge", true), ("rim", true), false),
+        ] {
+            let checked = check_protected(&config(old.0, old.1), &config(new.0, new.1));
+            assert_eq!(checked.is_ok(), is_allowed, "{checked:?}");
         }
     }
 }

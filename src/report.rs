@@ -1,22 +1,32 @@
 //! What the control API tells, from what the control thread knows.
 
-use std::sync::Arc;
+mod targets;
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use lb_core::{
     counters::WorkerCounters,
-    tables::{ListenerId, Mac, TargetId},
+    tables::{Listener, ListenerId, Mac, WeightedGroup},
 };
 use lb_ctl::{
     api::{
-        FlowTable, InterfaceRow, ListenerRow, LoadBalancerRow, SocketRow, Stats, Status, TargetRow, Traffic,
-        WorkerRow,
+        FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, SocketRow, Stats, Status, Traffic,
+        VipRow, WorkerRow,
     },
-    compile::reported_health,
-    health::TargetHealth,
+    compile::{self, ZonalHealth},
+    config::{TargetGroup, Vip},
+    health::{TargetHealth, TargetKey},
 };
 use lb_io::{clock, engine::SocketStatus};
 
 use crate::control::Control;
+
+/// Targets of one group.
+#[derive(Clone, Copy, Default)]
+struct TargetCounts {
+    healthy: u32,
+    registered: u32,
+}
 
 impl Control {
     /// The daemon at a glance.
@@ -46,17 +56,6 @@ impl Control {
         }
     }
 
-    /// Every target, those still draining included.
-    pub fn targets(&self) -> Vec<TargetRow> {
-        let counters = self.engine.counters();
-        let now = clock::now();
-        let row = |entry: lb_ctl::compile::TargetEntry| {
-            let health = reported_health(&entry, self.health.of(&entry.key), now);
-            TargetRow::new(&entry, &self.config, &self.tables, health, target_traffic(&counters, entry.id))
-        };
-        self.compiler.targets().into_iter().map(row).collect()
-    }
-
     /// Counters over all workers.
     pub fn stats(&self) -> Stats {
         let sockets = self.engine.workers().into_iter().flat_map(|worker| worker.sockets);
@@ -65,6 +64,8 @@ impl Control {
     }
 
     fn load_balancers(&self, counters: &[Arc<WorkerCounters>]) -> Vec<LoadBalancerRow> {
+        let counts = self.target_counts();
+        let zonal_health: HashMap<IpAddr, ZonalHealth> = self.compiler.zonal_health().into_iter().collect();
         let rows = self.config.load_balancers.iter().map(|lb| {
             let listeners = self.tables.listeners().iter().enumerate().filter_map(|(id, listener)| {
                 let listener = listener.as_ref()?;
@@ -72,11 +73,15 @@ impl Control {
                     .any(|address| address == listener.endpoint.address)
                     .then_some((ListenerId(id as u16), listener))
             });
+            let traffic = |id: ListenerId| {
+                Traffic::sum(counters.iter().filter_map(|worker| worker.listeners.get(usize::from(id.0))))
+            };
             LoadBalancerRow {
                 name: lb.name.clone(),
-                addresses: lb.addresses().collect(),
+                addresses: lb.vips.iter().map(|vip| vip_row(vip, &zonal_health)).collect(),
                 interface: self.config.interfaces[usize::from(lb.interface.0)].clone(),
-                listeners: listeners.map(|(id, listener)| self.listener(id, listener, counters)).collect(),
+                crosses_zones: lb.crosses_zones,
+                listeners: listeners.map(|(id, row)| self.listener(row, &counts, traffic(id))).collect(),
             }
         });
         rows.collect()
@@ -84,27 +89,54 @@ impl Control {
 
     fn listener(
         &self,
-        id: ListenerId,
-        listener: &lb_core::tables::Listener,
-        counters: &[Arc<WorkerCounters>],
+        listener: &Listener,
+        counts: &HashMap<&str, TargetCounts>,
+        traffic: Traffic,
     ) -> ListenerRow {
-        let first = listener.forward.groups.first();
-        let name = first.and_then(|row| self.tables.group(row.group)).map_or("", |group| &group.name);
-        let group = self.config.target_groups.iter().find(|group| group.name == name);
-        let keys = group.into_iter().flat_map(lb_ctl::compile::keys);
-        let healths: Vec<TargetHealth> = keys.map(|key| self.health.of(&key)).collect();
+        let forward: Vec<ForwardRow> =
+            listener.forward.groups.iter().filter_map(|row| self.forward(row, counts)).collect();
         ListenerRow {
             name: listener.name.to_string(),
-            target_group: name.into(),
-            mode: group.map_or("", |group| group.client_address(listener.endpoint.address).name()).into(),
+            address: listener.endpoint.address,
+            mode: self.mode(&forward, listener.endpoint.address),
+            forward,
+            is_sticky: listener.forward.is_sticky,
             has_syn_cookies: listener.has_syn_cookies,
             adopts_strays: listener.adopts_strays,
-            healthy_targets: healths.iter().filter(|health| **health == TargetHealth::Healthy).count() as u32,
-            registered_targets: healths.len() as u32,
-            traffic: Traffic::sum(
-                counters.iter().filter_map(|worker| worker.listeners.get(usize::from(id.0))),
-            ),
+            traffic,
         }
+    }
+
+    fn forward(&self, row: &WeightedGroup, counts: &HashMap<&str, TargetCounts>) -> Option<ForwardRow> {
+        let (group, pool) = self.tables.pool(row)?;
+        let counts = counts.get(&*group.name).copied().unwrap_or_default();
+        Some(ForwardRow {
+            target_group: group.name.to_string(),
+            weight: row.weight,
+            healthy_targets: counts.healthy,
+            registered_targets: counts.registered,
+            is_failing_open: pool.is_failing_open,
+        })
+    }
+
+    /// What targets see of clients of an address: of each group, once.
+    fn mode(&self, forward: &[ForwardRow], vip: IpAddr) -> String {
+        let group =
+            |row: &ForwardRow| self.config.target_groups.iter().find(|group| group.name == row.target_group);
+        let mut modes: Vec<&str> =
+            forward.iter().filter_map(group).map(|group| group.client_address(vip).name()).collect();
+        modes.dedup();
+        modes.join(", ")
+    }
+
+    /// How many targets there are, by target group.
+    fn target_counts(&self) -> HashMap<&str, TargetCounts> {
+        let count = |group: &TargetGroup| {
+            let is_healthy = |key: &TargetKey| self.health.of(key) == TargetHealth::Healthy;
+            let healthy = compile::keys(group).filter(is_healthy).count();
+            TargetCounts { healthy: healthy as u32, registered: group.targets.len() as u32 }
+        };
+        self.config.target_groups.iter().map(|group| (group.name.as_str(), count(group))).collect()
     }
 
     fn interfaces(&self) -> Vec<InterfaceRow> {
@@ -140,8 +172,12 @@ impl Control {
     }
 }
 
-fn target_traffic(counters: &[Arc<WorkerCounters>], id: TargetId) -> Traffic {
-    Traffic::sum(counters.iter().filter_map(|worker| worker.targets.get(id.0 as usize)))
+fn vip_row(vip: &Vip, zonal_health: &HashMap<IpAddr, ZonalHealth>) -> VipRow {
+    let health = zonal_health.get(&vip.address).map(|health| match health {
+        ZonalHealth::Healthy => "healthy".into(),
+        ZonalHealth::Unhealthy => "unhealthy".into(),
+    });
+    VipRow { address: vip.address, zone: vip.zone.clone(), zonal_health: health }
 }
 
 /// An empty fill ring counts as `rx_dropped`, too.

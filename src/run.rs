@@ -93,13 +93,14 @@ impl Stopped {
 /// Starts everything. After a failure nothing is left but what an earlier run had left.
 fn start(
     path: &Path,
-    config: Config,
+    mut config: Config,
     events: &Sender<Event>,
     made: &mut Made,
 ) -> Result<Control, Box<dyn Error>> {
     let started = Instant::now();
     let state = StateDirectory::open(&config.state_directory)?;
     made.is_state_ours = true;
+    let dropped = state.registrations()?.merge_into(&mut config)?;
     let unclean = state.unclean_run()?;
     let selection_secret = match config.selection.secret {
         Some(secret) => secret,
@@ -135,6 +136,9 @@ fn start(
         health_saved: None,
         adopt_until,
         devices_seen: started,
+        targets_seen: started,
+        delays_seen: clock::now(),
+        passive: Default::default(),
         started,
         config: config.into(),
         state,
@@ -151,6 +155,7 @@ fn start(
     }
     match control.begin() {
         Ok(()) => {
+            control.forget(&dropped);
             print_start(&control);
             Ok(control)
         }

@@ -52,7 +52,7 @@ use crate::{
     listener::ListenerId,
     parse::{Packet, parse, parse_fragment, parse_icmp_error, parse_into},
     select,
-    tables::{Interface, InterfaceId, Mac, NextHop, Tables},
+    tables::{Interface, InterfaceId, Mac, NextHop, Tables, TargetGroupId, TargetId},
     time::Instant,
     verdict::{Reason, Verdict},
     wire::ethernet,
@@ -118,6 +118,8 @@ pub struct Explanation {
     pub listener: Option<ListenerId>,
     /// The target of its flow, or the one that selection names.
     pub target: Option<(IpAddr, u16)>,
+    /// The group that this target is registered with.
+    pub target_group: Option<TargetGroupId>,
     /// What that target sees instead of the client, if its flow has such a source.
     pub source: Option<(IpAddr, u16)>,
 }
@@ -514,13 +516,19 @@ impl Pipeline<'_> {
             return Explanation {
                 listener: Some(ListenerId(flow.listener_id)),
                 target: end(reply.source(), reply.source_port()),
+                target_group: tables.target(TargetId(flow.target_id.into())).map(|target| target.group),
                 source: source.filter(|_| flow.is_source_translated()),
             };
         }
         let listener = key.destination_endpoint().and_then(|endpoint| tables.listener_at(&endpoint));
         let selected = listener.and_then(|id| select::select(tables, id, &self.selection_secret, key));
-        let target = selected.and_then(|id| tables.target(id)).map(|target| (target.address, target.port));
-        Explanation { listener, target, source: None }
+        let target = selected.and_then(|id| tables.target(id));
+        Explanation {
+            listener,
+            target: target.map(|target| (target.address, target.port)),
+            target_group: target.map(|target| target.group),
+            source: None,
+        }
     }
 }
 

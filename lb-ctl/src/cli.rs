@@ -1,5 +1,7 @@
 //! `lbctl`: its verbs, as one table, and what each does.
 
+mod targets;
+
 use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal, Read, Write},
@@ -17,16 +19,17 @@ use crate::{
     client::{Client, ClientError},
     config::{self, CONTROL_SOCKET, Config, ConfigErrors},
     hex, show,
-    simulate::{self, Assumptions, MTU_DEFAULT, Neighbor, SimulateError},
+    simulate::{self, AssumedState, Assumptions, MTU_DEFAULT, Neighbor, SimulateError},
 };
+use targets::TargetsArguments;
 
 /// Ask and steer the load balancer lbd.
 #[derive(Debug, Parser)]
 #[command(
     name = "lbctl",
     version,
-    after_help = "Exit codes: 0 done; 1 refused by lbd, or (status) a listener without a healthy target; 2 wrong usage or \
-                  configuration, or lbd cannot be reached."
+    after_help = "Exit codes: 0 done; 1 refused by lbd, or (status) a listener without a healthy target, or (targets wait) \
+                  targets that are not healthy; 2 wrong usage or configuration, or lbd cannot be reached."
 )]
 pub struct Arguments {
     /// Control socket of lbd
@@ -54,8 +57,8 @@ enum Format {
 enum Verb {
     /// Load balancers, listeners, interfaces and workers at a glance
     Status,
-    /// Every target with its health and traffic
-    Targets,
+    /// Every target with its health and traffic; register, deregister, wait
+    Targets(TargetsArguments),
     /// Flows in the flow table
     Flows {
         /// List at most this many
@@ -97,7 +100,11 @@ struct SimulateArguments {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
-    /// A target that is unhealthy; may be given several times
+    /// State of a target: healthy, unhealthy, unhealthy.draining, initial, draining or unused; may be given several times
+    #[arg(long, value_name = "GROUP/IP:PORT=STATE")]
+    state: Vec<AssumedState>,
+
+    /// A target that is unhealthy in every group; may be given several times
     #[arg(long, value_name = "IP:PORT")]
     unhealthy: Vec<SocketAddr>,
 
@@ -147,7 +154,7 @@ fn carry_out(arguments: Arguments) -> Result<(), Failure> {
             }
             Err(Failure::Refused("a listener has no healthy target; its target group fails open".into()))
         }
-        Verb::Targets => print(output, &client.targets()?, |rows| show::targets(rows)),
+        Verb::Targets(arguments) => targets::run(&client, output, arguments),
         Verb::Flows { limit } => print(output, &client.flows(limit)?, |rows| show::flows(rows)),
         Verb::Stats => print(output, &client.stats()?, show::stats),
         Verb::Reload => print(output, &client.reload()?, show::reloaded),
@@ -196,6 +203,7 @@ fn assumptions(arguments: &SimulateArguments, config: &Config) -> Result<Assumpt
         None => config.selection.secret,
     };
     Ok(Assumptions {
+        states: arguments.state.clone(),
         unhealthy: arguments.unhealthy.clone(),
         selection_secret: secret.unwrap_or_default(),
         neighbors: arguments.neighbor.clone(),

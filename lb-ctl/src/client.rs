@@ -7,18 +7,18 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, StatusCode,
     body::Bytes,
     client::conn::http1::handshake,
-    header::{CONNECTION, HOST},
+    header::{CONNECTION, CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::api::{FlowRow, Refusal, Reloaded, Stats, Status, TargetRow};
+use crate::api::{FlowRow, InForce, Refusal, Reloaded, Stats, Status, TargetChanges, TargetRow};
 
 /// A client of the daemon on one socket. Every call is a connection of its own.
 #[derive(Clone, Debug)]
@@ -53,6 +53,21 @@ impl Client {
         self.call(Method::GET, "/v1/targets")
     }
 
+    /// The targets of one target group.
+    pub fn targets_of(&self, target_group: &str) -> Result<Vec<TargetRow>, ClientError> {
+        self.call(Method::GET, &targets_path(target_group))
+    }
+
+    /// Registers and deregisters targets, wholly or not at all.
+    pub fn change_targets(
+        &self,
+        target_group: &str,
+        changes: &TargetChanges,
+    ) -> Result<InForce, ClientError> {
+        let body = serde_json::to_vec(changes).map_err(|error| ClientError::Garbled(error.to_string()))?;
+        self.call_with(Method::POST, &targets_path(target_group), body)
+    }
+
     /// At most `limit` flows.
     pub fn flows(&self, limit: usize) -> Result<Vec<FlowRow>, ClientError> {
         self.call(Method::GET, &format!("/v1/flows?limit={limit}"))
@@ -69,10 +84,19 @@ impl Client {
     }
 
     fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, ClientError> {
+        self.call_with(method, path, Vec::new())
+    }
+
+    fn call_with<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, ClientError> {
         let unreachable = |error| ClientError::Unreachable(self.socket.clone(), error);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
-        let exchange = async { tokio::time::timeout(PATIENCE, self.exchange(method, path)).await };
+        let exchange = async { tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await };
         let (status, body) = match runtime.block_on(exchange) {
             Ok(answer) => answer?,
             Err(_) => return Err(unreachable(ErrorKind::TimedOut.into())),
@@ -86,15 +110,21 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
         let unreachable = |error| ClientError::Unreachable(self.socket.clone(), error);
         let garbled = |error: &dyn fmt::Display| ClientError::Garbled(error.to_string());
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let (mut sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(|error| garbled(&error))?;
-        let request =
-            Request::builder().method(method).uri(path).header(HOST, "lbd").header(CONNECTION, "close");
-        let request = request.body(Empty::<Bytes>::new()).map_err(|error| garbled(&error))?;
+        let headers = [(HOST, "lbd"), (CONNECTION, "close"), (CONTENT_TYPE, "application/json")];
+        let request = Request::builder().method(method).uri(path);
+        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| garbled(&error))?;
         let answer = async {
             let answer = sender.send_request(request).await.map_err(|error| garbled(&error))?;
             let status = answer.status();
@@ -104,6 +134,15 @@ impl Client {
         let (answer, _) = tokio::join!(answer, connection);
         answer
     }
+}
+
+/// Where a target group's targets are found; its name can be anything here.
+fn targets_path(target_group: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    format!("/v1/target-groups/{}/targets", target_group.bytes().map(encode).collect::<String>())
 }
 
 impl fmt::Display for ClientError {

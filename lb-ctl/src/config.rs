@@ -21,12 +21,13 @@ use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf};
 
 pub use address::{ClientAddress, Family};
 pub use errors::{ConfigError, ConfigErrors};
+pub use forward::{Forward, WeightedGroup};
 pub use health_check::{CheckProtocol, HealthCheck};
 use lb_core::{
     limits,
     tables::{InterfaceId, Protocol},
 };
-pub use target::TargetRequest;
+pub use target::{Target, TargetRequest};
 
 /// Reads and checks a file.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
@@ -208,31 +209,6 @@ pub struct Listener {
     pub has_syn_cookies: bool,
 }
 
-/// What a listener does with new flows (NLB "Forward action").
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forward {
-    /// Target groups, at least one, none twice.
-    pub groups: Vec<WeightedGroup>,
-    /// Whether the flows of one client's address go to one group (`TargetGroupStickinessConfig.Enabled`).
-    pub is_sticky: bool,
-}
-
-impl Forward {
-    /// Whether flows may go to the target group of this index.
-    pub fn has(&self, target_group: usize) -> bool {
-        self.groups.iter().any(|row| row.group == target_group)
-    }
-}
-
-/// A target group's part in a forward action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WeightedGroup {
-    /// Index in [`Config::target_groups`].
-    pub group: usize,
-    /// Share of new flows in proportion to the other weights, 0 to 999; 0: none, and existing ones are terminated after a while.
-    pub weight: u16,
-}
-
 /// Protocols of a listener or a target group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocols {
@@ -379,21 +355,6 @@ pub enum Leftover {
     Continue,
     /// They are terminated.
     Terminate,
-}
-
-/// A registered target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Address.
-    pub address: IpAddr,
-    /// Port, not 0.
-    pub port: u16,
-    /// Share of new flows in proportion to the group's other weights; 0: none.
-    pub weight: u16,
-    /// Its zone; `None`: all zones.
-    pub zone: Option<String>,
-    /// The machine is switched off on purpose: no checks and no flows.
-    pub is_stopped: bool,
 }
 
 /// Control socket when the configuration names none, and what `lbctl` connects to.

@@ -16,7 +16,10 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::{
+        DefaultBodyLimit, Path as UrlPath, Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -24,7 +27,10 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::api::{FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowRow, Refusal, Reloaded, Stats, Status, TargetRow};
+use crate::api::{
+    FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowRow, InForce, Refusal, RefusalCode, Reloaded, Stats, Status,
+    TargetChanges, TargetRow,
+};
 
 /// A request for the control thread.
 #[derive(Debug)]
@@ -33,6 +39,15 @@ pub enum Call {
     Status(Reply<Status>),
     /// Every target.
     Targets(Reply<Vec<TargetRow>>),
+    /// The targets of one target group.
+    TargetsOf {
+        /// Its name.
+        target_group: String,
+        /// The answer.
+        reply: Reply<Vec<TargetRow>>,
+    },
+    /// Register and deregister targets.
+    ChangeTargets(ChangeTargets),
     /// Some flows.
     Flows {
         /// At most this many.
@@ -46,6 +61,17 @@ pub enum Call {
     Reload(Reply<Reloaded>),
 }
 
+/// A request to register and deregister targets, wholly or not at all.
+#[derive(Debug)]
+pub struct ChangeTargets {
+    /// Name of their target group.
+    pub target_group: String,
+    /// Who comes and who goes.
+    pub changes: TargetChanges,
+    /// The answer, once they are in force and kept.
+    pub reply: Reply<InForce>,
+}
+
 /// Where the answer to a call goes. Dropped unused, it tells the client that there is no answer.
 #[derive(Debug)]
 pub struct Reply<T>(oneshot::Sender<Result<T, Refusal>>);
@@ -57,8 +83,8 @@ impl<T> Reply<T> {
     }
 
     /// Refuses, with one paragraph for a person.
-    pub fn refuse(self, error: impl fmt::Display) {
-        let _ = self.0.send(Err(Refusal { error: error.to_string() }));
+    pub fn refuse(self, refusal: impl Into<Refusal>) {
+        let _ = self.0.send(Err(refusal.into()));
     }
 }
 
@@ -184,6 +210,7 @@ fn router(deliver: Deliver) -> Router {
     Router::new()
         .route("/v1/status", get(async |State(deliver): State<Deliver>| ask(&deliver, Call::Status).await))
         .route("/v1/targets", get(async |State(deliver): State<Deliver>| ask(&deliver, Call::Targets).await))
+        .route("/v1/target-groups/{name}/targets", get(targets_of).post(change_targets))
         .route("/v1/flows", get(flows))
         .route("/v1/stats", get(async |State(deliver): State<Deliver>| ask(&deliver, Call::Stats).await))
         .route("/v1/reload", post(async |State(deliver): State<Deliver>| ask(&deliver, Call::Reload).await))
@@ -191,7 +218,28 @@ fn router(deliver: Deliver) -> Router {
         .method_not_allowed_fallback(async || {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "this path has another method")
         })
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .with_state(deliver)
+}
+
+async fn targets_of(State(deliver): State<Deliver>, UrlPath(target_group): UrlPath<String>) -> Response {
+    ask(&deliver, |reply| Call::TargetsOf { target_group, reply }).await
+}
+
+async fn change_targets(
+    State(deliver): State<Deliver>,
+    UrlPath(target_group): UrlPath<String>,
+    changes: Result<Json<TargetChanges>, JsonRejection>,
+) -> Response {
+    match changes {
+        Ok(Json(changes)) => {
+            let call = |reply| Call::ChangeTargets(ChangeTargets { target_group, changes, reply });
+            ask(&deliver, call).await
+        }
+        Err(rejection) => {
+            refuse(rejection.status(), &format!("{}; {CHANGES_EXPECTED}", rejection.body_text()))
+        }
+    }
 }
 
 /// The query of `GET /v1/flows`.
@@ -215,7 +263,7 @@ async fn ask<T: Serialize>(deliver: &Deliver, call: impl FnOnce(Reply<T>) -> Cal
     deliver.0(call(Reply(sender)));
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(Ok(answer))) => Json(answer).into_response(),
-        Ok(Ok(Err(refusal))) => (StatusCode::CONFLICT, Json(refusal)).into_response(),
+        Ok(Ok(Err(refusal))) => (status(&refusal), Json(refusal)).into_response(),
         Ok(Err(_)) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
         Err(_) => {
             refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon's control thread did not answer in time")
@@ -223,19 +271,36 @@ async fn ask<T: Serialize>(deliver: &Deliver, call: impl FnOnce(Reply<T>) -> Cal
     }
 }
 
+fn status(refusal: &Refusal) -> StatusCode {
+    match refusal.code {
+        Some(RefusalCode::TargetGroupNotFound) => StatusCode::NOT_FOUND,
+        Some(RefusalCode::InvalidTarget) => StatusCode::BAD_REQUEST,
+        Some(RefusalCode::TooManyTargets | RefusalCode::OperationNotPermitted) | None => StatusCode::CONFLICT,
+    }
+}
+
 fn refuse(status: StatusCode, error: &str) -> Response {
-    (status, Json(Refusal { error: error.into() })).into_response()
+    (status, Json(Refusal::from(error))).into_response()
 }
 
 /// Time that the control thread has to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest body of a request, in bytes: a thousand targets are a tenth of that.
+const BODY_BYTES: usize = 1 << 20;
+
+const CHANGES_EXPECTED: &str = "expected targets such as {\"register\": [{\"address\": \"198.19.1.2\", \"port\": 80, \
+     \"weight\": 1, \"zone\": \"a\"}], \"deregister\": [{\"address\": \"198.19.1.3\"}]}";
 
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
 
     use super::*;
-    use crate::client::{Client, ClientError};
+    use crate::{
+        api::{NewTarget, TargetAddress},
+        client::{Client, ClientError},
+    };
 
     /// A server that answers as a control thread might, and refuses reloads.
     fn start(socket: &Path) -> Result<Server, ServerError> {
@@ -244,6 +309,12 @@ mod tests {
             Call::Flows { limit, reply } => reply.refuse(format!("asked for {limit}")),
             Call::Reload(reply) => reply.refuse("lbd.toml:3: port: found 0"),
             Call::Targets(reply) => drop(reply),
+            Call::TargetsOf { target_group, reply } => reply
+                .refuse(Refusal::of(RefusalCode::TargetGroupNotFound, format!("no group {target_group}"))),
+            Call::ChangeTargets(ChangeTargets { changes, reply, .. }) if changes.register.is_empty() => {
+                reply.refuse(Refusal::of(RefusalCode::InvalidTarget, "not registered"));
+            }
+            Call::ChangeTargets(call) => call.reply.send(InForce { generation: 8 }),
             Call::Stats(reply) => reply.send(Stats::default()),
         })
     }
@@ -260,6 +331,15 @@ mod tests {
         assert_eq!(client.flows(5).unwrap_err().to_string(), "asked for 5");
         assert_eq!(client.flows(FLOWS_LISTED + 1).unwrap_err().to_string(), "limit is a number up to 10000");
         assert_eq!(client.targets().unwrap_err().to_string(), "the daemon is stopping");
+        assert_eq!(client.targets_of("a/b c").unwrap_err().to_string(), "no group a/b c");
+        let address = "198.19.1.2".parse().unwrap();
+        let new = NewTarget { address, port: None, weight: Some(2), zone: None };
+        let register = TargetChanges { register: vec![new], deregister: vec![] };
+        assert_eq!(client.change_targets("web", &register).unwrap().generation, 8);
+        let gone = TargetAddress { address, port: Some(80) };
+        let deregister = TargetChanges { register: vec![], deregister: vec![gone] };
+        let refused = client.change_targets("web", &deregister).unwrap_err();
+        assert_eq!(refused.to_string(), "not registered");
         let mode = fs::metadata(&socket).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
         drop(server);
@@ -286,13 +366,24 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let socket = scratch.path().join("lbd.sock");
         let _server = start(&socket).unwrap();
-        for (request, status) in [
-            ("GET /v2 HTTP/1.1", "404 Not Found"),
-            ("POST /v1/status HTTP/1.1", "405 Method Not Allowed"),
-            ("GET /v1/flows?limit=x HTTP/1.1", "400 Bad Request"),
+        for (request, body, status) in [
+            ("GET /v2", "", "404 Not Found"),
+            ("POST /v1/status", "", "405 Method Not Allowed"),
+            ("GET /v1/flows?limit=x", "", "400 Bad Request"),
+            ("GET /v1/target-groups/web/targets", "", "404 Not Found"),
+            ("POST /v1/target-groups/web/targets", "{}", "400 Bad Request"),
+            ("POST /v1/target-groups/web/targets", r#"{"register":[{"address":"x"}]}"#, "422 Unprocessable"),
+            ("POST /v1/target-groups/web/targets", r#"{"registre":[]}"#, "422 Unprocessable"),
+            ("POST /v1/target-groups/web/targets", "register", "400 Bad Request"),
         ] {
             let mut stream = UnixStream::connect(&socket).unwrap();
-            write!(stream, "{request}\r\nhost: lbd\r\nconnection: close\r\n\r\n").unwrap();
+            let length = body.len();
+            write!(
+                stream,
+                "{request} HTTP/1.1\r\nhost: lbd\r\nconnection: close\r\ncontent-type: application/json\r\n\
+                 content-length: {length}\r\n\r\n{body}"
+            )
+            .unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");

@@ -1,12 +1,13 @@
 //! What the load balancer would do with captured frames, without any network: steering, then the packet path, over each
 //! frame in order, with the frame's capture time as the clock. One JSON line answers each frame before the next is read.
 
+mod assumptions;
+mod world;
+
 use std::{
-    collections::{BTreeMap, HashSet},
     fmt,
     io::{self, ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr},
-    str::FromStr,
     sync::Arc,
 };
 
@@ -16,7 +17,7 @@ use lb_core::{
     flow_table::FlowArena,
     frame::Frame,
     steer::{Steer, Steering},
-    tables::{Interface, InterfaceId, Mac, NextHop, Ownership, Tables, TablesError},
+    tables::{InterfaceId, TablesError},
     time::Instant,
     verdict::{Action, Reason, Verdict},
 };
@@ -24,37 +25,11 @@ use serde::Serialize;
 
 use crate::{
     capture::{Capture, CaptureError, CaptureWriter, CapturedFrame},
-    compile::{Compiler, Inputs, keys},
     config::Config,
-    health::{Cause, TargetHealth},
     hex,
 };
-
-/// What a simulation assumes about the world.
-#[derive(Clone, Debug)]
-pub struct Assumptions {
-    /// Targets that are unhealthy; all others are healthy.
-    pub unhealthy: Vec<SocketAddr>,
-    /// Secret of target selection.
-    pub selection_secret: [u8; 16],
-    /// Next hops. Every other address has a made-up one on the first interface.
-    pub neighbors: Vec<Neighbor>,
-    /// Interface of frames whose capture names none.
-    pub interface: String,
-    /// MTU of every interface, in bytes.
-    pub mtu: u32,
-}
-
-/// `IP=MAC@INTERFACE`: the next hop of an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Neighbor {
-    /// Address.
-    pub address: IpAddr,
-    /// Link-layer address of its next hop.
-    pub mac: Mac,
-    /// Name of the interface that the next hop is on.
-    pub interface: String,
-}
+pub use assumptions::{AssumedHealth, AssumedState, Assumptions, MTU_DEFAULT, Neighbor};
+use world::World;
 
 /// Why a simulation cannot begin or go on.
 #[derive(Debug)]
@@ -103,6 +78,9 @@ struct Answer {
     reason: &'static str,
     listener: Option<String>,
     target: Option<SocketAddr>,
+    /// The group that the target is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_group: Option<String>,
     /// What the target sees instead of the client; left out where it sees the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<SocketAddr>,
@@ -121,8 +99,7 @@ struct Processed {
 struct Simulator<'a> {
     config: &'a Config,
     assumptions: &'a Assumptions,
-    compiler: Compiler,
-    hops: BTreeMap<IpAddr, NextHop>,
+    world: World<'a>,
     steering: Steering,
     datapath: Datapath<'a>,
     now: Instant,
@@ -135,10 +112,8 @@ impl<'a> Simulator<'a> {
         assumptions: &'a Assumptions,
         arena: &'a mut FlowArena,
     ) -> Result<Simulator<'a>, SimulateError> {
-        check_unhealthy(config, assumptions)?;
-        let hops = neighbors(config, assumptions)?;
-        let mut compiler = Compiler::new();
-        let tables = compile(&mut compiler, config, assumptions, &hops)?;
+        let mut world = World::new(config, assumptions)?;
+        let tables = world.tables()?;
         let settings = Settings {
             worker: 0,
             workers: 1,
@@ -152,7 +127,7 @@ impl<'a> Simulator<'a> {
         let counters = Arc::new(WorkerCounters::new());
         let datapath = Datapath::new(settings, arena.memory(), tables, counters);
         let now = Instant::default();
-        Ok(Simulator { config, assumptions, compiler, hops, steering, datapath, now, frames: 0 })
+        Ok(Simulator { config, assumptions, world, steering, datapath, now, frames: 0 })
     }
 
     fn answer(&mut self, frame: &CapturedFrame) -> Result<Answer, SimulateError> {
@@ -175,16 +150,18 @@ impl<'a> Simulator<'a> {
         }
         let Processed { verdict, out } = processed;
         due.extend(out);
-        let Explanation { listener, target, source } = self.datapath.explain(&frame.bytes);
+        let Explanation { listener, target, target_group, source } = self.datapath.explain(&frame.bytes);
         let listener = listener.and_then(|id| self.datapath.tables().listener(id));
-        let of_flow =
-            |end: Option<(IpAddr, u16)>| end.filter(|_| tells_target(verdict.reason)).map(SocketAddr::from);
+        let group = target_group.and_then(|id| self.datapath.tables().group(id));
+        let has_target = tells_target(verdict.reason);
+        let of_flow = |end: Option<(IpAddr, u16)>| end.filter(|_| has_target).map(SocketAddr::from);
         Ok(Answer {
             frame: self.frames,
             verdict: verdict.reason.action().name(),
             reason: verdict.reason.name(),
             listener: listener.map(|listener| listener.name.to_string()),
             target: of_flow(target),
+            target_group: group.filter(|_| has_target).map(|group| group.name.to_string()),
             source: of_flow(source),
             out: due,
         })
@@ -192,8 +169,16 @@ impl<'a> Simulator<'a> {
 
     /// A frame that never reaches a worker. What leaves was due before it.
     fn untouched(&self, reason: &'static str, out: Vec<Vec<u8>>) -> Answer {
-        let verdict = Action::Pass.name();
-        Answer { frame: self.frames, verdict, reason, listener: None, target: None, source: None, out }
+        Answer {
+            frame: self.frames,
+            verdict: Action::Pass.name(),
+            reason,
+            listener: None,
+            target: None,
+            target_group: None,
+            source: None,
+            out,
+        }
     }
 
     /// The verdict on a copy of the frame, and what leaves because of it.
@@ -223,12 +208,9 @@ impl<'a> Simulator<'a> {
     /// Makes up next hops for what the packet path found none for. False when it asked for none.
     fn resolve_wanted(&mut self) -> Result<bool, SimulateError> {
         let wanted: Vec<IpAddr> = self.datapath.take_wanted_hops().collect();
-        for &address in &wanted {
-            self.hops.entry(address).or_insert_with(|| made_up_hop(address));
-        }
         if !wanted.is_empty() {
-            let tables = compile(&mut self.compiler, self.config, self.assumptions, &self.hops)?;
-            self.datapath.install(tables);
+            self.world.resolve(&wanted);
+            self.datapath.install(self.world.tables()?);
         }
         Ok(!wanted.is_empty())
     }
@@ -250,21 +232,6 @@ fn tells_target(reason: Reason) -> bool {
         )
 }
 
-impl FromStr for Neighbor {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Neighbor, String> {
-        let expected = || "expected IP=MAC@INTERFACE, such as 198.19.1.2=02:00:00:00:00:07@eth0".to_owned();
-        let (address, rest) = text.split_once('=').ok_or_else(expected)?;
-        let (mac, interface) = rest.split_once('@').ok_or_else(expected)?;
-        let address = address.parse().map_err(|_| expected())?;
-        let octets: Vec<[u8; 1]> = mac.split(':').filter_map(hex::bytes).collect();
-        let is_whole = mac.split(':').count() == octets.len();
-        let mac = octets.concat().try_into().ok().filter(|_| is_whole).map(Mac).ok_or_else(expected)?;
-        Ok(Neighbor { address, mac, interface: interface.into() })
-    }
-}
-
 impl fmt::Display for SimulateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -280,68 +247,6 @@ impl std::error::Error for SimulateError {}
 
 fn leaves(verdict: Verdict) -> bool {
     matches!(verdict.reason.action(), Action::Transmit | Action::Reply)
-}
-
-fn check_unhealthy(config: &Config, assumptions: &Assumptions) -> Result<(), SimulateError> {
-    let keys = config.target_groups.iter().flat_map(keys);
-    let known: HashSet<SocketAddr> = keys.map(|key| SocketAddr::new(key.address, key.port)).collect();
-    match assumptions.unhealthy.iter().find(|target| !known.contains(target)) {
-        Some(target) => Err(SimulateError::Assumption(format!("no target group has the target {target}"))),
-        None => Ok(()),
-    }
-}
-
-fn neighbors(config: &Config, assumptions: &Assumptions) -> Result<BTreeMap<IpAddr, NextHop>, SimulateError> {
-    let hop =
-        |neighbor: &Neighbor| match config.interfaces.iter().position(|name| *name == neighbor.interface) {
-            Some(index) => {
-                Ok((neighbor.address, NextHop { interface: InterfaceId(index as u8), mac: neighbor.mac }))
-            }
-            None => Err(SimulateError::Assumption(format!(
-                "the neighbor {} is on {}, which is none of the configured interfaces: {}",
-                neighbor.address,
-                neighbor.interface,
-                config.interfaces.join(", ")
-            ))),
-        };
-    assumptions.neighbors.iter().map(hop).collect()
-}
-
-fn compile(
-    compiler: &mut Compiler,
-    config: &Config,
-    assumptions: &Assumptions,
-    hops: &BTreeMap<IpAddr, NextHop>,
-) -> Result<Arc<Tables>, SimulateError> {
-    let interface = |(index, name): (usize, &String)| Interface {
-        name: name.as_str().into(),
-        mac: Mac([0x02, 0x4c, 0x42, 0, 0, index as u8 + 1]),
-        mtu: assumptions.mtu,
-        receive_hash: None,
-    };
-    let tables = compiler.compile(&Inputs {
-        config,
-        interfaces: config.interfaces.iter().enumerate().map(interface).collect(),
-        health: &|key| match assumptions.unhealthy.contains(&SocketAddr::new(key.address, key.port)) {
-            true => TargetHealth::Unhealthy(Cause::Refused),
-            false => TargetHealth::Healthy,
-        },
-        next_hop: &|address| Some(hops.get(&address).copied().unwrap_or_else(|| made_up_hop(address))),
-        hops: hops.iter().map(|(address, hop)| (*address, *hop)).collect(),
-        ownership: &|_| Ownership::Exclusive,
-        is_host_address: &|_| false,
-        now: Instant::default(),
-    });
-    tables.map_err(SimulateError::Tables)
-}
-
-/// On the first interface, with a link address that tells the address.
-fn made_up_hop(address: IpAddr) -> NextHop {
-    let [.., a, b, c, d] = match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
-    };
-    NextHop { interface: InterfaceId(0), mac: Mac([0x02, 0, a, b, c, d]) }
 }
 
 /// The flow table's key decides nothing that can be seen; it only has to be the same each time.
@@ -374,9 +279,6 @@ fn as_hex<S: serde::Serializer>(frames: &[Vec<u8>], serializer: S) -> Result<S::
     serializer.collect_seq(frames.iter().map(|bytes| hex::digits(bytes)))
 }
 
-/// MTU of interfaces when nothing else is said, in bytes.
-pub const MTU_DEFAULT: u32 = 1_500;
-
 const INTERFACE_NOT_CONFIGURED: &str = "interface_not_configured";
 
 /// More flows than this no simulation keeps, whatever the configuration says.
@@ -385,42 +287,3 @@ const FLOWS: u32 = 1 << 22;
 /// Room around a frame for headers and for answers longer than what they answer, in bytes.
 const HEADROOM: usize = 256;
 const TAILROOM: usize = 256;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_neighbor_is_an_address_a_mac_and_an_interface() {
-        let neighbor: Neighbor = "198.19.1.2=02:Aa:00:00:00:07@eth0".parse().unwrap();
-        let expected = Neighbor {
-            address: "198.19.1.2".parse().unwrap(),
-            mac: Mac([0x02, 0xaa, 0, 0, 0, 7]),
-            interface: "eth0".into(),
-        };
-        assert_eq!(neighbor, expected);
-        let neighbor: Neighbor = "2001:db8:1::2=02:00:00:00:00:08@eth1".parse().unwrap();
-        assert_eq!(neighbor.address, "2001:db8:1::2".parse::<IpAddr>().unwrap());
-        assert_eq!((neighbor.mac, neighbor.interface.as_str()), (Mac([0x02, 0, 0, 0, 0, 8]), "eth1"));
-        for bad in [
-            "",
-            "198.19.1.2",
-            "198.19.1.2=02:00:00:00:00:07",
-            "x=02:00:00:00:00:07@e",
-            "198.19.1.2=0200:0:7@e",
-        ] {
-            assert!(bad.parse::<Neighbor>().is_err(), "{bad}");
-        }
-        assert!("198.19.1.2=02:00:00:00:00@e".parse::<Neighbor>().is_err());
-        assert!("198.19.1.2=02:00:00:00:00:07:08@e".parse::<Neighbor>().is_err());
-        assert!("198.19.1.2=02:00:00:00:00:zz:07@e".parse::<Neighbor>().is_err());
-    }
-
-    #[test]
-    fn a_made_up_hop_tells_its_address() {
-        let hop = made_up_hop("198.19.1.2".parse().unwrap());
-        assert_eq!(hop, NextHop { interface: InterfaceId(0), mac: Mac([0x02, 0, 198, 19, 1, 2]) });
-        let hop = made_up_hop("2001:db8:1::1234:2".parse().unwrap());
-        assert_eq!(hop.mac, Mac([0x02, 0, 0x12, 0x34, 0, 2]));
-    }
-}

@@ -1,5 +1,5 @@
-//! What must outlive the daemon: the selection secret, the run marker, ports taken from the host, and the last known health of
-//! targets.
+//! What must outlive the daemon: the selection secret, the run marker, ports taken from the host, targets registered by call, and
+//! the last known health of targets.
 //!
 //! One directory, used by one process at a time. Every write is whole or absent (a new file, synced, renamed over the old
 //! one). What cannot be read is an error with the file's name; the daemon goes on without it where it can.
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     health::{TargetHealth, TargetKey},
     hex,
+    registrations::Registrations,
 };
 
 /// The state directory, locked for as long as this lives.
@@ -138,6 +139,27 @@ impl StateDirectory {
         self.write_json(HEALTH, &states)
     }
 
+    /// The targets that were registered by call. A damaged file is an error, not a reason to begin without: their load balancers
+    /// would refuse all traffic.
+    pub fn registrations(&self) -> Result<Registrations, StateError> {
+        let kept: Registrations = match self.read_json(REGISTRATIONS) {
+            Ok(kept) => kept.unwrap_or_default(),
+            Err(StateError { path, what }) => {
+                return Err(StateError { path, what: format!("{what}: {REGISTRATIONS_ADVICE}") });
+            }
+        };
+        if !kept.is_understood() {
+            let what = format!("is of another version of lbd: {REGISTRATIONS_ADVICE}");
+            return Err(fault(&self.path.join(REGISTRATIONS), what));
+        }
+        Ok(kept)
+    }
+
+    /// Keeps the targets that were registered by call.
+    pub fn save_registrations(&self, registrations: &Registrations) -> Result<(), StateError> {
+        self.write_json(REGISTRATIONS, registrations)
+    }
+
     fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
         let Some(bytes) = self.read(name)? else { return Ok(None) };
         let value = serde_json::from_slice(&bytes);
@@ -211,6 +233,8 @@ const SECRET: &str = "selection.secret";
 const RUN: &str = "run.json";
 const PORTS: &str = "reserved_ports.json";
 const HEALTH: &str = "health.json";
+const REGISTRATIONS: &str = "registrations.json";
+const REGISTRATIONS_ADVICE: &str = "restore it, or remove it to start without the targets that were registered by call, and register them again";
 
 /// No state file is longer, in bytes.
 const FILE_BYTES: u64 = 16 << 20;
@@ -270,6 +294,27 @@ mod tests {
         state.mark_stopped().unwrap();
         state.mark_stopped().unwrap();
         assert_eq!(state.unclean_run().unwrap(), None);
+    }
+
+    #[test]
+    fn registrations_are_kept_and_damage_is_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let state = StateDirectory::open(scratch.path()).unwrap();
+        assert_eq!(state.registrations().unwrap(), Registrations::default());
+        let kept = r#"{"version":1,"target_groups":{"web":[{"address":"198.19.1.2","port":80,"weight":1}]}}"#;
+        fs::write(scratch.path().join(REGISTRATIONS), kept).unwrap();
+        let registrations = state.registrations().unwrap();
+        state.save_registrations(&registrations).unwrap();
+        assert_eq!(fs::read_to_string(scratch.path().join(REGISTRATIONS)).unwrap(), kept);
+        for (text, what) in [
+            (&kept[..40], "is damaged: "),
+            (r#"{"version":2,"target_groups":{}}"#, "is of another version of lbd: "),
+        ] {
+            fs::write(scratch.path().join(REGISTRATIONS), text).unwrap();
+            let message = state.registrations().unwrap_err().to_string();
+            assert!(message.contains(&format!("registrations.json {what}")), "{message}");
+            assert!(message.contains("restore it, or remove it"), "{message}");
+        }
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::{
 };
 
 use lb_ctl::{
-    api::{ListenerRow, LoadBalancerRow, Status, Traffic},
+    api::{ForwardRow, InForce, ListenerRow, LoadBalancerRow, Status, TargetRow, Traffic, VipRow},
     capture::CaptureWriter,
-    server::{Call, Server},
+    server::{Call, ChangeTargets, Server},
 };
 
 const CONFIG: &str = r#"
@@ -84,6 +84,25 @@ fn misuse_and_an_absent_daemon_exit_with_2() {
             "no target group has the target",
         ),
         (
+            &["simulate", "-c", config, "--in", "-", "--state", "web/198.19.9.9:1=healthy"],
+            "target group \"web\" has no target 198.19.9.9:1",
+        ),
+        (
+            &["simulate", "-c", config, "--in", "-", "--state", "wbe/198.19.1.2:8080=healthy"],
+            "there is no target group \"wbe\": the configuration has web, dns",
+        ),
+        (
+            &["simulate", "-c", config, "--in", "-", "--state", "web/198.19.1.2:8080=sick"],
+            "expected one of healthy,",
+        ),
+        (
+            &["simulate", "-c", config, "--in", "-", "--state", "198.19.1.2:8080=initial"],
+            "expected GROUP/IP:PORT=STATE",
+        ),
+        (&["targets", "register", "web"], "required arguments were not provided"),
+        (&["targets", "register", "web", "198.19.1.2:0"], "expected a port from 1 to 65535"),
+        (&["targets", "wait", "web", "target2"], "expected ADDRESS or ADDRESS:PORT"),
+        (
             &["simulate", "-c", config, "--in", "-", "--neighbor", "198.19.1.2=2:0@eth0"],
             "expected IP=MAC@INTERFACE",
         ),
@@ -107,18 +126,25 @@ fn status_and_reload_answer_by_text_json_and_exit_code() {
     let socket = scratch.path("lbd.sock");
     let listener = ListenerRow {
         name: "edge/TCP:80".into(),
-        target_group: "web".into(),
+        address: "198.18.100.1".parse().unwrap(),
+        forward: vec![ForwardRow {
+            target_group: "web".into(),
+            weight: 1,
+            healthy_targets: 0,
+            registered_targets: 2,
+            is_failing_open: true,
+        }],
+        is_sticky: false,
         mode: "preserve".into(),
         has_syn_cookies: true,
         adopts_strays: false,
-        healthy_targets: 0,
-        registered_targets: 2,
         traffic: Traffic::default(),
     };
     let lb = LoadBalancerRow {
         name: "edge".into(),
-        addresses: vec!["198.18.100.1".parse().unwrap()],
+        addresses: vec![VipRow { address: "198.18.100.1".parse().unwrap(), zone: None, zonal_health: None }],
         interface: "eth0".into(),
+        crosses_zones: false,
         listeners: vec![listener],
     };
     let status = Status { load_balancers: vec![lb], generation: 3, ..Status::default() };
@@ -134,6 +160,7 @@ fn status_and_reload_answer_by_text_json_and_exit_code() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("edge/TCP:80") && text.contains("0/2"), "{text}");
+    assert!(text.contains("web (fails open)"), "{text}");
     assert!(text.contains("SYN cookies"), "{text}");
     let output = lbctl(&["--socket", socket, "status", "-o", "json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -219,6 +246,91 @@ fn the_key_and_health_decide_the_target() {
 }
 
 #[test]
+fn states_decide_who_gets_new_flows_as_in_the_daemon() {
+    let scratch = Scratch::new();
+    let targets = |config: &str, states: &[&str]| -> std::collections::BTreeSet<String> {
+        let config = scratch.config(config);
+        let arguments: Vec<&str> = states.iter().flat_map(|state| ["--state", *state]).collect();
+        let mut simulation = Simulation::start(&config, &arguments);
+        let mut ask = |port| json(&simulation.ask(&syn([198, 18, 0, 9], port, [198, 18, 100, 1], 80)));
+        let answers: Vec<serde_json::Value> = (1_000..1_020).map(&mut ask).collect();
+        let is_told =
+            |answer: &serde_json::Value| answer["target"].is_null() || answer["target_group"] == "web";
+        assert!(answers.iter().all(is_told));
+        answers.iter().map(|answer| answer["target"].as_str().unwrap_or("nobody").to_owned()).collect()
+    };
+    let (one, other) = ("198.19.1.2:8080".to_owned(), "198.19.1.3:8080".to_owned());
+    for state in ["unhealthy", "unhealthy.draining", "initial", "draining", "unused"] {
+        let said = format!("web/{one}={state}");
+        assert_eq!(targets(CONFIG, &[&said]), [other.clone()].into(), "{state}");
+        let others = format!("web/{other}=unhealthy");
+        let open = match state {
+            "draining" | "unused" => [other.clone()].into(),
+            _ => [one.clone(), other.clone()].into(),
+        };
+        assert_eq!(targets(CONFIG, &[&said, &others]), open, "{state}, and the group fails open");
+    }
+    let by_call =
+        CONFIG.replace("targets = [{ address = \"198.19.1.2\" }, { address = \"198.19.1.3\" }]", "");
+    assert_eq!(targets(&by_call, &[]), ["nobody".to_owned()].into());
+    assert_eq!(
+        targets(&by_call, &[&format!("web/{one}=healthy")]),
+        [one.clone()].into(),
+        "registered by its name"
+    );
+}
+
+#[test]
+fn targets_are_registered_deregistered_and_waited_for() {
+    let scratch = Scratch::new();
+    let socket = scratch.path("lbd.sock");
+    let (sender, calls) = mpsc::channel();
+    let _server = Server::start(&socket, move |call| match call {
+        Call::ChangeTargets(ChangeTargets { target_group, reply, .. }) if target_group == "dns" => {
+            reply.refuse("the targets of target group \"dns\" stand in the file");
+        }
+        Call::ChangeTargets(ChangeTargets { target_group, changes, reply }) => {
+            sender.send((target_group, serde_json::to_string(&changes).unwrap())).unwrap();
+            reply.send(InForce { generation: 5 });
+        }
+        Call::TargetsOf { reply, .. } => {
+            reply.send(vec![target("198.19.1.2:80", "healthy"), target("198.19.1.3:80", "initial")])
+        }
+        _ => {}
+    })
+    .unwrap();
+    let run = |arguments: &[&str]| {
+        let output = lbctl(&[&["--socket", socket.to_str().unwrap(), "targets"], arguments].concat());
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (output.status.code(), text)
+    };
+
+    let (code, [text, _]) =
+        run(&["register", "web", "198.19.1.2", "[2001:db8::2]:81", "--weight", "2", "--zone", "a"]);
+    assert_eq!((code, text.as_str()), (Some(0), "2 targets registered: tables generation 5\n"));
+    let expected = r#"{"register":[{"address":"198.19.1.2","weight":2,"zone":"a"},{"address":"2001:db8::2","port":81,"weight":2,"zone":"a"}]}"#;
+    assert_eq!(calls.recv().unwrap(), ("web".into(), expected.into()));
+    let (code, [text, _]) = run(&["deregister", "web", "198.19.1.2:80", "-o", "json"]);
+    assert_eq!((code, json(&text)["generation"].as_u64()), (Some(0), Some(5)));
+    let expected = r#"{"deregister":[{"address":"198.19.1.2","port":80}]}"#;
+    assert_eq!(calls.recv().unwrap(), ("web".into(), expected.into()));
+    let (code, [_, text]) = run(&["register", "dns", "198.19.1.2"]);
+    assert_eq!(
+        (code, text.as_str()),
+        (Some(1), "lbctl: the targets of target group \"dns\" stand in the file\n")
+    );
+
+    let (code, [text, _]) = run(&["wait", "web", "198.19.1.2"]);
+    assert!(code == Some(0) && text.contains("198.19.1.2:80") && !text.contains("198.19.1.3"), "{text}");
+    let (code, [_, text]) =
+        run(&["wait", "web", "198.19.1.2", "198.19.1.3:80", "198.19.1.4", "--timeout", "0"]);
+    let expected = "lbctl: not healthy after 0 s: 198.19.1.3:80 (initial), 198.19.1.4 (not registered)\n";
+    assert_eq!((code, text.as_str()), (Some(1), expected));
+    let (code, [text, _]) = run(&["web"]);
+    assert!(code == Some(0) && text.contains("198.19.1.3"), "{text}");
+}
+
+#[test]
 fn the_clock_is_the_captures_and_never_goes_back() {
     let scratch = Scratch::new();
     let config = scratch.config(CONFIG);
@@ -260,6 +372,26 @@ fn a_capture_cut_short_answers_what_it_can() {
     simulation.ask(&udp([198, 18, 0, 9], 1, [198, 18, 100, 1], 53));
     simulation.input.as_mut().unwrap().raw.write_all(&[0; 5]).unwrap();
     assert_eq!(simulation.finish(), Some(2));
+}
+
+fn target(endpoint: &str, state: &str) -> TargetRow {
+    TargetRow {
+        target_group: "web".into(),
+        target: endpoint.parse().unwrap(),
+        zone: None,
+        state: state.into(),
+        reason: None,
+        description: None,
+        changed: None,
+        changed_seconds_ago: None,
+        checks_passed: 0,
+        checks_failed: 0,
+        weight: Some(1),
+        is_eligible: true,
+        share_percent: 50.0,
+        is_reachable: true,
+        traffic: Traffic::default(),
+    }
 }
 
 /// A directory for one test.

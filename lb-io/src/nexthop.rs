@@ -6,7 +6,7 @@
 //! frames that pass it by do not.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     io,
     net::IpAddr,
     os::fd::AsRawFd,
@@ -177,6 +177,8 @@ struct Mirror {
     routes: HashMap<IpAddr, Option<Route>>,
     neighbours: HashMap<Route, Neighbour>,
     host_addresses: BTreeSet<IpAddr>,
+    /// Addresses in `routes` whose route the kernel has to be asked for.
+    unasked: BTreeSet<IpAddr>,
     stale: Stale,
 }
 
@@ -212,6 +214,7 @@ impl Mirror {
             routes: HashMap::new(),
             neighbours: HashMap::new(),
             host_addresses: BTreeSet::new(),
+            unasked: BTreeSet::new(),
             stale: Stale::default(),
         })
     }
@@ -225,11 +228,17 @@ impl Mirror {
         self.stale != Stale::default()
     }
 
+    /// Follows these addresses from now on. The kernel is asked for the routes of those alone that were not followed before.
     fn watch(&mut self, addresses: BTreeSet<IpAddr>) {
-        let known = std::mem::take(&mut self.routes);
-        self.routes =
-            addresses.into_iter().map(|address| (address, known.get(&address).copied().flatten())).collect();
-        self.stale.routes = true;
+        self.routes.retain(|address, _| addresses.contains(address));
+        for address in addresses {
+            if let Entry::Vacant(vacant) = self.routes.entry(address) {
+                vacant.insert(None);
+                self.unasked.insert(address);
+            }
+        }
+        self.unasked.retain(|address| self.routes.contains_key(address));
+        self.stale.answers = true;
     }
 
     fn take_events(&mut self) {
@@ -264,8 +273,9 @@ impl Mirror {
             self.read_neighbours()?;
         }
         if self.stale.routes {
-            self.read_routes()?;
+            self.unasked.extend(self.routes.keys());
         }
+        self.read_routes()?;
         self.stale = Stale::default();
         Ok(())
     }
@@ -293,13 +303,14 @@ impl Mirror {
     }
 
     fn read_routes(&mut self) -> Result<(), NetlinkError> {
-        for (&address, route) in &mut self.routes {
+        while let Some(&address) = self.unasked.first() {
             let mut found = None;
             match self.requests.ask(route_request(address), |reply| found = parse_route(reply, address)) {
                 // Unreachable, prohibited and the like: no way.
                 Err(error) if error.errno() == 0 => return Err(error),
-                _ => *route = found,
+                _ => drop(self.routes.insert(address, found)),
             }
+            self.unasked.remove(&address);
         }
         Ok(())
     }

@@ -113,7 +113,7 @@ fn group(registry: &Registry, group: &config::TargetGroup, zones: &Zones<'_>) ->
     let member = |(key, target): (TargetKey, &config::Target)| {
         let place = match target.is_stopped {
             true => Err(Unused::InvalidState),
-            false => zones.place_of(target).ok_or(Unused::NotInUse),
+            false => zones.place_of(target).ok_or(Unused::ZoneNotEnabled),
         };
         Some(Member { id: registry.targets.id(&key)?, key, weight: target.weight, place })
     };

@@ -42,8 +42,10 @@ pub enum Registration {
 /// Why a registered target takes no flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unused {
-    /// No listener uses its group, or its zone is none of the load balancer's.
+    /// No listener uses its group.
     NotInUse,
+    /// Its zone is none of the load balancer's.
+    ZoneNotEnabled,
     /// It is switched off.
     InvalidState,
     /// Its address is the host's own.
@@ -120,6 +122,7 @@ pub fn reported_health(entry: &TargetEntry, checked: TargetHealth, now: Instant)
     match entry.registration {
         Registration::Registered { unused: None } => checked,
         Registration::Registered { unused: Some(Unused::NotInUse) } => TargetHealth::NotInUse,
+        Registration::Registered { unused: Some(Unused::ZoneNotEnabled) } => TargetHealth::ZoneNotEnabled,
         Registration::Registered { unused: Some(Unused::InvalidState) } => TargetHealth::InvalidState,
         Registration::Registered { unused: Some(Unused::IpUnusable) } => TargetHealth::IpUnusable,
         Registration::Deregistered { delay_ends } if now < delay_ends => {

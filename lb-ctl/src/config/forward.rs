@@ -3,10 +3,35 @@
 use std::{net::IpAddr, ops::RangeInclusive};
 
 use super::{
-    Family, Forward, Protocols, TargetGroup, WeightedGroup,
+    Family, Protocols, TargetGroup,
     load_balancer::{Known, Owner, Taken},
     walk::{Section, Value},
 };
+
+/// What a listener does with new flows (NLB "Forward action").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// Target groups, at least one, none twice.
+    pub groups: Vec<WeightedGroup>,
+    /// Whether the flows of one client's address go to one group (`TargetGroupStickinessConfig.Enabled`).
+    pub is_sticky: bool,
+}
+
+impl Forward {
+    /// Whether flows may go to the target group of this index.
+    pub fn has(&self, target_group: usize) -> bool {
+        self.groups.iter().any(|row| row.group == target_group)
+    }
+}
+
+/// A target group's part in a forward action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightedGroup {
+    /// Index in [`Config::target_groups`](super::Config::target_groups).
+    pub group: usize,
+    /// Share of new flows in proportion to the other weights, 0 to 999; 0: none, and existing ones are terminated after a while.
+    pub weight: u16,
+}
 
 /// What decides which target groups a listener may forward to.
 pub(super) struct Rules<'r> {

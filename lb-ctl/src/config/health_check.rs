@@ -5,7 +5,7 @@ use std::{fs::File, io::Read, ops::RangeInclusive, time::Duration};
 use rustls::pki_types::ServerName;
 
 use super::{
-    read::{PORT, one_of},
+    read::PORT,
     walk::{Section, Value, integer_expected},
 };
 use crate::health::{GrpcProbe, HttpProbe, Matcher, Probe, Roots, TlsProbe, UdpProbe, Validation};
@@ -128,29 +128,20 @@ fn protocol(section: &Section<'_>) -> Option<CheckProtocol> {
 }
 
 fn named(value: &Value<'_>, section: &Section<'_>) -> Option<CheckProtocol> {
-    let names = [("TCP", Named::Tcp), ("HTTP", Named::Http), ("HTTPS", Named::Https)];
     match value.as_text() {
+        Some("TCP") => tcp(section),
+        Some("HTTP") => {
+            forbid(section, &TLS_ALONE)?;
+            http(section, None)
+        }
+        Some("HTTPS") => {
+            let tls = tls(section)?;
+            http(section, Some(tls))
+        }
         Some("UDP") => value.refuse_with_advice(NAMES, "to check by UDP, write udp = {} instead"),
         Some("GRPC") => value.refuse_with_advice(NAMES, "to check by gRPC, write grpc = {} instead"),
-        _ => match one_of(value, &names)? {
-            Named::Tcp => tcp(section),
-            Named::Http => {
-                forbid(section, &TLS_ALONE)?;
-                http(section, None)
-            }
-            Named::Https => {
-                let tls = tls(section)?;
-                http(section, Some(tls))
-            }
-        },
+        _ => value.refuse(NAMES),
     }
-}
-
-#[derive(Clone, Copy)]
-enum Named {
-    Tcp,
-    Http,
-    Https,
 }
 
 fn tcp(section: &Section<'_>) -> Option<CheckProtocol> {
@@ -235,20 +226,19 @@ fn server_name(value: &Value<'_>) -> Option<String> {
 }
 
 fn authorities(value: &Value<'_>) -> Option<Roots> {
-    let expected = format!("a file of PEM certificates of at most {CA_FILE_BYTES} bytes");
-    let path = value.text(&expected)?;
+    let expected = "the absolute path of a file of PEM certificates, at most 1 MiB";
+    let path = value.text(expected)?;
+    if !path.starts_with('/') {
+        return value.refuse(expected);
+    }
     let roots = contents(path).and_then(|pem| Roots::parse(&pem));
-    roots
-        .map_err(|error| {
-            value.errors().report(&value.place, format!("{path:?} ({error})"), expected.as_str())
-        })
-        .ok()
+    roots.map_err(|error| value.errors().report(&value.place, format!("{path:?} ({error})"), expected)).ok()
 }
 
-/// What a regular file holds, if it is not too long.
+/// What a regular file holds that is neither too long nor of no length, as the kernel's own are, whose end may never come.
 fn contents(path: &str) -> std::io::Result<Vec<u8>> {
     let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() || metadata.len() > CA_FILE_BYTES {
+    if !metadata.is_file() || !(1..=CA_FILE_BYTES).contains(&metadata.len()) {
         return Err(std::io::Error::other("not a file of that size"));
     }
     let mut bytes = Vec::new();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Config, ConfigError, Family, Registrar, Target, TargetGroup, TargetType,
+    Config, ConfigError, Family, Registrar, TargetGroup, TargetType,
     address::{ADDRESS_EXPECTED, reachable, unicast},
     errors::Refusal,
     read::{PORT, one_of},
@@ -15,6 +15,21 @@ use super::{
     zone,
 };
 use lb_core::limits;
+
+/// A registered target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Address.
+    pub address: IpAddr,
+    /// Port, not 0.
+    pub port: u16,
+    /// Share of new flows in proportion to the group's other weights; 0: none.
+    pub weight: u16,
+    /// Its zone; `None`: all zones.
+    pub zone: Option<String>,
+    /// The machine is switched off on purpose: no checks and no flows.
+    pub is_stopped: bool,
+}
 
 /// A target as a call names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,30 +45,23 @@ pub struct TargetRequest {
 }
 
 impl Config {
-    /// The target that a call registers in one of the groups, by the rules of targets in a file. It is not added.
+    /// The target that a call registers in one of the groups, by the rules of targets in a file. It is not added: whether the
+    /// group has it already, or no room for it, is the caller's to see.
     ///
     /// # Errors
-    /// Says which key of the request (`address`, `port`, `weight`, `zone`) is wrong, or has no path when the group has the
-    /// target already or no room for it.
+    /// Says which key of the request (`address`, `port`, `weight`, `zone`) is wrong.
     pub fn admit(&self, group: &TargetGroup, request: &TargetRequest) -> Result<Target, ConfigError> {
-        let target = Target {
-            address: self.admit_address(group, request.address).map_err(|error| error.of_key("address"))?,
-            port: within(request.port.unwrap_or(group.port), PORT).map_err(|error| error.of_key("port"))?,
-            weight: within(request.weight.unwrap_or(WEIGHT_DEFAULT), WEIGHT)
-                .map_err(|error| error.of_key("weight"))?,
-            zone: match &request.zone {
-                Some(name) => zone::parse(name).map_err(|error| error.of_key("zone"))?,
-                None => None,
-            },
+        let address = self.admit_address(group, request.address);
+        let port = within(request.port.unwrap_or(group.port), PORT);
+        let weight = within(request.weight.unwrap_or(WEIGHT_DEFAULT), WEIGHT);
+        let zone = request.zone.as_deref().map_or(Ok(None), zone::parse);
+        Ok(Target {
+            address: address.map_err(|refusal| refusal.of_key("address"))?,
+            port: port.map_err(|refusal| refusal.of_key("port"))?,
+            weight: weight.map_err(|refusal| refusal.of_key("weight"))?,
+            zone: zone.map_err(|refusal| refusal.of_key("zone"))?,
             is_stopped: false,
-        };
-        let is_known = |known: &Target| (known.address, known.port) == (target.address, target.port);
-        if group.targets.iter().any(is_known) {
-            return Err(twice(&target).of_key(""));
-        }
-        let registered = self.target_groups.iter().map(|group| group.targets.len()).sum::<usize>();
-        has_room(group.targets.len() + 1).and(have_room(registered + 1)).map_err(|error| error.of_key(""))?;
-        Ok(target)
+        })
     }
 
     fn admit_address(&self, group: &TargetGroup, address: IpAddr) -> Result<IpAddr, Refusal> {

@@ -76,10 +76,11 @@ pub enum Validation {
     Roots(Roots),
 }
 
-/// Certificate authorities, at least one.
+/// Certificate authorities, or targets' own certificates, at least one.
 #[derive(Clone)]
 pub struct Roots {
     pub(super) store: Arc<RootCertStore>,
+    pub(super) certificates: Arc<[CertificateDer<'static>]>,
 }
 
 impl Roots {
@@ -91,13 +92,16 @@ impl Roots {
     /// Reads PEM certificates; other PEM sections are passed over.
     pub fn parse(pem: &[u8]) -> io::Result<Roots> {
         let mut store = RootCertStore::empty();
+        let mut certificates = Vec::new();
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            store.add(certificate.map_err(invalid)?).map_err(invalid)?;
+            let certificate = certificate.map_err(invalid)?;
+            store.add(certificate.clone()).map_err(invalid)?;
+            certificates.push(certificate);
         }
         if store.is_empty() {
             return Err(invalid("no PEM certificate in it, expected at least one"));
         }
-        Ok(Roots { store: Arc::new(store) })
+        Ok(Roots { store: Arc::new(store), certificates: certificates.into() })
     }
 }
 

@@ -29,11 +29,13 @@ pub enum TargetHealth {
     DeregistrationInProgress,
     /// Deregistered; the delay is over.
     NotRegistered,
-    /// Its group is used by no listener, or its zone is not enabled.
+    /// Its group is used by no listener.
     NotInUse,
+    /// Its zone is none of the load balancer's.
+    ZoneNotEnabled,
     /// It is stopped.
     InvalidState,
-    /// Its address is a load balancer's.
+    /// Its address is the host's own.
     IpUnusable,
 }
 
@@ -85,6 +87,7 @@ impl TargetHealth {
             TargetHealth::DeregistrationInProgress => "draining",
             TargetHealth::NotRegistered
             | TargetHealth::NotInUse
+            | TargetHealth::ZoneNotEnabled
             | TargetHealth::InvalidState
             | TargetHealth::IpUnusable => "unused",
         }
@@ -101,7 +104,7 @@ impl TargetHealth {
             TargetHealth::Unavailable { .. } => "Elb.InternalError",
             TargetHealth::DeregistrationInProgress => "Target.DeregistrationInProgress",
             TargetHealth::NotRegistered => "Target.NotRegistered",
-            TargetHealth::NotInUse => "Target.NotInUse",
+            TargetHealth::NotInUse | TargetHealth::ZoneNotEnabled => "Target.NotInUse",
             TargetHealth::InvalidState => "Target.InvalidState",
             TargetHealth::IpUnusable => "Target.IpUnusable",
         })
@@ -122,8 +125,11 @@ impl TargetHealth {
             TargetHealth::NotInUse => {
                 "Target group is not configured to receive traffic from the load balancer"
             }
+            TargetHealth::ZoneNotEnabled => {
+                "Target is in an Availability Zone that is not enabled for the load balancer"
+            }
             TargetHealth::InvalidState => "Target is in the stopped state",
-            TargetHealth::IpUnusable => "Target IP address is reserved for use by a load balancer",
+            TargetHealth::IpUnusable => "Target IP address is in use by the load balancer's own host",
         };
         Some(text.into())
     }
@@ -303,12 +309,18 @@ mod tests {
             Some("Target.NotInUse"),
             Some("Target group is not configured to receive traffic from the load balancer"),
         ),
+        (
+            ZoneNotEnabled,
+            "unused",
+            Some("Target.NotInUse"),
+            Some("Target is in an Availability Zone that is not enabled for the load balancer"),
+        ),
         (InvalidState, "unused", Some("Target.InvalidState"), Some("Target is in the stopped state")),
         (
             IpUnusable,
             "unused",
             Some("Target.IpUnusable"),
-            Some("Target IP address is reserved for use by a load balancer"),
+            Some("Target IP address is in use by the load balancer's own host"),
         ),
     ];
 

@@ -40,10 +40,13 @@ fn expect(transitions: &mpsc::Receiver<Transition>, to: TargetHealth) {
     }
 }
 
-/// The state that checks of a new target lead to, each with two seconds of patience.
+/// The state that checks of a new target lead to, each with much patience.
 fn verdict(probe: Probe, endpoint: SocketAddr) -> TargetHealth {
+    verdict_within(Duration::from_secs(2), probe, endpoint)
+}
+
+fn verdict_within(timeout: Duration, probe: Probe, endpoint: SocketAddr) -> TargetHealth {
     let (health, transitions) = start();
-    let timeout = Duration::from_secs(2);
     health.set(vec![Check { probe: Arc::new(probe), timeout, ..check(endpoint) }]);
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {

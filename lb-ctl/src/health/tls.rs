@@ -7,13 +7,15 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+    client::verify_server_name,
     client::{
         Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime},
+    server::ParsedCertificate,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -48,15 +50,80 @@ impl TlsProbe {
 
 impl Validation {
     fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, Cause> {
-        let roots = match self {
-            Validation::Off => return Ok(Arc::new(Unvalidated)),
-            Validation::SystemRoots => system_roots(),
-            Validation::Roots(roots) => &roots.store,
-        };
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider().clone()).build();
-        // Fails only when there is no root: the system has none.
-        Ok(verifier.map_err(|_| Cause::Internal)?)
+        match self {
+            Validation::Off => Ok(Arc::new(Unvalidated)),
+            Validation::SystemRoots => Ok(by_authorities(system_roots())?),
+            Validation::Roots(roots) => Ok(Arc::new(Listed {
+                authorities: by_authorities(&roots.store)?,
+                certificates: roots.certificates.clone(),
+            })),
+        }
     }
+}
+
+fn by_authorities(roots: &Arc<RootCertStore>) -> Result<Arc<WebPkiServerVerifier>, Cause> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider().clone()).build();
+    // Fails only when there is no root: the system has none.
+    verifier.map_err(|_| Cause::Internal)
+}
+
+/// Takes certificates by authorities of a list, and those that stand in the list themselves. That matters to self-signed ones, which most
+/// tools make as certificates of an authority, too: as a server's, they would be refused for that alone.
+#[derive(Debug)]
+struct Listed {
+    authorities: Arc<WebPkiServerVerifier>,
+    certificates: Arc<[CertificateDer<'static>]>,
+}
+
+impl ServerCertVerifier for Listed {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        {
+            // Said of a certificate whose dates are right.
+            Err(error) if is_authority(&error) && self.certificates.contains(end_entity) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authorities.supported_verify_schemes()
+    }
+}
+
+/// Whether a certificate was refused because it is that of an authority.
+fn is_authority(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(error))) = error else {
+        return false;
+    };
+    matches!(error.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
 /// Takes every certificate, as NLB does, and does not ask whether the target has its key.

@@ -62,7 +62,7 @@ fn a_target_that_is_not_used_gets_no_flows_and_loses_those_it_has() {
         (3, TargetHealth::InvalidState),
         (4, TargetHealth::Healthy),
         (5, TargetHealth::IpUnusable),
-        (6, TargetHealth::NotInUse),
+        (6, TargetHealth::ZoneNotEnabled),
     ];
     for (last, health) in rows {
         let key = format!("web/198.19.1.{last}:80");

@@ -29,6 +29,8 @@ fn defaults_are_nlbs() {
         assert!(check.has_passive_signal && check.port.is_none());
     }
     assert_eq!(check(""), HealthCheck::default());
+    let check = check("port = 81\npassive = false");
+    assert!(!check.has_passive_signal && check.port == Some(81));
 }
 
 #[test]
@@ -43,7 +45,7 @@ fn each_kind_of_check_has_its_keys() {
         CheckProtocol::Udp(UdpProbe { send: send.into(), expect: expect.map(Into::into) })
     };
     for (keys, protocol) in [
-        ("port = 81\npassive = false", CheckProtocol::Tcp),
+        ("protocol = \"TCP\"", CheckProtocol::Tcp),
         ("protocol = \"HTTP\"", http("/", "200-399", None)),
         (
             "protocol = \"HTTP\"\npath = \"/up?a=b\"\nmatcher = \"200-299,404\"",
@@ -84,11 +86,12 @@ fn authorities_come_from_a_file_of_certificates() {
     let CheckProtocol::Http { tls: Some(tls), .. } = check(&keys(file.path())).protocol else { panic!() };
     assert_eq!(tls.validate, Validation::Roots(Roots::parse(certificate.as_bytes()).unwrap()));
     let place = "23: target_groups[0].health_check.tls.ca_file: found";
-    let expected = "expected a file of PEM certificates of at most 1048576 bytes";
+    let expected = "expected the absolute path of a file of PEM certificates, at most 1 MiB";
     std::fs::write(file.path(), "nothing").unwrap();
     for (path, found) in [
         (Path::new("/nonexistent.pem"), "No such file or directory (os error 2)"),
         (Path::new("/dev/zero"), "not a file of that size"),
+        (Path::new("/proc/kmsg"), "not a file of that size"),
         (file.path(), "no PEM certificate in it, expected at least one"),
     ] {
         assert_errors(&checked(&keys(path)), &[&format!("{place} {path:?} ({found}), {expected}")]);

@@ -36,8 +36,10 @@ fn an_answer_must_contain_what_is_expected() {
 #[test]
 fn silence_is_a_failure_only_where_an_answer_is_expected() {
     let silent = serve(None);
-    assert_eq!(verdict(probe(None), silent), TargetHealth::Healthy);
-    assert_eq!(verdict(probe(Some(b"pong")), silent), TargetHealth::Unhealthy(Cause::Timeout));
+    let timeout = Duration::from_millis(100);
+    assert_eq!(verdict_within(timeout, probe(None), silent), TargetHealth::Healthy);
+    let expecting = verdict_within(timeout, probe(Some(b"pong")), silent);
+    assert_eq!(expecting, TargetHealth::Unhealthy(Cause::Timeout));
 }
 
 #[test]

@@ -1,0 +1,202 @@
+//! Counters: of everything, and of one listener or one target.
+
+use lb_core::{
+    counters::{Counter, TrafficCounters, WorkerCounters},
+    target::CutCause,
+    verdict::{Action, Reason},
+};
+use serde::{Deserialize, Serialize};
+
+/// Counters over all workers since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Frames taken from receive rings. With `made` equal to transmitted + replied + dropped, but for frames still on their way.
+    pub received: u64,
+    /// Frames that the load balancer made beside those that it received.
+    pub made: u64,
+    /// Frames sent on.
+    pub transmitted: u64,
+    /// Frames answered by the load balancer itself.
+    pub replied: u64,
+    /// Frames dropped.
+    pub dropped: u64,
+    /// Frames that changed worker on the way; each is also in one of the other sums.
+    pub handed_over: u64,
+    /// Fragments that were kept until the first of their datagram came; each is also in one of the other sums, once it is over.
+    pub held: u64,
+    /// Frames that never got to a worker, because it had no buffer or no place for them: not in `received`.
+    pub missed: u64,
+    /// Every reason that was counted, or all of them.
+    pub reasons: Vec<ReasonRow>,
+    /// Flows in the table.
+    pub flows: u64,
+    /// Of these, flows whose handshake is not complete.
+    pub half_open: u64,
+    /// Half-open flows that made room for others.
+    pub half_open_evicted: u64,
+    /// Flows that ended by idle timeout.
+    pub expired: u64,
+    /// Flows that were cut.
+    pub cut: u64,
+    /// The same by cause.
+    #[serde(default)]
+    pub cut_by_cause: Vec<CutRow>,
+    /// Flows made while too few targets were healthy, so that all got flows (NLB `UnhealthyRoutingFlowCount`).
+    #[serde(default)]
+    pub unhealthy_routing_flows: u64,
+    /// Flows refused because the target group had no target (NLB `RejectedFlowCount`).
+    #[serde(default)]
+    pub rejected_flows: u64,
+    /// Flows of a target to itself.
+    pub hairpins: u64,
+}
+
+/// How many flows were cut for one cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutRow {
+    /// `unhealthy`, `deregistered`, `weight_zero` or `unused`.
+    pub cause: String,
+    /// Flows.
+    pub flows: u64,
+}
+
+/// How many frames met their fate for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonRow {
+    /// Name of the reason.
+    pub reason: String,
+    /// What was done: `transmit`, `reply`, `hand_over`, `hold` or `drop`.
+    pub verdict: String,
+    /// The reason in a sentence.
+    pub help: String,
+    /// Frames.
+    pub frames: u64,
+}
+
+/// Traffic of one listener or one target since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Flows made.
+    pub new_flows: u64,
+    /// Flows now.
+    pub active_flows: u64,
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Bytes from clients, from the IP header on.
+    pub bytes_in: u64,
+    /// Packets to clients.
+    pub packets_out: u64,
+    /// Bytes to clients, from the IP header on.
+    pub bytes_out: u64,
+    /// Resets that the load balancer made.
+    pub resets: u64,
+    /// Flows refused because no source port was free (NLB `PortAllocationErrorCount`).
+    pub port_allocation_errors: u64,
+    /// Flows made while too few targets were healthy, so that all got flows (NLB `UnhealthyRoutingFlowCount`).
+    pub unhealthy_routing_flows: u64,
+    /// Flows refused because the target group had no target (NLB `RejectedFlowCount`).
+    pub rejected_flows: u64,
+    /// Flows that were cut.
+    pub cut_flows: u64,
+    /// SYNs repeated by clients whose target had not answered the first.
+    pub repeated_syns: u64,
+    /// SYNs that the target refused.
+    pub refused_syns: u64,
+}
+
+impl Traffic {
+    /// The sum over workers.
+    pub fn sum<'a>(workers: impl IntoIterator<Item = &'a TrafficCounters>) -> Traffic {
+        let mut sum = Traffic::default();
+        for counters in workers {
+            sum.new_flows += counters.new_flows.value();
+            sum.active_flows = sum.active_flows.wrapping_add(counters.active_flows.value());
+            sum.packets_in += counters.packets_in.value();
+            sum.bytes_in += counters.bytes_in.value();
+            sum.packets_out += counters.packets_out.value();
+            sum.bytes_out += counters.bytes_out.value();
+            sum.resets += counters.resets.value();
+            sum.port_allocation_errors += counters.port_allocation_errors.value();
+            sum.unhealthy_routing_flows += counters.unhealthy_routing_flows.value();
+            sum.rejected_flows += counters.rejected_flows.value();
+            sum.cut_flows += counters.cut_flows.value();
+            sum.repeated_syns += counters.repeated_syns.value();
+            sum.refused_syns += counters.refused_syns.value();
+        }
+        sum
+    }
+}
+
+impl Stats {
+    /// Whether every frame has exactly one fate. True of a daemon through which nothing moves.
+    pub fn balance(&self) -> bool {
+        self.received + self.made == self.transmitted + self.replied + self.dropped
+    }
+
+    /// The sums over workers.
+    pub fn sum(workers: &[impl AsRef<WorkerCounters>]) -> Stats {
+        let total = |counter: fn(&WorkerCounters) -> &Counter| -> u64 {
+            workers.iter().map(|worker| counter(worker.as_ref()).value()).sum()
+        };
+        let listeners = Traffic::sum(workers.iter().flat_map(|worker| worker.as_ref().listeners.iter()));
+        let mut stats = Stats {
+            received: total(|worker| &worker.received),
+            made: total(|worker| &worker.made),
+            flows: total(|worker| &worker.flows),
+            half_open: total(|worker| &worker.half_open),
+            half_open_evicted: total(|worker| &worker.half_open_evicted),
+            expired: total(|worker| &worker.expired),
+            cut: workers.iter().map(|worker| worker.as_ref().all_cut()).sum(),
+            cut_by_cause: CutCause::ALL.map(|cause| cut_by(workers, cause)).into(),
+            unhealthy_routing_flows: listeners.unhealthy_routing_flows,
+            rejected_flows: listeners.rejected_flows,
+            hairpins: total(|worker| &worker.hairpins),
+            ..Stats::default()
+        };
+        for &reason in Reason::ALL.iter().filter(|reason| reason.action() != Action::Pass) {
+            let frames = workers.iter().map(|worker| worker.as_ref().reasons[reason as usize].value()).sum();
+            match reason.action() {
+                Action::Transmit => stats.transmitted += frames,
+                Action::Reply => stats.replied += frames,
+                Action::HandOver => stats.handed_over += frames,
+                Action::Hold => stats.held += frames,
+                Action::Drop => stats.dropped += frames,
+                Action::Pass => {}
+            }
+            let (name, verdict) = (reason.name().into(), reason.action().name().into());
+            stats.reasons.push(ReasonRow { reason: name, verdict, help: reason.help().into(), frames });
+        }
+        stats
+    }
+}
+
+fn cut_by(workers: &[impl AsRef<WorkerCounters>], cause: CutCause) -> CutRow {
+    let flows = workers.iter().map(|worker| worker.as_ref().cut[cause as usize].value()).sum();
+    CutRow { cause: cause.name().into(), flows }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn every_settled_frame_is_in_one_sum() {
+        let workers = [Arc::new(WorkerCounters::new()), Arc::new(WorkerCounters::new())];
+        let settled = Reason::ALL.iter().filter(|reason| reason.action() != Action::Pass);
+        for (index, &reason) in settled.enumerate() {
+            workers[index % 2].settle(reason);
+            match reason.action() {
+                Action::HandOver | Action::Hold => {}
+                Action::Drop => workers[1].made.add(1),
+                _ => workers[0].received.add(1),
+            }
+        }
+        let stats = Stats::sum(&workers);
+        assert!(stats.balance());
+        assert_eq!((stats.transmitted > 0, stats.replied > 0), (true, true));
+        assert_eq!((stats.handed_over, stats.held), (1, 1));
+        assert!(stats.reasons.iter().all(|row| row.frames == 1));
+    }
+}
