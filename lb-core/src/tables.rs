@@ -270,6 +270,11 @@ impl Tables {
         self.parts.targets.get(id.0 as usize)?.as_ref()
     }
 
+    /// By `TargetId`: whether there is a way to it, or was at some time.
+    pub fn reached(&self) -> &[bool] {
+        &self.reached
+    }
+
     /// Interfaces by `InterfaceId`.
     pub fn interfaces(&self) -> &[Interface] {
         &self.parts.interfaces

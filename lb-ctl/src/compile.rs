@@ -33,7 +33,7 @@ use crate::{
 };
 use layout::Layout;
 use maglevs::Maglevs;
-use pools::GroupState;
+use pools::{Acquainted, GroupState};
 use registry::Registry;
 use report::Findings;
 pub use report::{Registration, TargetEntry, Unused, ZonalHealth, keys, reported_health};
@@ -110,8 +110,9 @@ impl Compiler {
     }
 
     fn parts(&mut self, generation: u32, layout: &Layout, inputs: &Inputs<'_>) -> (TablesParts, Findings) {
+        let acquainted = Acquainted::with(self.tables.as_deref());
         let states: Vec<GroupState<'_>> =
-            layout.groups.iter().map(|group| GroupState::new(group, inputs)).collect();
+            layout.groups.iter().map(|group| GroupState::new(group, inputs, &acquainted)).collect();
         let candidates: Vec<_> = states.iter().flat_map(GroupState::candidates).collect();
         let mut maglevs = self.maglevs.of(&candidates).into_iter();
         let groups = states.iter().map(|state| (state.group.id, state.row(maglevs.by_ref())));

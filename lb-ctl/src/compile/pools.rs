@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lb_core::{
     maglev::{Candidate, Maglev},
-    tables::{CutCause, FlowPolicy, Pool, Target, TargetGroup, TargetGroupId, TargetId},
+    tables::{CutCause, FlowPolicy, Pool, Tables, Target, TargetGroup, TargetGroupId, TargetId},
 };
 
 use super::{
@@ -28,11 +28,45 @@ pub(super) struct GroupState<'l> {
     censuses: Vec<Census>,
 }
 
+/// Targets that flows may be sent to though there is no way to them now. A target that has just come is checked before its way is
+/// known here, and a client's first packet is not to be lost for that; but where a way is lost, or not known yet after a start, no flow is
+/// to be chosen another target for.
+pub(super) struct Acquainted {
+    /// By id; `None`: every target, because nothing was compiled before.
+    targets: Option<Vec<bool>>,
+}
+
+impl Acquainted {
+    pub(super) fn with(before: Option<&Tables>) -> Acquainted {
+        let targets = before.map(|before| {
+            let mut targets = before.reached().to_vec();
+            for pool in before.groups().iter().flat_map(|group| &group.pools) {
+                pool.eligible.iter().for_each(|id| targets[id.0 as usize] = true);
+            }
+            targets
+        });
+        Acquainted { targets }
+    }
+
+    fn include(&self, id: u32) -> bool {
+        let is_known = |targets: &Vec<bool>| targets.get(id as usize).copied().unwrap_or_default();
+        self.targets.as_ref().is_none_or(is_known)
+    }
+}
+
 /// What is known of a registered target now.
 struct Standing {
     health: TargetHealth,
+    /// Whether there is a way to it, or need not be.
+    is_reachable: bool,
     /// The pools that it serves, or why it serves none.
     place: Result<Place, Unused>,
+}
+
+impl Standing {
+    fn gets_new_flows(&self) -> bool {
+        self.health.gets_new_flows() && self.is_reachable
+    }
 }
 
 /// Numbers of a pool's targets in use that have a weight.
@@ -48,9 +82,10 @@ impl Census {
 }
 
 impl<'l> GroupState<'l> {
-    pub(super) fn new(group: &'l Group, inputs: &Inputs<'_>) -> GroupState<'l> {
+    pub(super) fn new(group: &'l Group, inputs: &Inputs<'_>, acquainted: &Acquainted) -> GroupState<'l> {
         let standing = |member: &Member| Standing {
             health: (inputs.health)(&member.key),
+            is_reachable: acquainted.include(member.id) || (inputs.next_hop)(member.key.address).is_some(),
             place: match (inputs.is_host_address)(member.key.address) {
                 true => member.place.and(Err(Unused::IpUnusable)),
                 false => member.place,
@@ -77,9 +112,9 @@ impl<'l> GroupState<'l> {
     }
 
     fn census(&self, pool: u8) -> Census {
-        let healths = self.used(pool).map(|(_, standing)| standing.health);
-        healths.fold(Census { healthy: 0, registered: 0 }, |census, health| Census {
-            healthy: census.healthy + usize::from(health.gets_new_flows()),
+        let standings = self.used(pool).map(|row| row.1);
+        standings.fold(Census { healthy: 0, registered: 0 }, |census, standing| Census {
+            healthy: census.healthy + usize::from(standing.gets_new_flows()),
             registered: census.registered + 1,
         })
     }
@@ -92,7 +127,10 @@ impl<'l> GroupState<'l> {
     /// The members that get a pool's new flows.
     fn eligible(&self, pool: u8) -> impl Iterator<Item = &'l Member> {
         let is_failing_open = self.is_failing_open(pool);
-        let rows = self.used(pool).filter(move |row| is_failing_open || row.1.health.gets_new_flows());
+        let rows = self.used(pool).filter(move |(_, standing)| match is_failing_open {
+            true => standing.is_reachable,
+            false => standing.gets_new_flows(),
+        });
         rows.map(|row| row.0)
     }
 

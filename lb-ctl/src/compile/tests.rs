@@ -62,6 +62,8 @@ struct Bench {
     odd: Option<(&'static str, TargetHealth)>,
     shared: Vec<IpAddr>,
     of_host: Vec<IpAddr>,
+    /// Addresses that there is no way to.
+    out_of_reach: Vec<IpAddr>,
     now: Instant,
 }
 
@@ -74,6 +76,7 @@ impl Bench {
             odd: None,
             shared: vec![],
             of_host: vec![],
+            out_of_reach: vec![],
             now: Instant::from_millis(1_000_000),
         }
     }
@@ -92,7 +95,10 @@ impl Bench {
                 (key, _) if self.unhealthy.contains(&key) => TargetHealth::Unhealthy(Cause::Refused),
                 _ => TargetHealth::Healthy,
             },
-            next_hop: &|_| Some(NextHop { interface: InterfaceId(0), mac: Mac([2; 6]) }),
+            next_hop: &|address| {
+                let hop = NextHop { interface: InterfaceId(0), mac: Mac([2; 6]) };
+                (!self.out_of_reach.contains(&address)).then_some(hop)
+            },
             hops: vec![],
             ownership: &|address| match self.shared.contains(&address) {
                 true => Ownership::SharedWithHost,

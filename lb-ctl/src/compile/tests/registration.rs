@@ -126,3 +126,29 @@ fn a_target_that_comes_back_unhealthy_waits_for_its_checks() {
     bench.odd = None;
     assert_eq!(eligible(&bench.compile(), "web"), ["2", "3", "4"]);
 }
+
+/// Its check may have succeeded before the kernel has told how: a client's first packet would be lost.
+#[test]
+fn a_target_that_has_just_come_gets_flows_when_there_is_a_way_to_it() {
+    let mut bench = Bench::new();
+    let all = bench.config.clone();
+    bench.config.target_groups[1].targets.pop();
+    bench.compile();
+    bench.config = all;
+    bench.out_of_reach = vec!["198.19.1.4".parse().unwrap()];
+    assert_eq!(eligible(&bench.compile(), "web"), ["2", "3"]);
+    bench.out_of_reach.clear();
+    assert_eq!(eligible(&bench.compile(), "web"), ["2", "3", "4"]);
+    bench.out_of_reach = vec!["198.19.1.4".parse().unwrap()];
+    assert_eq!(eligible(&bench.compile(), "web"), ["2", "3", "4"], "a way that is lost comes back");
+}
+
+/// So that flows from before a restart find their targets again.
+#[test]
+fn targets_there_from_the_start_get_flows_before_ways_are_known() {
+    let mut bench = Bench::new();
+    bench.out_of_reach = ["198.19.1.2", "198.19.1.3", "198.19.1.4"].map(|text| text.parse().unwrap()).into();
+    for _ in 0..2 {
+        assert_eq!(eligible(&bench.compile(), "web"), ["2", "3", "4"]);
+    }
+}
