@@ -8,6 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use lb_core::limits;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -89,6 +90,7 @@ pub fn apply(config: &mut Config, target_group: &str, changes: &TargetChanges) -
         register(config, &mut group, new, endpoint)?;
         joining.push(endpoint);
     }
+    check_limits(config, index, group.targets.len())?;
     config.target_groups[index] = group;
     Ok(())
 }
@@ -147,11 +149,25 @@ fn register(
             group.targets.insert(at, target);
             Ok(())
         }
-        // No key of the request is to blame.
-        Err(error) if error.path.is_empty() => {
-            Err(Refusal::of(RefusalCode::TooManyTargets, format!("target group {:?}: {error}", group.name)))
-        }
         Err(error) => Err(invalid(group, endpoint, &format!("cannot be registered: {error}"))),
+    }
+}
+
+/// Refuses more targets than the group of this index, or all together, can have.
+fn check_limits(config: &Config, index: usize, targets: usize) -> Result<(), Refusal> {
+    let all: usize = config.target_groups.iter().map(|group| group.targets.len()).sum();
+    let group = &config.target_groups[index];
+    let all = all - group.targets.len() + targets;
+    let (count, most, place) = match targets > limits::TARGETS_PER_GROUP {
+        true => (targets, limits::TARGETS_PER_GROUP, format!("in target group {:?}", group.name)),
+        false => (all, limits::TARGETS, "over all target groups".into()),
+    };
+    match count <= most {
+        true => Ok(()),
+        false => Err(Refusal::of(
+            RefusalCode::TooManyTargets,
+            format!("there would be {count} targets {place}, expected at most {most}"),
+        )),
     }
 }
 
