@@ -72,6 +72,9 @@ impl Default for Registrations {
 /// Registers and deregisters targets of a group, or changes nothing and says why.
 pub fn apply(config: &mut Config, target_group: &str, changes: &TargetChanges) -> Result<(), Refusal> {
     let index = group_of_calls(config, target_group)?;
+    if changes.register.len() > limits::TARGETS_PER_GROUP {
+        return Err(too_many(changes.register.len(), limits::TARGETS_PER_GROUP, "in one call"));
+    }
     let mut group = config.target_groups[index].clone();
     let leaving = deregister(&mut group, &changes.deregister)?;
     let mut joining = Vec::new();
@@ -158,17 +161,22 @@ fn check_limits(config: &Config, index: usize, targets: usize) -> Result<(), Ref
     let all: usize = config.target_groups.iter().map(|group| group.targets.len()).sum();
     let group = &config.target_groups[index];
     let all = all - group.targets.len() + targets;
-    let (count, most, place) = match targets > limits::TARGETS_PER_GROUP {
-        true => (targets, limits::TARGETS_PER_GROUP, format!("in target group {:?}", group.name)),
-        false => (all, limits::TARGETS, "over all target groups".into()),
-    };
-    match count <= most {
-        true => Ok(()),
-        false => Err(Refusal::of(
-            RefusalCode::TooManyTargets,
-            format!("there would be {count} targets {place}, expected at most {most}"),
-        )),
+    if targets > limits::TARGETS_PER_GROUP {
+        return Err(too_many(
+            targets,
+            limits::TARGETS_PER_GROUP,
+            &format!("in target group {:?}", group.name),
+        ));
     }
+    match all > limits::TARGETS {
+        true => Err(too_many(all, limits::TARGETS, "over all target groups")),
+        false => Ok(()),
+    }
+}
+
+fn too_many(count: usize, most: usize, place: &str) -> Refusal {
+    let error = format!("there would be {count} targets {place}, expected at most {most}");
+    Refusal::of(RefusalCode::TooManyTargets, error)
 }
 
 fn position(group: &TargetGroup, wanted: (IpAddr, u16)) -> Option<usize> {
