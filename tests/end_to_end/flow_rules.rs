@@ -118,8 +118,7 @@ impl Scene {
     }
 
     /// Waits until the clients of a crowd that are with a target have been reset at both ends, and asserts that nobody else was.
-    /// Returns how long that took.
-    fn assert_reset(&self, crowd: &mut Crowd, service: &Service, number: u8) -> Result<Duration, Failed> {
+    fn assert_reset(&self, crowd: &mut Crowd, service: &Service, number: u8) -> Result<Cut, Failed> {
         let clients = self.clients(crowd, number);
         assert!(!clients.is_empty());
         let since = Instant::now();
@@ -137,7 +136,7 @@ impl Scene {
         let took = since.elapsed();
         let failures = crowd.ask_all("still there?", PATIENCE);
         assert_eq!(failures.iter().map(|failure| failure.client).collect::<BTreeSet<_>>(), clients);
-        Ok(took)
+        Ok(Cut { flows: clients.len(), took })
     }
 
     /// The clients that were reset: as seen by them, and by a target.
@@ -164,10 +163,27 @@ impl Scene {
         Ok(self.rig.shares(&self.crowd(service)?))
     }
 
-    /// Ends the scenario.
+    /// Ends a scenario in which no flow was cut.
     fn finish(self) -> Result<(), Failed> {
-        self.rig.finish().map(drop)
+        assert_eq!(self.rig.finish()?.0.cut, 0);
+        Ok(())
     }
+
+    /// Ends a scenario in which so many flows were cut, all for one cause.
+    fn finish_cut(self, cause: &str, flows: usize) -> Result<(), Failed> {
+        let stats = self.rig.finish()?.0;
+        let cut = stats.cut_by_cause.iter().filter(|row| row.flows > 0);
+        let cut: Vec<_> = cut.map(|row| (row.cause.as_str(), row.flows)).collect();
+        assert_eq!(cut, [(cause, flows as u64)]);
+        Ok(())
+    }
+}
+
+/// Flows that were reset.
+struct Cut {
+    flows: usize,
+    /// Until the last was.
+    took: Duration,
 }
 
 fn row_of<'a>(rows: &'a [TargetRow], service: &Service, number: u8) -> Option<&'a TargetRow> {
@@ -192,8 +208,8 @@ const CONNECTIONS: usize = 30;
 const CHECKED: Ports = Ports { tcp: 9_000, udp: 9_007 };
 /// Lines whose health checks fail alone.
 const LINES: Service = Service { check_port: CHECKED.tcp, ..Service::LINES };
-/// How long nothing must happen to flows that stay: all flows are looked at in a third of it.
-const UNTOUCHED: Duration = Duration::from_millis(3 * limits::PURGE_ROUND_MS);
+/// How long nothing must happen to flows that stay: all flows are looked at in half of it.
+const UNTOUCHED: Duration = Duration::from_millis(2 * limits::PURGE_ROUND_MS);
 /// Client ports of a service.
 const CLIENT_PORTS: u16 = 10_000;
 /// How long nothing must come that must never come.

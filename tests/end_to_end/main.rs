@@ -8,6 +8,7 @@ use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod asleep;
+mod churn;
 mod config;
 mod cuts;
 mod demo;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         &flow_rules::tests(),
         health::TESTS,
         asleep::TESTS,
+        churn::TESTS,
         flood::TESTS,
         refusals::TESTS,
         reserved_ports::TESTS,

@@ -41,9 +41,9 @@ fn are_reset() -> Result<(), Failed> {
     scene.rig.reload(&config.without(1))?;
     assert_eq!(scene.state(&ENDING, 1)?, "draining");
     scene.assert_unhurt(&mut crowd, &ENDING, "while draining");
-    scene.assert_reset(&mut crowd, &ENDING, 1)?;
+    let cut = scene.assert_reset(&mut crowd, &ENDING, 1)?;
     drop(crowd);
-    scene.finish()
+    scene.finish_cut("deregistered", cut.flows)
 }
 
 /// Registered again it is a new target, which must pass a check before it gets new flows; the old ones do not notice.
@@ -72,13 +72,14 @@ fn hashed_anew() -> Result<(), Failed> {
     let flows = Flows::open(&scene.rig.network.client, udp_vip(), CONNECTIONS)?;
     let before = flows.ask_all("before")?;
     let leaving = scene.rig.targets[0].name().to_owned();
-    assert!(before.iter().any(|answer| answer.target == leaving));
+    let cut = before.iter().filter(|answer| answer.target == leaving).count();
+    assert!(cut > 0);
     scene.rig.reload(&config.without(1))?;
     assert_eq!(targets(&flows.ask_all("while draining")?), targets(&before));
     scene.wait_for_unused(&DATAGRAMS, 1)?;
     std::thread::sleep(UNTOUCHED);
     assert!(targets(&flows.ask_all("after the delay")?).iter().all(|target| *target != leaving));
-    scene.finish()
+    scene.finish_cut("deregistered", cut)
 }
 
 fn targets(answers: &[Answer]) -> Vec<&str> {

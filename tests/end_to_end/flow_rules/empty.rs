@@ -30,5 +30,6 @@ fn refuses() -> Result<(), Failed> {
     let resets: Vec<SocketAddr> = scene.at_client.resets().iter().map(|reset| reset.from).collect();
     assert_eq!(resets, [tcp_vip()]);
     assert_eq!([scene.rig.frames("reset_no_target")?, scene.rig.frames("no_target")?], [1, 1]);
+    assert_eq!(scene.rig.control.stats()?.rejected_flows, 2);
     scene.finish()
 }

@@ -6,7 +6,7 @@ use lb_core::limits;
 use lbd::testbed::{client::Flows, network::Family};
 use libtest_mimic::Failed;
 
-use super::{CHECKED, CONNECTIONS, LINES, Scene, UNTOUCHED};
+use super::{CHECKED, CONNECTIONS, Cut, LINES, Scene, UNTOUCHED};
 use crate::{
     Test,
     config::{Config, Registered, Service},
@@ -29,12 +29,12 @@ fn are_reset(service: &Service) -> Result<(), Failed> {
     let mut crowd = scene.crowd(service)?;
     scene.fail_checks(1);
     scene.wait_for_state(service, 1, "unhealthy")?;
-    let took = scene.assert_reset(&mut crowd, service, 1)?;
+    let Cut { flows, took } = scene.assert_reset(&mut crowd, service, 1)?;
     println!("idle flows of an unhealthy target were reset within {took:.1?}");
     assert!(took < SWEPT + NOISE, "{took:?}");
     assert_eq!(scene.new_shares(service)?[0], 0);
     drop(crowd);
-    scene.finish()
+    scene.finish_cut("unhealthy", flows)
 }
 
 /// One group's draining interval is soon over, during the other's the target recovers.
@@ -84,6 +84,7 @@ fn fails_open() -> Result<(), Failed> {
     scene.fail_checks(1);
     scene.wait_for_state(&ALONE, 1, "unhealthy")?;
     assert_eq!(scene.new_shares(&ALONE)?[0], CONNECTIONS);
+    assert_eq!(scene.rig.control.stats()?.unhealthy_routing_flows, CONNECTIONS as u64);
     std::thread::sleep(UNTOUCHED);
     scene.assert_unhurt(&mut crowd, &ALONE, "failing open");
     drop(crowd);
@@ -97,6 +98,7 @@ fn too_few() -> Result<(), Failed> {
     scene.fail_checks(1);
     scene.wait_for_state(&WANTS_TWO, 1, "unhealthy")?;
     assert!(scene.new_shares(&WANTS_TWO)?[0] > 0);
+    assert_eq!(scene.rig.control.stats()?.unhealthy_routing_flows, CONNECTIONS as u64);
     std::thread::sleep(UNTOUCHED);
     scene.assert_unhurt(&mut crowd, &WANTS_TWO, "failing open");
     drop(crowd);

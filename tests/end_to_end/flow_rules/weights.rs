@@ -39,10 +39,10 @@ fn weight_zero() -> Result<(), Failed> {
     assert_eq!(scene.new_shares(&BLUE)?[0], 0);
     scene.assert_unhurt(&mut crowd, &BLUE, "shortly after");
     assert!(since.elapsed() < GRACE, "too slow to tell");
-    scene.assert_reset(&mut crowd, &BLUE, 1)?;
+    let cut = scene.assert_reset(&mut crowd, &BLUE, 1)?;
     assert!(since.elapsed() >= GRACE, "reset already after {:?}", since.elapsed());
     drop(crowd);
-    scene.finish()
+    scene.finish_cut("weight_zero", cut.flows)
 }
 
 fn sticky() -> Result<(), Failed> {

@@ -30,10 +30,10 @@ fn to_its_targets() -> Result<(), Failed> {
     let mut crowd = scene.crowd(&CROSSING)?;
     scene.rig.reload(&one_zone(CROSSING))?;
     scene.wait_for_state(&CROSSING, 2, "unused")?;
-    scene.assert_reset(&mut crowd, &CROSSING, 2)?;
+    let cut = scene.assert_reset(&mut crowd, &CROSSING, 2)?;
     assert_eq!(scene.new_shares(&CROSSING)?[1], 0);
     drop(crowd);
-    scene.finish()
+    scene.finish_cut("unused", cut.flows)
 }
 
 /// Connections by the VIP of zone b.

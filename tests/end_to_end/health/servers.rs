@@ -1,6 +1,7 @@
 //! Servers that are checked: nginx as it should be and as it should not, one that is silent, one that cannot be reached.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use libtest_mimic::Failed;
 use crate::web::{output_of, wait_for};
 
 /// Where each kind of server is in a target's namespace.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Port {
     /// HTTP that answers 200.
@@ -63,8 +64,11 @@ impl Nginx {
         Ok(Nginx { process, log: directory.join("access.log") })
     }
 
-    /// What was requested: a line for each, the server's port and the Host header.
-    pub fn requests(&self) -> io::Result<Vec<String>> {
+    /// The ports that requests come to: whoever does not trust the certificate makes none.
+    pub const HEARS: [Port; 5] = [Port::Http, Port::Https, Port::Unavailable, Port::Slow, Port::HeaderBomb];
+
+    /// Every different request, as the server's port and the Host header.
+    pub fn requests(&self) -> io::Result<BTreeSet<String>> {
         Ok(fs::read_to_string(&self.log)?.lines().map(str::to_owned).collect())
     }
 }

@@ -1,0 +1,180 @@
+//! Targets that come and go by calls: how soon a change is in effect, and that flows of steady targets do not notice a thousand a
+//! second.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use lb_ctl::{
+    api::{NewTarget, TargetAddress, TargetChanges},
+    client::{Client, ClientError},
+};
+use lbd::testbed::{
+    daemon::is_serving,
+    network::{Family, Layout, Offload, Plan},
+    sniffer::Sniffer,
+};
+use libtest_mimic::Failed;
+
+use crate::{
+    Test,
+    config::{Config, Registered, Service},
+    harness::{PATIENCE, PORTS, Rig, heavy},
+    web::output_of,
+};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    ("churn::a_call_is_in_effect_at_once", in_effect_at_once),
+    ("churn::a_thousand_changes_a_second_concern_nobody_else", concern_nobody_else),
+];
+
+fn in_effect_at_once() -> Result<(), Failed> {
+    let rig = with_steady_targets()?;
+    let newcomer = rig.targets[usize::from(NEWCOMER) - 1].name().to_owned();
+    let reaches_newcomer = || Ok::<_, Failed>(rig.crowd(1)?.members()[0].target == newcomer);
+
+    let asked = Instant::now();
+    rig.control.change_targets(LINES.name, &registration([at(NEWCOMER, PORTS.tcp)]))?;
+    while !reaches_newcomer()? {
+        assert!(asked.elapsed() < PATIENCE, "no flow reaches the new target");
+    }
+    let registered = asked.elapsed();
+
+    let mut crowd = rig.crowd(50)?;
+    let asked = Instant::now();
+    rig.control.change_targets(LINES.name, &deregistration([at(NEWCOMER, PORTS.tcp)]))?;
+    let mut removed = Duration::ZERO;
+    while asked.elapsed() < WATCHED {
+        let begun = asked.elapsed();
+        if reaches_newcomer()? {
+            removed = begun;
+        }
+    }
+    println!(
+        "registration: first flow after {} ms; removal: last flow begun after {} ms",
+        registered.as_millis(),
+        removed.as_millis()
+    );
+    assert!(registered < REGISTRATION + NOISE, "{registered:?}");
+    assert!(removed < REMOVAL + NOISE, "{removed:?}");
+    assert_eq!(crowd.ask_all("still there?", PATIENCE).len(), 0);
+    drop(crowd);
+    rig.finish().map(drop)
+}
+
+/// Neither do flows of the targets that come and go: each is still draining when it comes back.
+fn concern_nobody_else() -> Result<(), Failed> {
+    let _heavy = heavy()?;
+    let rig = with_steady_targets()?;
+    serve_restless_ports(&rig)?;
+    let sniffer = Sniffer::start(&rig.network.client)?;
+    let mut steady = rig.crowd(200)?;
+    let mut newer = Vec::new();
+    let mut rounds = 0_u32;
+    let changes = thread::scope(|scope| -> Result<u32, Failed> {
+        let churning = scope.spawn(|| churn(&rig.control));
+        while !churning.is_finished() {
+            let failures = steady.ask_all(&format!("round {rounds}"), PATIENCE);
+            assert!(failures.is_empty(), "round {rounds}: {failures:?}");
+            newer.push(rig.crowd(5)?);
+            rounds += 1;
+        }
+        Ok(churning.join().map_err(|_| "the calls panicked")??)
+    })?;
+    println!(
+        "{} changes a second, {rounds} rounds of 200 questions meanwhile",
+        changes / CHURN.as_secs() as u32
+    );
+    assert!(f64::from(changes) >= LEAST_RATE * CHURN.as_secs_f64(), "only {changes} changes");
+    for crowd in newer.iter_mut().chain([&mut steady]) {
+        assert_eq!(crowd.ask_all("after all", PATIENCE).len(), 0);
+    }
+    assert_eq!(sniffer.resets(), []);
+    drop((steady, newer));
+    rig.finish().map(drop)
+}
+
+/// Every target of the restless ports is registered and deregistered 10 times a second. Returns how many changes were made.
+fn churn(control: &Client) -> Result<u32, ClientError> {
+    let begun = Instant::now();
+    let restless: Vec<_> = RESTLESS_PORTS.map(|port| at(NEWCOMER, port)).collect();
+    let mut changes = 0;
+    for beat in (1..).map(|beat| BEAT * beat) {
+        for some in restless.chunks(CALL_TARGETS) {
+            let some = some.iter().copied();
+            let is_there = beat.as_millis() / BEAT.as_millis() % 2 == 0;
+            let call = if is_there { deregistration(some) } else { registration(some) };
+            control.change_targets(LINES.name, &call)?;
+        }
+        changes += restless.len() as u32;
+        if beat >= CHURN {
+            return Ok(changes);
+        }
+        thread::sleep(beat.saturating_sub(begun.elapsed()));
+    }
+    Ok(changes)
+}
+
+/// A daemon whose targets come and go by calls, all but one registered and healthy.
+fn with_steady_targets() -> Result<Rig, Failed> {
+    let mut rig = Rig::build(PLAN)?;
+    rig.start_targets()?;
+    rig.launch_daemon(&Config::only(&PLAN, LINES))?;
+    let steady = PLAN.numbers().filter(|number| *number != NEWCOMER).map(|number| at(number, PORTS.tcp));
+    rig.control.change_targets(LINES.name, &registration(steady))?;
+    rig.wait_for("the steady targets healthy", |rows| !rows.is_empty() && rows.iter().all(is_serving))?;
+    Ok(rig)
+}
+
+/// Has the newcomer's server answer at many ports, each of which is a target.
+fn serve_restless_ports(rig: &Rig) -> Result<(), Failed> {
+    let (first, last) = (RESTLESS_PORTS.start, RESTLESS_PORTS.end - 1);
+    let rules = format!(
+        "table inet restless {{\n\
+             chain prerouting {{\n\
+                 type nat hook prerouting priority dstnat\n\
+                 tcp dport {first}-{last} redirect to :{}\n\
+             }}\n\
+         }}",
+        PORTS.tcp
+    );
+    let newcomer = &rig.network.targets[usize::from(NEWCOMER) - 1];
+    output_of(newcomer.command("nft".as_ref()).arg(rules)).map(drop)
+}
+
+fn at(number: u8, port: u16) -> TargetAddress {
+    TargetAddress { address: Family::V4.target(number), port: Some(port) }
+}
+
+fn registration(targets: impl IntoIterator<Item = TargetAddress>) -> TargetChanges {
+    let register = targets.into_iter();
+    let register =
+        register.map(|TargetAddress { address, port }| NewTarget { address, port, weight: None, zone: None });
+    TargetChanges { register: register.collect(), ..TargetChanges::default() }
+}
+
+fn deregistration(targets: impl IntoIterator<Item = TargetAddress>) -> TargetChanges {
+    TargetChanges { deregister: targets.into_iter().collect(), ..TargetChanges::default() }
+}
+
+const PLAN: Plan = Plan { layout: Layout::Direct, targets: 3, queues: 2, offload: Offload::Off };
+const LINES: Service = Service { registered: Registered::ByCalls, ..Service::LINES };
+/// Number of the target that comes and goes.
+const NEWCOMER: u8 = 3;
+/// Time that a registration may take until a first flow, for a target that answers its first check.
+const REGISTRATION: Duration = Duration::from_secs(1);
+/// Time that a removal may take until the last flow.
+const REMOVAL: Duration = Duration::from_millis(100);
+/// What a busy machine may add.
+const NOISE: Duration = Duration::from_secs(1);
+/// How long a removed target must not get a flow.
+const WATCHED: Duration = Duration::from_secs(2);
+const RESTLESS_PORTS: std::ops::Range<u16> = 20_000..20_100;
+/// Targets of one call.
+const CALL_TARGETS: usize = 20;
+const BEAT: Duration = Duration::from_millis(100);
+const CHURN: Duration = Duration::from_secs(4);
+/// Changes a second that a busy machine must come to; 1,000 are asked for.
+const LEAST_RATE: f64 = 500.0;
