@@ -109,11 +109,20 @@ mod tests {
 
     fn config(name: &str, is_deletion_protected: bool) -> Config {
         let text = format!(
-            "interfaces = [\"eth0\"]\n[[load_balancers]]\nname = \"{name}\"\naddresses = [\"198.18.100.1\"]\nlisteners = []\n"
+            r#"
+            interfaces = ["eth0"]
+            [[load_balancers]]
+            name = "{name}"
+            addresses = ["198.18.100.1"]
+            listeners = [{{ protocol = "TCP", port = 80, target_group = "web" }}]
+            attributes = {{ "deletion_protection.enabled" = {is_deletion_protected} }}
+            [[target_groups]]
+            name = "web"
+            protocol = "TCP"
+            port = 80
+            "#
         );
-        let mut config = config::parse(&text, "lbd.toml").unwrap();
-        config.load_balancers[0].is_deletion_protected = is_deletion_protected;
-        config
+        config::parse(&text, "lbd.toml").unwrap()
     }
 
     #[test]

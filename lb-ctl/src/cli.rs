@@ -152,7 +152,9 @@ fn carry_out(arguments: Arguments) -> Result<(), Failure> {
             if status.is_healthy() {
                 return Ok(());
             }
-            Err(Failure::Refused("a listener has no healthy target; its target group fails open".into()))
+            Err(Failure::Refused(
+                "a listener has no healthy target; its target group fails open, or is empty".into(),
+            ))
         }
         Verb::Targets(arguments) => targets::run(&client, output, arguments),
         Verb::Flows { limit } => print(output, &client.flows(limit)?, |rows| show::flows(rows)),

@@ -8,6 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use lb_core::limits;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -71,6 +72,9 @@ impl Default for Registrations {
 /// Registers and deregisters targets of a group, or changes nothing and says why.
 pub fn apply(config: &mut Config, target_group: &str, changes: &TargetChanges) -> Result<(), Refusal> {
     let index = group_of_calls(config, target_group)?;
+    if changes.register.len() > limits::TARGETS_PER_GROUP {
+        return Err(too_many(changes.register.len(), limits::TARGETS_PER_GROUP, "in one call"));
+    }
     let mut group = config.target_groups[index].clone();
     let leaving = deregister(&mut group, &changes.deregister)?;
     let mut joining = Vec::new();
@@ -89,6 +93,7 @@ pub fn apply(config: &mut Config, target_group: &str, changes: &TargetChanges) -
         register(config, &mut group, new, endpoint)?;
         joining.push(endpoint);
     }
+    check_limits(config, index, group.targets.len())?;
     config.target_groups[index] = group;
     Ok(())
 }
@@ -147,12 +152,31 @@ fn register(
             group.targets.insert(at, target);
             Ok(())
         }
-        // No key of the request is to blame.
-        Err(error) if error.path.is_empty() => {
-            Err(Refusal::of(RefusalCode::TooManyTargets, format!("target group {:?}: {error}", group.name)))
-        }
         Err(error) => Err(invalid(group, endpoint, &format!("cannot be registered: {error}"))),
     }
+}
+
+/// Refuses more targets than the group of this index, or all together, can have.
+fn check_limits(config: &Config, index: usize, targets: usize) -> Result<(), Refusal> {
+    let all: usize = config.target_groups.iter().map(|group| group.targets.len()).sum();
+    let group = &config.target_groups[index];
+    let all = all - group.targets.len() + targets;
+    if targets > limits::TARGETS_PER_GROUP {
+        return Err(too_many(
+            targets,
+            limits::TARGETS_PER_GROUP,
+            &format!("in target group {:?}", group.name),
+        ));
+    }
+    match all > limits::TARGETS {
+        true => Err(too_many(all, limits::TARGETS, "over all target groups")),
+        false => Ok(()),
+    }
+}
+
+fn too_many(count: usize, most: usize, place: &str) -> Refusal {
+    let error = format!("there would be {count} targets {place}, expected at most {most}");
+    Refusal::of(RefusalCode::TooManyTargets, error)
 }
 
 fn position(group: &TargetGroup, wanted: (IpAddr, u16)) -> Option<usize> {

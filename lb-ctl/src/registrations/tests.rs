@@ -1,7 +1,5 @@
 //! Calls against a configuration with a group of calls, `web`, and a group of the file, `dns`.
 
-use lb_core::limits;
-
 use super::*;
 use crate::config;
 
@@ -131,7 +129,7 @@ fn a_group_has_so_many_targets_and_no_more() {
     let most = limits::TARGETS_PER_GROUP as u16;
     apply(&mut config, "web", &many(1..=most)).unwrap();
     let refusal = apply(&mut config, "web", &many(most + 1..=most + 1)).unwrap_err();
-    let error = "target group \"web\": found 1001 targets, expected at most 1000";
+    let error = "there would be 1001 targets in target group \"web\", expected at most 1000";
     assert_eq!((refusal.code, refusal.error.as_str()), (Some(RefusalCode::TooManyTargets), error));
     let swap =
         TargetChanges { deregister: vec!["198.19.1.2:1".parse().unwrap()], ..many(most + 1..=most + 1) };

@@ -82,7 +82,11 @@ fn forward(row: &ListenerRow) -> String {
     let is_shared = row.forward.len() > 1;
     let group = |forward: &ForwardRow| {
         let weight = if is_shared { format!(" {}", forward.weight) } else { String::new() };
-        let mark = if forward.is_failing_open { " (fails open)" } else { "" };
+        let mark = match (forward.registered_targets, forward.is_failing_open) {
+            (0, _) => " (empty)",
+            (_, true) => " (fails open)",
+            (_, false) => "",
+        };
         format!("{}{weight}{mark}", forward.target_group)
     };
     let groups: Vec<String> = row.forward.iter().map(group).collect();
