@@ -68,7 +68,7 @@ impl Control {
         let zonal_health: HashMap<IpAddr, ZonalHealth> = self.compiler.zonal_health().into_iter().collect();
         let rows = self.config.load_balancers.iter().map(|lb| {
             let listeners = self.tables.listeners().iter().enumerate().filter_map(|(id, listener)| {
-                let listener = listener.as_ref()?;
+                let listener = listener.as_ref().filter(|listener| !listener.forward.is_closing())?;
                 lb.addresses()
                     .any(|address| address == listener.endpoint.address)
                     .then_some((ListenerId(id as u16), listener))

@@ -35,7 +35,7 @@ pub struct Listener {
 /// Which target groups a listener's new flows go to (NLB "Forward action").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
-    /// At least one; none twice.
+    /// None twice; none at all when the listener is gone: what it had of flows is cut, and there are no new ones.
     pub groups: Box<[WeightedGroup]>,
     /// Whether all flows of a client's address go to one group, for as long as the weights stay.
     pub is_sticky: bool,
@@ -61,6 +61,17 @@ impl Forward {
     pub fn to(group: TargetGroupId) -> Forward {
         let only = WeightedGroup { group, pool: 0, weight: 1, salt: 0, flow_policy: FlowPolicy::Keep };
         Forward { groups: [only].into(), is_sticky: false }
+    }
+
+    /// Of a listener that is gone.
+    pub fn closing() -> Forward {
+        Forward { groups: Box::default(), is_sticky: false }
+    }
+
+    /// Whether the listener is gone.
+    #[inline]
+    pub fn is_closing(&self) -> bool {
+        self.groups.is_empty()
     }
 
     /// The part of a group.

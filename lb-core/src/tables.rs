@@ -222,7 +222,12 @@ impl Tables {
     pub fn has_cuts(&self) -> bool {
         let is_cut = |policy: FlowPolicy| policy != FlowPolicy::Keep;
         self.parts.targets.iter().flatten().any(|target| is_cut(target.flow_policy))
-            || self.parts.listeners.iter().flatten().any(|listener| cuts(listener).next().is_some())
+            || self
+                .parts
+                .listeners
+                .iter()
+                .flatten()
+                .any(|listener| listener.forward.is_closing() || cuts(listener).next().is_some())
     }
 
     /// Listeners by `ListenerId`.
@@ -381,6 +386,7 @@ fn flows_fare_alike(before: &Tables, new: &TablesParts) -> bool {
 
 fn is_listener_alike(before: &Listener, new: &Listener) -> bool {
     (before.endpoint, before.idle_timeout_s) == (new.endpoint, new.idle_timeout_s)
+        && before.forward.is_closing() == new.forward.is_closing()
         && cuts(before).eq(cuts(new))
 }
 

@@ -64,12 +64,19 @@ pub enum CutCause {
     WeightZero = 2,
     /// Their target is in no zone of the load balancer, or out of use for another reason.
     Unused = 3,
+    /// Their listener is gone, or its VIP with the zone that it was in.
+    ListenerGone = 4,
 }
 
 impl CutCause {
     /// Every cause, in the order of its number.
-    pub const ALL: [CutCause; 4] =
-        [CutCause::Unhealthy, CutCause::Deregistered, CutCause::WeightZero, CutCause::Unused];
+    pub const ALL: [CutCause; 5] = [
+        CutCause::Unhealthy,
+        CutCause::Deregistered,
+        CutCause::WeightZero,
+        CutCause::Unused,
+        CutCause::ListenerGone,
+    ];
 
     /// The cause's name in counters and JSON.
     pub const fn name(self) -> &'static str {
@@ -78,6 +85,7 @@ impl CutCause {
             CutCause::Deregistered => "deregistered",
             CutCause::WeightZero => "weight_zero",
             CutCause::Unused => "unused",
+            CutCause::ListenerGone => "listener_gone",
         }
     }
 }

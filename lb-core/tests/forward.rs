@@ -268,6 +268,27 @@ fn a_listener_that_gives_a_group_no_weight_any_more_can_have_its_flows_cut() {
     assert!(!is_green(number_of(again.target)));
 }
 
+/// Its VIP may be gone with it: both sides are to know before nobody answers there any more.
+#[test]
+fn a_listener_that_is_gone_has_its_flows_reset_and_gets_no_new_ones() {
+    let mut path = Front::default().path();
+    let syn = |port| tcp((CLIENT, port), (VIP, 80), SYN);
+    let flow = OpenFlow::connect(&mut path, (CLIENT, 999).into(), (VIP, 80).into(), 0);
+    let mut parts = Front { generation: 2, ..Front::default() }.parts();
+    parts.listeners[0] =
+        parts.listeners[0].take().map(|listener| Listener { forward: Forward::closing(), ..listener });
+    path.install(Tables::new(parts).unwrap().into());
+    let (verdict, out) = through(&mut path, &syn(1_000), 1);
+    assert_eq!((verdict.reason, out), (Reason::NoListener, None), "in silence");
+    let (verdict, _) = through(&mut path, &flow.request(ACK), 1);
+    assert_eq!(verdict.reason, Reason::ResetTerminated);
+    let other_side: Vec<Reason> = take_extras(&mut path).iter().map(|made| made.0.reason).collect();
+    assert_eq!(other_side, [Reason::ResetOtherSide]);
+    assert_eq!(path.counters().cut[CutCause::ListenerGone as usize].value(), 1);
+    let (verdict, _) = through(&mut path, &syn(999), 2);
+    assert_eq!(verdict.reason, Reason::NoListener, "a SYN on its ports, too");
+}
+
 /// A sticky group has one target for a client: where its port is taken there, the flow gets another source, not another target.
 #[test]
 fn the_same_ports_by_two_listeners_of_a_sticky_group_do_not_leave_its_target() {

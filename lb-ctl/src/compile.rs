@@ -105,7 +105,7 @@ impl Compiler {
     fn lay_out(&self, inputs: &Inputs<'_>) -> (Arc<Registry>, Arc<Layout>) {
         let mut registry = Registry::clone(&self.registry);
         registry.assign(inputs);
-        let layout = Layout::new(&registry, inputs);
+        let layout = Layout::new(&registry, inputs, self.layout.as_deref());
         (registry.into(), layout.into())
     }
 

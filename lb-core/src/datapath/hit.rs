@@ -144,12 +144,12 @@ impl Pipeline<'_> {
         });
         // A client that waits for its target's answer to its cookie can still have any.
         let selects_anew = matches!(flow.state(), State::Udp | State::Connecting);
-        let cause = match (target, listener) {
-            (Some(target), Some(listener)) => cut_cause(target, listener),
-            (Some(target), None) => target.flow_policy.cause(),
-            (None, _) if selects_anew => Some(CutCause::Deregistered),
-            (None, _) => None, // Its deregistration is long over; what still flows may go on.
+        let by_target = match target {
+            Some(target) => target.flow_policy.cause(),
+            None if selects_anew => Some(CutCause::Deregistered),
+            None => None, // Its deregistration is long over; what still flows may go on.
         };
+        let cause = by_target.or_else(|| listener.and_then(|listener| cause_by(listener, target)));
         let is_cut = cause.is_some() && flow.state() != State::Cut;
         if let Some(cause) = cause.filter(|_| is_cut) {
             self.counters.count_cut(&flow, cause);
@@ -208,8 +208,10 @@ impl Pipeline<'_> {
     }
 }
 
-/// Why a listener's flow to a target is to be cut, if it is.
-fn cut_cause(target: &Target, listener: &Listener) -> Option<CutCause> {
-    let by_listener = || listener.forward.of(target.group).and_then(|row| row.flow_policy.cause());
-    target.flow_policy.cause().or_else(by_listener)
+/// Why a listener's flow to a target is to be cut for the listener's sake, if it is.
+fn cause_by(listener: &Listener, target: Option<&Target>) -> Option<CutCause> {
+    if listener.forward.is_closing() {
+        return Some(CutCause::ListenerGone);
+    }
+    listener.forward.of(target?.group)?.flow_policy.cause()
 }

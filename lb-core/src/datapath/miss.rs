@@ -43,6 +43,7 @@ impl Pipeline<'_> {
             let homes = self.homes_of_request(tables, listener, &key);
             return match self.hand_over(it, homes) {
                 Some(verdict) => verdict,
+                None if listener.forward.is_closing() => Verdict::drop(Reason::NoListener),
                 None => self.open(tables, (id, listener), it),
             };
         }

@@ -1,6 +1,6 @@
 //! All of the tables that stays the same while only health, next hops and interfaces change.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use lb_core::{
     tables::{CutCause, FlowPolicy, Listener, Ownership, Protocol, Source, Target, TargetGroupId, Vip},
@@ -66,14 +66,16 @@ pub(super) struct Member {
 }
 
 impl Layout {
-    /// From what is registered.
-    pub(super) fn new(registry: &Registry, inputs: &Inputs<'_>) -> Layout {
+    /// From what is registered, and was before.
+    pub(super) fn new(registry: &Registry, inputs: &Inputs<'_>, before: Option<&Layout>) -> Layout {
         let config = inputs.config;
         let zones = Zones::of_groups(config);
         let gone_groups = registry.groups.iter().filter(|(.., gone)| gone.is_some());
         let mut sources: Vec<Source> = registry.sources.iter().map(|(source, ..)| *source).collect();
         sources.sort_unstable();
-        Layout {
+        let closing =
+            listeners::closing(registry, inputs.now, before.map_or(&[], |before| &before.listeners));
+        let mut layout = Layout {
             groups: config
                 .target_groups
                 .iter()
@@ -91,6 +93,32 @@ impl Layout {
             deadline: registry.deadline_after(inputs.now),
             config: config.clone(),
             ownerships: ownerships(inputs),
+        };
+        layout.close(closing, inputs);
+        layout
+    }
+
+    /// Adds listeners that are gone, with their VIPs, unless somebody else has those now.
+    fn close(&mut self, closing: Vec<(u32, Listener)>, inputs: &Inputs<'_>) {
+        let targets: HashSet<IpAddr> = inputs
+            .config
+            .target_groups
+            .iter()
+            .flat_map(|group| &group.targets)
+            .map(|target| target.address)
+            .collect();
+        for (id, listener) in closing {
+            let (address, place) = (listener.endpoint.address, id as usize);
+            if targets.contains(&address) {
+                continue;
+            }
+            if !self.vips.iter().any(|vip| vip.address == address) {
+                self.vips.push(Vip { address, ownership: (inputs.ownership)(address) });
+            }
+            if self.listeners.len() <= place {
+                self.listeners.resize(place + 1, None);
+            }
+            self.listeners[place] = Some(listener);
         }
     }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use lb_core::{
     hash, limits,
     tables::{Endpoint, Forward, Listener, Protocol, TargetGroupId, WeightedGroup},
+    time::Instant,
 };
 
-use super::{Inputs, by_id, registry::Registry, sources, zones::Zones};
+use super::{Inputs, after, by_id, registry::Registry, sources, zones::Zones};
 use crate::config::{self, Config};
 
 /// The listeners, by id.
@@ -49,6 +50,22 @@ pub(super) fn listeners(
     by_id(listeners)
 }
 
+/// Listeners that were there a short while ago, by id: their flows are cut. Who is asked to end a connection must be able to
+/// answer, so until then their endpoints are ours.
+pub(super) fn closing(
+    registry: &Registry,
+    now: Instant,
+    before: &[Option<Listener>],
+) -> Vec<(u32, Listener)> {
+    let closing = |(endpoint, id, gone): (&Endpoint, u32, Option<Instant>)| {
+        let is_over = now >= after(gone?, CLOSING_SECONDS);
+        let listener =
+            before.get(id as usize)?.as_ref().filter(|row| !is_over && row.endpoint == *endpoint)?;
+        Some((id, Listener { forward: Forward::closing(), ..listener.clone() }))
+    };
+    registry.listeners.iter().filter_map(closing).collect()
+}
+
 /// Every endpoint that is listened on.
 pub(super) fn endpoints(
     config: &Config,
@@ -67,3 +84,6 @@ fn listener_name(lb: &config::LoadBalancer, endpoint: &Endpoint) -> Box<str> {
     let address = if lb.vips.len() > 1 { format!("@{}", endpoint.address) } else { String::new() };
     format!("{}{address}/{}:{}", lb.name, endpoint.protocol.name(), endpoint.port).into()
 }
+
+/// Flows of a listener that is gone are cut for this long, in seconds; a worker finds them all within one.
+pub(super) const CLOSING_SECONDS: u64 = 10;

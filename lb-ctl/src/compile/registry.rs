@@ -8,7 +8,13 @@ use lb_core::{
     time::Instant,
 };
 
-use super::{Inputs, after, ids::Ids, keys, listeners::endpoints, sources};
+use super::{
+    Inputs, after,
+    ids::Ids,
+    keys,
+    listeners::{CLOSING_SECONDS, endpoints},
+    sources,
+};
 use crate::{
     config::{Config, Leftover, Protocols},
     health::TargetKey,
@@ -111,7 +117,9 @@ impl Registry {
         let targets = targets.flat_map(|delay_ends| [delay_ends, after(delay_ends, FLOW_SECONDS)]);
         let listeners = self.listeners.iter().filter_map(|(.., gone)| gone);
         let sources = self.sources.iter().filter_map(|(.., gone)| gone);
-        let others = listeners.chain(sources).map(|since| after(since, FLOW_SECONDS));
+        let closing = self.listeners.iter().filter_map(|(.., gone)| gone);
+        let closing = closing.map(|since| after(since, CLOSING_SECONDS));
+        let others = listeners.chain(sources).map(|since| after(since, FLOW_SECONDS)).chain(closing);
         let groups =
             self.groups.iter().filter_map(|(.., gone)| gone).map(|since| after(since, GROUP_SECONDS));
         let weights = self.weightless.values().map(|since| after(*since, WEIGHT_ZERO_SECONDS));

@@ -110,6 +110,12 @@ impl Bench {
         self.compiler.compile(&inputs).unwrap()
     }
 
+    /// The id of a TCP listener.
+    fn listener(&mut self, address: &str, port: u16) -> ListenerId {
+        let endpoint = Endpoint { address: address.parse().unwrap(), port, protocol: Protocol::Tcp };
+        self.compile().listener_at(&endpoint).unwrap()
+    }
+
     fn change(&mut self, text: &str, replacement: &str) {
         assert!(FILE.contains(text), "{text}");
         self.config = parse(&FILE.replace(text, replacement), "f").unwrap();

@@ -60,3 +60,25 @@ fn the_end_of_a_weightless_groups_flows_is_a_deadline() {
     bench.compile();
     assert_eq!(bench.compiler.next_deadline(), None);
 }
+
+/// Whoever is asked to end a connection must be able to answer.
+#[test]
+fn a_listener_that_is_gone_is_known_for_ten_seconds() {
+    let mut bench = Bench::new();
+    let vip = "addresses = [\"198.18.100.1\", \"198.18.100.2\"]";
+    bench.change("addresses = [\"198.18.100.1\"]", vip);
+    let id = bench.listener("198.18.100.2", 80);
+    bench.config = parse(FILE, "f").unwrap();
+    for (seconds, is_known) in [(0, true), (9, true), (1, false)] {
+        bench.pass(seconds);
+        let tables = bench.compile();
+        let listener = tables.listener(id);
+        assert_eq!(listener.map(|listener| listener.forward.is_closing()), is_known.then_some(true));
+        assert_eq!(tables.is_vip("198.18.100.2".parse().unwrap()), is_known, "after {seconds} s more");
+        assert_eq!(tables.has_cuts(), is_known);
+        assert_eq!(bench.compiler.next_deadline().is_some(), true);
+    }
+    bench.change("addresses = [\"198.18.100.1\"]", vip);
+    let tables = bench.compile();
+    assert!(!tables.listener(bench.listener("198.18.100.2", 80)).unwrap().forward.is_closing());
+}
