@@ -1,7 +1,7 @@
 //! What packets of steady targets' flows notice of others that come and go: `cargo bench --bench churn`.
 //!
 //! One thread runs bursts of established flows through a packet path without pause, as a busy worker does; another compiles and publishes
-//! as the control thread does. By turns, in one run: nothing changes; a hundred targets become unhealthy or healthy again ten
+//! as the control thread does. By turns, five times for a second each (`-- --seconds N`: once for so long): nothing changes; a hundred targets become unhealthy or healthy again ten
 //! times a second each, their flows cut each time; targets are registered and deregistered, a thousand a second. Every packet
 //! must find its flow at the target that it has had from the beginning. Latency is that of a burst of 32 packets.
 
@@ -41,12 +41,13 @@ fn main() {
     let quiet = control.compile();
     let mut ratios: Vec<(Change, Vec<f64>)> =
         vec![(Change::Flap, Vec::new()), (Change::Register, Vec::new())];
-    for round in 1..=ROUNDS {
-        let base = run(&mut control, &quiet, None);
+    let (rounds, seconds) = duration();
+    for round in 1..=rounds {
+        let base = run(&mut control, &quiet, None, seconds);
         base.print(&format!("round {round}, nothing changes"), 0);
         for (change, ratios) in &mut ratios {
             let before = control.publications;
-            let times = run(&mut control, &quiet, Some(*change));
+            let times = run(&mut control, &quiet, Some(*change), seconds);
             times.print(&format!("round {round}, {}", change.name()), control.publications - before);
             ratios.push(times.p99.as_secs_f64() / base.p99.as_secs_f64());
         }
@@ -56,6 +57,12 @@ fn main() {
         let (least, median, most) = (ratios[0], ratios[ratios.len() / 2], ratios[ratios.len() - 1]);
         println!("p99 while {}, to that of nothing: {median:.2} ({least:.2} - {most:.2})", change.name());
     }
+}
+
+/// Rounds, and seconds of each of their runs.
+fn duration() -> (u32, u32) {
+    let seconds = std::env::args().skip_while(|word| word != "--seconds").nth(1);
+    seconds.and_then(|seconds| seconds.parse().ok()).map_or((ROUNDS, 1), |seconds| (1, seconds))
 }
 
 /// What goes on beside the packets.
@@ -163,7 +170,7 @@ impl Control {
 }
 
 /// Runs packets for a while beside changes.
-fn run(control: &mut Control, quiet: &Arc<Tables>, change: Option<Change>) -> Times {
+fn run(control: &mut Control, quiet: &Arc<Tables>, change: Option<Change>, seconds: u32) -> Times {
     control.all_there();
     let first = control.compile();
     let (publish, published) = unbounded();
@@ -179,7 +186,7 @@ fn run(control: &mut Control, quiet: &Arc<Tables>, change: Option<Change>) -> Ti
         thread::yield_now();
     }
     let begun = Instant::now();
-    for step in 1..=STEPS {
+    for step in 1..=seconds * STEPS {
         thread::sleep((INTERVAL * step).saturating_sub(begun.elapsed()));
         while retired.try_recv().is_ok() {}
         let Some(change) = change else { continue };
@@ -305,7 +312,7 @@ fn other(n: u32) -> IpAddr {
 /// Time at the worker when all flows are open, in nanoseconds.
 const OPENED_NS: u64 = 1_000_000_000;
 const ROUNDS: u32 = 5;
-/// Publications of a run, and the time between them.
+/// Publications in a second, and the time between them.
 const STEPS: u32 = 100;
 const INTERVAL: Duration = Duration::from_millis(10);
 const CHANGES_PER_PUBLICATION: u32 = 10;

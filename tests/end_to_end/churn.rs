@@ -66,6 +66,7 @@ fn in_effect_at_once() -> Result<(), Failed> {
     assert!(registered < REGISTRATION + NOISE, "{registered:?}");
     assert!(removed < REMOVAL + NOISE, "{removed:?}");
     assert_eq!(crowd.ask_all("still there?", PATIENCE).len(), 0);
+    assert_eq!(rig.frames("next_hop_unresolved")?, 0, "no first packet is lost");
     drop(crowd);
     rig.finish().map(drop)
 }

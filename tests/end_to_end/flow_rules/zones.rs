@@ -1,6 +1,11 @@
 //! Zones: whose targets get whose flows, and what becomes of those of a zone that is given up.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    thread,
+    time::{Duration, Instant},
+};
 
 use lbd::testbed::{client::Crowd, network::VIP};
 use libtest_mimic::Failed;
@@ -9,12 +14,14 @@ use super::{CONNECTIONS, LINES, Scene};
 use crate::{
     Test,
     config::{Config, Service, Zones},
+    harness::PATIENCE,
 };
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
     ("flow_rules::a_zone_keeps_to_its_targets", keeps_to_its_targets),
     ("flow_rules::flows_to_targets_of_a_removed_zone_are_reset", to_its_targets),
+    ("flow_rules::flows_through_a_removed_vip_are_reset", through_its_vip),
 ];
 
 fn keeps_to_its_targets() -> Result<(), Failed> {
@@ -34,6 +41,31 @@ fn to_its_targets() -> Result<(), Failed> {
     assert_eq!(scene.new_shares(&CROSSING)?[1], 0);
     drop(crowd);
     scene.finish_cut("unused", cut.flows)
+}
+
+/// Nobody speaks on them: both ends are asked to, while the VIP is still known.
+fn through_its_vip() -> Result<(), Failed> {
+    let two = Config { zones: Zones::default(), ..two_zones(LINES) };
+    let scene = Scene::serve(&two)?;
+    let (mut steady, crowd) = (scene.crowd(&LINES)?, through_other(&scene)?);
+    scene.rig.reload(&Config { vips: vec![VIP.into()], ..two })?;
+    let clients: BTreeSet<SocketAddr> = crowd.members().iter().map(|member| member.local()).collect();
+    let is_reset = || {
+        let at_targets = scene.at_targets.iter().flat_map(|sniffer| sniffer.resets());
+        let ends = [
+            scene.at_client.resets().into_iter().map(|reset| reset.to).collect::<BTreeSet<_>>(),
+            at_targets.map(|reset| reset.from).collect(),
+        ];
+        ends == [clients.clone(), clients.clone()]
+    };
+    let since = Instant::now();
+    while !is_reset() {
+        assert!(since.elapsed() < PATIENCE, "not reset at both ends: {clients:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(steady.ask_all("still there?", PATIENCE).len(), 0);
+    drop((steady, crowd));
+    scene.finish_cut("listener_gone", CONNECTIONS)
 }
 
 /// Connections by the VIP of zone b.
