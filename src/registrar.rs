@@ -1,6 +1,6 @@
 //! Targets that come and go by call. All calls that wait are applied together: one compilation, one write to disk, one publication.
 
-use std::error::Error;
+use std::{collections::BTreeMap, error::Error};
 
 use lb_ctl::{
     api::InForce,
@@ -31,7 +31,7 @@ impl Control {
         }
         match (self.put_registrations_in_force(config), accepted.len()) {
             (Ok(()), _) => {
-                accepted.into_iter().for_each(|call| self.confirm(call));
+                self.confirm(accepted);
                 true
             }
             (Err(error), 1) => {
@@ -58,19 +58,25 @@ impl Control {
         }
         self.config = config.into();
         self.put_in_force(tables);
-        self.health.set(health::checks(&self.config));
+        self.health.set(health::checks_beside(&self.config, &self.host_addresses()));
         self.watch_next_hops();
         Ok(())
     }
 
-    fn confirm(&self, call: ChangeTargets) {
+    /// Answers calls that are in force. The log has one line for all that came together to a group.
+    fn confirm(&self, calls: Vec<ChangeTargets>) {
         let generation = self.tables.generation();
-        println!(
-            "lbd: target group {}: {} registered, {} deregistered by call, generation {generation}",
-            call.target_group,
-            call.changes.register.len(),
-            call.changes.deregister.len()
-        );
-        call.reply.send(InForce { generation });
+        let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        for call in calls {
+            let (registered, deregistered) = counts.entry(call.target_group).or_default();
+            *registered += call.changes.register.len();
+            *deregistered += call.changes.deregister.len();
+            call.reply.send(InForce { generation });
+        }
+        for (group, (registered, deregistered)) in counts {
+            println!(
+                "lbd: target group {group}: {registered} registered, {deregistered} deregistered by call, generation {generation}"
+            );
+        }
     }
 }

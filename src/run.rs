@@ -100,7 +100,10 @@ fn start(
     let started = Instant::now();
     let state = StateDirectory::open(&config.state_directory)?;
     made.is_state_ours = true;
-    let dropped = state.registrations()?.merge_into(&mut config)?;
+    let dropped = state.registrations()?.merge_into(&mut config).map_err(|error| {
+        let directory = config.state_directory.display();
+        format!("{error}; while lbd is stopped: take it out of {directory}/registrations.json")
+    })?;
     let unclean = state.unclean_run()?;
     let selection_secret = match config.selection.secret {
         Some(secret) => secret,

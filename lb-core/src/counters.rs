@@ -74,7 +74,7 @@ pub struct WorkerCounters {
 pub struct TrafficCounters {
     /// Flows made.
     pub new_flows: Counter,
-    /// Flows in the table now.
+    /// Flows that are not over: with a handshake under way, or established (NLB `ActiveFlowCount`).
     pub active_flows: Counter,
     /// Packets from clients.
     pub packets_in: Counter,
@@ -148,7 +148,7 @@ impl WorkerCounters {
     pub(crate) fn count_start(&self, flow: &Flow) {
         for traffic in self.traffic(flow) {
             traffic.new_flows.add(1);
-            traffic.active_flows.add(1);
+            traffic.active_flows.add(u64::from(flow.state().is_active()));
         }
     }
 
@@ -187,7 +187,14 @@ impl WorkerCounters {
         }
     }
 
-    /// A flow left the table.
+    /// A flow that was thought to be over goes on.
+    pub(crate) fn count_return(&self, flow: &Flow) {
+        for traffic in self.traffic(flow) {
+            traffic.active_flows.add(1);
+        }
+    }
+
+    /// A flow is over.
     pub(crate) fn count_end(&self, flow: &Flow) {
         for traffic in self.traffic(flow) {
             traffic.active_flows.sub(1);

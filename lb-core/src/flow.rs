@@ -96,6 +96,12 @@ impl State {
         matches!(self, State::Closed | State::Reset | State::Cut | State::Resting)
     }
 
+    /// Whether the flow counts as active: it waits for its handshake, or goes on (NLB `ActiveFlowCount`).
+    #[inline]
+    pub const fn is_active(self) -> bool {
+        !matches!(self, State::Free) && !self.is_over()
+    }
+
     /// Whether packets of the flow are not simply rewritten.
     #[inline]
     pub const fn needs_attention(self) -> bool {

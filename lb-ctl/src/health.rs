@@ -26,7 +26,7 @@ mod tls;
 mod udp;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt, io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -87,6 +87,13 @@ pub struct Transition {
     pub from: TargetHealth,
     /// State now.
     pub to: TargetHealth,
+}
+
+/// The same as [`checks`] without those of addresses that the host itself has, which are no targets.
+pub fn checks_beside(config: &Config, host: &BTreeSet<IpAddr>) -> Vec<Check> {
+    let mut checks = checks(config);
+    checks.retain(|check| !host.contains(&check.key.address));
+    checks
 }
 
 /// The checks that a configuration asks for: every target of every group that a listener uses, unless it is stopped or its

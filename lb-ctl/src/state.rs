@@ -195,7 +195,11 @@ impl StateDirectory {
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
         let path = self.path.join(name);
-        let written = replace_file(&self.path, &path, &self.path.join(format!(".{name}.new")), bytes);
+        let new = self.path.join(format!(".{name}.new"));
+        let written = replace_file(&self.path, &path, &new, bytes);
+        if written.is_err() {
+            drop(fs::remove_file(&new)); // Of a disk that is full, not even this leaves something behind.
+        }
         written.map_err(|error| fault(&path, format!("cannot be written: {error}")))
     }
 }

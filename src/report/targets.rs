@@ -50,7 +50,14 @@ impl Control {
             share_percent: shares.get(&entry.id).copied().unwrap_or_default() * 100.0,
             ..self.target_row(entry, target(entry))
         };
-        entries.iter().map(row).collect()
+        let without_share = |row: TargetRow| match row.is_eligible {
+            true => row,
+            false => TargetRow { share_percent: 0.0, ..row },
+        };
+        // Who is gone and has no flows any more is nobody's concern, though its id rests.
+        let is_of_interest =
+            |row: &TargetRow| row.state != UNUSED || row.weight.is_some() || row.traffic.active_flows > 0;
+        entries.iter().map(row).map(without_share).filter(is_of_interest).collect()
     }
 
     /// A row without what is counted in packets and flows.
@@ -60,6 +67,7 @@ impl Control {
         let checked = report.map_or(TargetHealth::RegistrationInProgress, |report| report.health);
         let health = reported_health(entry, checked, now);
         let age = self.age(entry, report.filter(|_| health == checked), now);
+        let is_used = entry.registration == Registration::Registered { unused: None };
         let in_tables = self.tables.target(entry.id);
         let group = in_tables.and_then(|target| self.tables.group(target.group));
         TargetRow {
@@ -74,8 +82,9 @@ impl Control {
             checks_passed: report.map_or(0, |report| report.passed),
             checks_failed: report.map_or(0, |report| report.failed),
             weight: target.map(|target| target.weight),
-            is_eligible: group
-                .is_some_and(|group| group.pools.iter().any(|pool| pool.eligible.contains(&entry.id))),
+            is_eligible: is_used
+                && group
+                    .is_some_and(|group| group.pools.iter().any(|pool| pool.eligible.contains(&entry.id))),
             share_percent: 0.0,
             is_reachable: in_tables.is_some_and(|target| target.next_hop.is_some()),
             traffic: Traffic::default(),
@@ -129,3 +138,6 @@ fn registered(config: &Config) -> HashMap<(&str, IpAddr, u16), &Target> {
 fn traffic_of(counters: &[Arc<WorkerCounters>], id: TargetId) -> Traffic {
     Traffic::sum(counters.iter().filter_map(|worker| worker.targets.get(id.0 as usize)))
 }
+
+/// The state of a target whose deregistration is over.
+const UNUSED: &str = TargetHealth::NotRegistered.state();

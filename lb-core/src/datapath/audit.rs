@@ -3,7 +3,6 @@
 use super::{Datapath, Pipeline};
 use crate::{
     counters::{Counter, TrafficCounters},
-    flow::State,
     limits,
 };
 
@@ -26,13 +25,13 @@ impl Datapath<'_> {
 }
 
 impl Pipeline<'_> {
-    /// Listeners and targets count the flows in the table that have not been cut and do not rest.
+    /// Listeners and targets count the active flows in the table.
     fn audit_active_flows(&self) -> Result<(), String> {
         let mut listeners = vec![0; self.counters.listeners.len()];
         let mut targets = vec![0; self.counters.targets.len()];
         for record in 0..self.flows.used_records() {
             let flow = self.flows.flow(record);
-            if !matches!(flow.state(), State::Free | State::Cut | State::Resting) {
+            if flow.state().is_active() {
                 listeners[usize::from(flow.listener_id)] += 1;
                 targets[usize::from(flow.target_id)] += 1;
             }

@@ -14,7 +14,7 @@ impl Pipeline<'_> {
     pub(super) fn forget(&mut self, record: u32, now_ms: u32) {
         let flow = self.flows.flow(record);
         let state = flow.state();
-        if !matches!(state, State::Cut | State::Resting) {
+        if state.is_active() {
             self.counters.count_end(flow);
         }
         let has_rested = match state {

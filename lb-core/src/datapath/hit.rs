@@ -150,7 +150,7 @@ impl Pipeline<'_> {
             None => None, // Its deregistration is long over; what still flows may go on.
         };
         let cause = by_target.or_else(|| listener.and_then(|listener| cause_by(listener, target)));
-        let is_cut = cause.is_some() && flow.state() != State::Cut;
+        let is_cut = cause.is_some() && flow.state().is_active();
         if let Some(cause) = cause.filter(|_| is_cut) {
             self.counters.count_cut(&flow, cause);
         }
@@ -159,8 +159,10 @@ impl Pipeline<'_> {
             return Finding::Gone;
         };
         if is_cut {
-            self.counters.count_end(&flow); // What stays is a tombstone.
-            self.flows.set_state(record, State::Cut);
+            self.counters.count_end(&flow);
+        }
+        if is_cut || cause.is_some() && flow.state() == State::Reset {
+            self.flows.set_state(record, State::Cut); // What stays is a tombstone.
             self.publish_gauges();
         }
         let flow = self.flows.flow_mut(record);
@@ -173,6 +175,12 @@ impl Pipeline<'_> {
     }
 
     pub(super) fn advance(&mut self, tables: &Tables, record: u32, state: State, now_ms: u32) {
+        let flow = self.flows.flow(record);
+        match (flow.state().is_active(), state.is_active()) {
+            (true, false) => self.counters.count_end(flow),
+            (false, true) => self.counters.count_return(flow),
+            _ => {}
+        }
         self.flows.set_state(record, state);
         self.publish_gauges();
         let flow = self.flows.flow_mut(record);

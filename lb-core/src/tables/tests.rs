@@ -83,7 +83,7 @@ fn what_concerns_new_flows_alone_keeps_the_epoch() {
         Change("a listener more", |parts| parts.listeners.push(None)),
         Change("nobody eligible", |parts| parts.groups[0] = pool_of(&[])),
         Change("other weights", |parts| listener(parts).forward.groups[0].weight = 9),
-        Change("a group less", |parts| listener(parts).forward.groups = [].into()),
+        Change("another group", |parts| listener(parts).forward = Forward::to(TargetGroupId(1))),
         Change("stickiness", |parts| listener(parts).forward.is_sticky = true),
         Change("strays adopted", |parts| listener(parts).adopts_strays = true),
     ];
@@ -97,6 +97,7 @@ fn what_concerns_flows_made_before_changes_the_epoch() {
     let changes = [
         Change("an idle timeout", |parts| listener(parts).idle_timeout_s = 60),
         Change("a listener gone", |parts| parts.listeners[0] = None),
+        Change("a listener closing", |parts| listener(parts).forward = Forward::closing()),
         Change("a group cut", |parts| {
             listener(parts).forward.groups[1].flow_policy = FlowPolicy::Cut(CutCause::WeightZero);
         }),

@@ -124,10 +124,16 @@ fn wait(client: &Client, output: Format, wanted: &Targets, timeout: Duration) ->
 }
 
 fn rows_of(rows: Vec<TargetRow>, wanted: &[TargetAddress]) -> Vec<TargetRow> {
-    rows.into_iter().filter(|row| wanted.iter().any(|target| is_of(target, row))).collect()
+    let is_wanted = |row: &TargetRow| is_registered(row) && wanted.iter().any(|target| is_of(target, row));
+    rows.into_iter().filter(is_wanted).collect()
 }
 
-/// A target named without a port is each of its group with that address.
+/// Those that are deregistered have no weight.
+fn is_registered(row: &TargetRow) -> bool {
+    row.weight.is_some()
+}
+
+/// A target named without a port is each registered one of its group with that address.
 fn is_of(target: &TargetAddress, row: &TargetRow) -> bool {
     target.address == row.target.ip() && target.port.is_none_or(|port| port == row.target.port())
 }

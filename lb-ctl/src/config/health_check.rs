@@ -267,7 +267,11 @@ fn port(section: &Section<'_>) -> Option<Option<u16>> {
         None => Some(None),
         Some(value) => match value.as_text() {
             Some("traffic-port") => Some(None),
-            Some(_) => value.refuse(format!("\"traffic-port\" or {}", integer_expected(&PORT))),
+            // As text, too, as NLB's API has it.
+            Some(text) => match text.parse().ok().filter(|port| *port > 0) {
+                Some(port) => Some(Some(port)),
+                None => value.refuse(format!("\"traffic-port\" or {}", integer_expected(&PORT))),
+            },
             None => value.integer(PORT).map(Some),
         },
     }

@@ -84,6 +84,12 @@ impl Machine {
         }
     }
 
+    /// `UnhealthyDraining` lasts for no longer than this from now on; zero: it is over.
+    pub(super) fn shorten_draining(&mut self, interval: Duration, now: Instant) {
+        self.drained = self.drained.map(|drained| drained.min(now + interval));
+        self.drain(now);
+    }
+
     /// Ends `UnhealthyDraining` when its time is over.
     pub(super) fn drain(&mut self, now: Instant) {
         if let TargetHealth::UnhealthyDraining(cause) = self.health
@@ -240,6 +246,18 @@ mod tests {
         let rules = Rules { draining_interval: Duration::ZERO, ..RULES };
         for (outcomes, expected) in ROWS.iter().filter(|(outcomes, _)| !outcomes.contains('.')) {
             assert_eq!(states(outcomes, rules), expected.replace('D', "U"), "after {outcomes}");
+        }
+    }
+
+    #[test]
+    fn a_shorter_interval_ends_draining_sooner() {
+        let now = Instant::now();
+        for (interval_ms, is_draining) in [(9_000, true), (1_000, true), (0, false)] {
+            let mut machine = Machine::draining(Cause::Refused, now + Duration::from_secs(3));
+            machine.shorten_draining(Duration::from_millis(interval_ms), now);
+            assert_eq!(machine.health() == TargetHealth::UnhealthyDraining(Cause::Refused), is_draining);
+            machine.drain(now + Duration::from_millis(interval_ms.min(3_000)));
+            assert_eq!(machine.health(), TargetHealth::Unhealthy(Cause::Refused), "{interval_ms} ms");
         }
     }
 

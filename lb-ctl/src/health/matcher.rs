@@ -75,7 +75,7 @@ fn range(part: &str) -> Option<RangeInclusive<u16>> {
 }
 
 fn code(digits: &str) -> Option<u16> {
-    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit());
     let code = is_number.then(|| digits.parse().ok())??;
     CODES.contains(&code).then_some(code)
 }

@@ -123,7 +123,11 @@ impl Probe {
     /// Makes one check; how long it may take, [`Probe::silence`] says.
     pub(super) async fn check(&self, endpoint: SocketAddr, place: &Place) -> Result<(), Cause> {
         match self {
-            Probe::Tcp => Ok(Stream::connect(endpoint, place).await.map(drop)?),
+            Probe::Tcp => match Stream::connect(endpoint, place).await {
+                // Only a connection can be reset: before it is one, it is refused.
+                Err(error) if is_reset(&error) => Ok(()),
+                connected => Ok(connected.map(drop)?),
+            },
             Probe::Http(probe) => probe.check(endpoint, place).await,
             Probe::Grpc(probe) => probe.check(endpoint, place).await,
             Probe::Udp(probe) => probe.check(endpoint, place).await,
@@ -139,9 +143,13 @@ impl Probe {
     }
 }
 
+fn is_reset(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// A datagram that no ICMP error has answered for this long was taken.
-const UNREFUSED: Duration = Duration::from_millis(500);
+/// A datagram that no ICMP error has answered for this long was taken: by then the kernel has told, too, if nobody has the address.
+const UNREFUSED: Duration = Duration::from_millis(3_500);

@@ -106,7 +106,9 @@ impl Roster {
                     self.plan(check, machine, due.next())
                 }
             };
-            self.slots.insert(slot.check.key.clone(), slot);
+            let (key, interval) = (slot.check.key.clone(), slot.check.draining_interval);
+            self.slots.insert(key.clone(), slot);
+            self.change(&key, |machine| machine.shorten_draining(interval, now));
         }
         abandoned.extend(before.values().filter_map(|slot| self.unplan(slot)));
         abandoned

@@ -76,7 +76,7 @@ fn a_listener_that_is_gone_is_known_for_ten_seconds() {
         assert_eq!(listener.map(|listener| listener.forward.is_closing()), is_known.then_some(true));
         assert_eq!(tables.is_vip("198.18.100.2".parse().unwrap()), is_known, "after {seconds} s more");
         assert_eq!(tables.has_cuts(), is_known);
-        assert_eq!(bench.compiler.next_deadline().is_some(), true);
+        assert!(bench.compiler.next_deadline().is_some());
     }
     bench.change("addresses = [\"198.18.100.1\"]", vip);
     let tables = bench.compile();

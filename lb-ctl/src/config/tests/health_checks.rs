@@ -150,7 +150,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "tls.ca_file",
         "\"/ca.pem\", expected validate = true beside it",
     ),
-    ("port = \"8080\"", "port", "\"8080\", expected \"traffic-port\" or an integer from 1 to 65535"),
+    ("port = \"80800\"", "port", "\"80800\", expected \"traffic-port\" or an integer from 1 to 65535"),
     ("interval_seconds = 4", "interval_seconds", "4, expected an integer from 5 to 300"),
     (
         "fast_interval_ms = 1000\ninterval_seconds = 5",
