@@ -24,7 +24,11 @@ use lb_ctl::{
 use lb_io::{clock, engine::Engine, nexthop::NextHops};
 
 use crate::{
-    addresses::Addresses, events, passive::PassiveSignal, reserved_ports::ReservedPorts, run::any_flow,
+    addresses::Addresses,
+    events::{self, FailingOpen},
+    passive::PassiveSignal,
+    reserved_ports::ReservedPorts,
+    run::any_flow,
 };
 
 /// What the control thread waits for.
@@ -82,6 +86,8 @@ pub struct Control {
     pub delays_seen: time::Instant,
     /// What flows tell of targets.
     pub passive: PassiveSignal,
+    /// Target groups without enough healthy targets.
+    pub failing_open: FailingOpen,
     /// When the process started.
     pub started: Instant,
     /// The control API.
@@ -252,6 +258,7 @@ impl Control {
     /// Publishes tables, and has the kernel go by them.
     pub(crate) fn put_in_force(&mut self, tables: Arc<Tables>) {
         self.engine.publish(tables.clone());
+        self.failing_open.log(&self.tables, &tables);
         self.tables = tables;
         self.reserve_ports_of_tables();
         self.steer();

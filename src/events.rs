@@ -1,7 +1,9 @@
-//! What the log says of targets' states: a line for each change, or, when many change at once, one for all that are alike.
+//! What the log says of targets' states: a line for each change, or, when many change at once, one for all that are alike. And of
+//! target groups that have too few healthy targets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use lb_core::tables::{Tables, TargetGroup};
 use lb_ctl::health::{TargetHealth, Transition};
 
 /// Prints the changes of state that came together.
@@ -24,8 +26,50 @@ fn lines(transitions: &[Transition]) -> Vec<String> {
     for Transition { key, from, to } in changes {
         *alike.entry((&key.group, from.state(), describe(*to))).or_default() += 1;
     }
-    let line = |((group, from, to), count)| format!("target group {group}, {count} targets: {from} -> {to}");
+    let line = |((group, from, to), count)| {
+        let targets = if count == 1 { "target" } else { "targets" };
+        format!("target group {group}, {count} {targets}: {from} -> {to}")
+    };
     alike.into_iter().map(line).collect()
+}
+
+/// Target groups that have begun to fail open, and not ended. Those that do from a start on, until their first checks, are none.
+#[derive(Debug, Default)]
+pub struct FailingOpen {
+    groups: BTreeSet<Box<str>>,
+}
+
+impl FailingOpen {
+    /// Prints which groups begin or end to fail open with new tables.
+    pub fn log(&mut self, before: &Tables, after: &Tables) {
+        for line in self.lines(before, after) {
+            println!("lbd: {line}");
+        }
+    }
+
+    fn lines(&mut self, before: &Tables, after: &Tables) -> Vec<String> {
+        let well = |group: &&TargetGroup| !is_failing_open(group);
+        let well: BTreeSet<&str> = before.groups().iter().filter(well).map(|group| &*group.name).collect();
+        let mut lines = Vec::new();
+        for TargetGroup { name, .. } in after.groups().iter().filter(|group| is_failing_open(group)) {
+            if well.contains(&**name) && self.groups.insert(name.clone()) {
+                lines.push(format!(
+                    "WARNING: target group {name} fails open: too few targets are healthy, so all get flows"
+                ));
+            }
+        }
+        for TargetGroup { name, .. } in after.groups().iter().filter(|group| !is_failing_open(group)) {
+            if self.groups.remove(name) {
+                lines.push(format!("target group {name} fails open no longer"));
+            }
+        }
+        lines
+    }
+}
+
+/// Whether flows go to targets without regard to their health. An empty pool gives them to nobody.
+fn is_failing_open(group: &TargetGroup) -> bool {
+    group.pools.iter().any(|pool| pool.is_failing_open && !pool.eligible.is_empty())
 }
 
 fn describe(health: TargetHealth) -> String {
@@ -40,6 +84,10 @@ const EACH_SHOWN: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use lb_core::{
+        maglev::{Candidate, Maglev},
+        tables::{FlowPolicy, Pool, TablesParts, Target, TargetGroupId, TargetId},
+    };
     use lb_ctl::health::{Cause, TargetKey};
 
     use super::*;
@@ -62,6 +110,43 @@ mod tests {
             "target dns/198.19.1.2:53: initial -> healthy",
         ];
         assert_eq!(lines(&changes), expected);
+    }
+
+    #[test]
+    fn a_group_that_begins_or_ends_to_fail_open_is_told_once() {
+        let tables = |is_failing_open| {
+            let candidate = Candidate { address: [198, 19, 1, 2].into(), port: 80, weight: 1 };
+            let pool = Pool::new([TargetId(0)].into(), Maglev::build(&[candidate], 7).into());
+            let group = TargetGroup::of_one_pool("web", true, Pool { is_failing_open, ..pool });
+            let target = Target {
+                group: TargetGroupId(0),
+                address: candidate.address,
+                port: 80,
+                protocols: &[],
+                next_hop: None,
+                flow_policy: FlowPolicy::Keep,
+            };
+            let parts = TablesParts {
+                generation: 1,
+                groups: vec![group],
+                targets: vec![Some(target)],
+                ..Default::default()
+            };
+            Tables::new(parts).unwrap()
+        };
+        let (open, well, none) = (tables(true), tables(false), Tables::empty());
+        let begins = "WARNING: target group web fails open: too few targets are healthy, so all get flows";
+        let ends = "target group web fails open no longer";
+        let mut failing = FailingOpen::default();
+        for (before, after, expected) in [
+            (&*none, &open, &[][..]), // At a start, before the first checks.
+            (&open, &well, &[]),
+            (&well, &open, &[begins]),
+            (&open, &open, &[]),
+            (&open, &well, &[ends]),
+        ] {
+            assert_eq!(failing.lines(before, after), expected);
+        }
     }
 
     #[test]

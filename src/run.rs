@@ -136,6 +136,7 @@ fn start(
         steering: Default::default(),
         steered_by: None,
         wanted_hops: Default::default(),
+        failing_open: Default::default(),
         health_saved: None,
         adopt_until,
         devices_seen: started,
