@@ -232,6 +232,9 @@ async fn change_targets(
     changes: Result<Json<TargetChanges>, JsonRejection>,
 ) -> Response {
     match changes {
+        Ok(Json(changes)) if changes == TargetChanges::default() => {
+            refuse(StatusCode::BAD_REQUEST, &format!("the request names no target; {CHANGES_EXPECTED}"))
+        }
         Ok(Json(changes)) => {
             let call = |reply| Call::ChangeTargets(ChangeTargets { target_group, changes, reply });
             ask(&deliver, call).await
@@ -372,6 +375,7 @@ mod tests {
             ("GET /v1/flows?limit=x", "", "400 Bad Request"),
             ("GET /v1/target-groups/web/targets", "", "404 Not Found"),
             ("POST /v1/target-groups/web/targets", "{}", "400 Bad Request"),
+            ("POST /v1/target-groups/web/targets", "[]", "400 Bad Request"),
             ("POST /v1/target-groups/web/targets", r#"{"register":[{"address":"x"}]}"#, "422 Unprocessable"),
             ("POST /v1/target-groups/web/targets", r#"{"registre":[]}"#, "422 Unprocessable"),
             ("POST /v1/target-groups/web/targets", "register", "400 Bad Request"),
