@@ -95,6 +95,8 @@ struct ListenerState {
     is_sticky: bool,
     /// Whether flows to a group without weight are cut.
     cuts: bool,
+    /// Whether it is gone, and only its flows are still known.
+    is_closing: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -133,6 +135,9 @@ impl Mode {
 
 impl ListenerState {
     fn forward(&self, group: usize) -> Forward {
+        if self.is_closing {
+            return Forward::closing();
+        }
         let row = |(group, weight): (usize, u16)| WeightedGroup {
             group: TargetGroupId(group as u16),
             pool: 0,
@@ -157,6 +162,7 @@ impl Default for World {
             weights: [1, 0],
             is_sticky: false,
             cuts: false,
+            is_closing: false,
         };
         let group = |at| GroupState {
             keeps_client: at & 1 == 0,
@@ -205,6 +211,7 @@ impl World {
                 random.pick(&[[1, 0], [1, 0], [1, 0], [1, 0], [1, 1], [9, 90], [0, 999], [0, 0]]);
             listener.is_sticky = random.one_in(8);
             listener.cuts = random.one_in(2);
+            listener.is_closing = random.one_in(24);
         }
         self.has_late_listeners = random.one_in(3);
         self.mtus = self.mtus.map(|_| random.pick(&[1_500, 1_500, 1_500, 1_500, 9_000, 1_400, 1_280, 576]));
