@@ -17,13 +17,16 @@ use lb_io::{
 #[derive(Debug, Default)]
 pub struct Addresses {
     ours: BTreeSet<(String, IpAddr)>,
+    /// The marker in the state directory.
+    noted: Option<RunMarker>,
 }
 
 impl Addresses {
     /// Those that an earlier process left behind are ours.
     pub fn left_behind_by(marker: Option<&RunMarker>) -> Addresses {
         let rows = marker.map(|marker| marker.assigned.as_slice()).unwrap_or_default();
-        Addresses { ours: rows.iter().map(|row| (row.interface.clone(), row.address)).collect() }
+        let ours = rows.iter().map(|row| (row.interface.clone(), row.address)).collect();
+        Addresses { ours, noted: marker.cloned() }
     }
 
     /// Who else uses an address, given all that the host has.
@@ -100,13 +103,25 @@ impl Addresses {
         self.ours = self.ours.intersection(keep).cloned().collect();
     }
 
-    fn note(&self, state: &StateDirectory) -> Result<(), Box<dyn Error>> {
+    /// Keeps the marker true. Where the disk is full, one of an earlier run with the same addresses serves as well: a start after
+    /// a crash is not to fail for that.
+    fn note(&mut self, state: &StateDirectory) -> Result<(), Box<dyn Error>> {
         let row = |(interface, address): &(String, IpAddr)| AssignedAddress {
             interface: interface.clone(),
             address: *address,
         };
         let marker = RunMarker { pid: std::process::id(), assigned: self.ours.iter().map(row).collect() };
-        Ok(state.mark_run(&marker)?)
+        if self.noted.as_ref() == Some(&marker) {
+            return Ok(());
+        }
+        match state.mark_run(&marker) {
+            Ok(()) => self.noted = Some(marker),
+            Err(error) if self.noted.as_ref().is_some_and(|noted| noted.assigned == marker.assigned) => {
+                eprintln!("lbd: WARNING: {error}; the one of an earlier run stays, which says the same");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 }
 
@@ -134,4 +149,31 @@ fn wanted(config: &Config) -> BTreeSet<(String, IpAddr)> {
             addresses.into_iter().map(|address| (interface.clone(), address))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marker(address: &str) -> RunMarker {
+        let address = address.parse().unwrap();
+        RunMarker { pid: 1, assigned: vec![AssignedAddress { interface: "eth0".into(), address }] }
+    }
+
+    #[test]
+    fn a_marker_that_says_the_same_serves_where_none_can_be_written() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("state");
+        let state = StateDirectory::open(&path).unwrap();
+        let mut addresses = Addresses::left_behind_by(Some(&marker("198.18.100.1")));
+        std::fs::remove_dir_all(&path).unwrap();
+        addresses.note(&state).unwrap();
+        addresses.ours = Addresses::left_behind_by(Some(&marker("198.18.100.2"))).ours;
+        assert!(addresses.note(&state).is_err());
+        std::fs::create_dir(&path).unwrap();
+        addresses.note(&state).unwrap();
+        assert_eq!(state.unclean_run().unwrap().unwrap().assigned, marker("198.18.100.2").assigned);
+        std::fs::remove_dir_all(&path).unwrap();
+        addresses.note(&state).unwrap();
+    }
 }
