@@ -119,7 +119,7 @@ impl Control {
         let sources = compile::sources(&config, &|address| self.addresses.ownership(address, &host));
         // Before the first check, which must not have one of these ports.
         self.reserve_ports(&Vec::from_iter(sources), &config)?;
-        let checks = health::checks_beside(&config, &host);
+        let checks = health::checks(&config, &host);
         self.health.register(&checks);
         self.tables = self.compile(&config)?;
         self.steering = Steering::new(&self.tables, &self.next_hops.host_addresses());

@@ -58,7 +58,7 @@ impl Control {
         }
         self.config = config.into();
         self.put_in_force(tables);
-        self.health.set(health::checks_beside(&self.config, &self.host_addresses()));
+        self.health.set(health::checks(&self.config, &self.host_addresses()));
         self.watch_next_hops();
         Ok(())
     }

@@ -25,7 +25,7 @@ impl Control {
             self.reserve_ports_of_tables();
             return Err(error);
         }
-        self.health.set(health::checks_beside(&config, &self.host_addresses()));
+        self.health.set(health::checks(&config, &self.host_addresses()));
         self.config = config;
         self.forget(&dropped);
         self.watch_next_hops();

@@ -43,7 +43,7 @@ pub const HALF_OPEN_SHARE: u32 = 8;
 pub const EXPIRY_ROUND_MS: u64 = 10_000;
 
 /// Most flow records looked at for expiry in one turn.
-pub const EXPIRY_RECORDS: u64 = 4_096;
+pub const EXPIRY_RECORDS: u32 = 4_096;
 
 /// After a change that cuts flows, every flow record is looked at once within this time, in milliseconds, when turns are frequent enough.
 pub const PURGE_ROUND_MS: u64 = 1_000;

@@ -61,18 +61,17 @@ fn target_hash(group: &TargetGroup, secret: &[u8; 16], key: &FlowKey) -> u64 {
     }
 }
 
-/// The candidates for a flow, best first. The later ones serve only when the client's address and port already reach the
+/// The candidates for a flow whose search begins at `start`, best first. The later ones serve only when the client's address and port already reach the
 /// earlier ones through another listener after all, by a flow from before the tables changed. A group that sticks to clients has one.
 pub fn candidates<'t>(
-    tables: &'t Tables,
+    tables: &Tables,
     id: ListenerId,
+    start: Start<'t>,
     secret: &[u8; 16],
     key: &FlowKey,
 ) -> impl Iterator<Item = TargetId> + use<'t> {
-    let start = tables.listener(id).and_then(|listener| start(tables, &listener.forward, secret, key));
-    let taken = taken(tables, id, secret, key);
-    let chosen = start.and_then(|start| first_free(start, &taken));
-    let others = start.filter(|start| !start.group.is_sticky).map(walk);
+    let chosen = first_free(start, &taken(tables, id, secret, key));
+    let others = (!start.group.is_sticky).then(|| walk(start));
     chosen.into_iter().chain(others.into_iter().flatten().filter(move |other| Some(*other) != chosen))
 }
 

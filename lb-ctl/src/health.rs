@@ -89,19 +89,13 @@ pub struct Transition {
     pub to: TargetHealth,
 }
 
-/// The same as [`checks`] without those of addresses that the host itself has, which are no targets.
-pub fn checks_beside(config: &Config, host: &BTreeSet<IpAddr>) -> Vec<Check> {
-    let mut checks = checks(config);
-    checks.retain(|check| !host.contains(&check.key.address));
-    checks
-}
-
-/// The checks that a configuration asks for: every target of every group that a listener uses, unless it is stopped or its
-/// zone is none of the load balancer's.
-pub fn checks(config: &Config) -> Vec<Check> {
+/// The checks that a configuration asks for: every target of every group that a listener uses, unless it is stopped, its
+/// zone is none of the load balancer's, or its address is one of the host's own.
+pub fn checks(config: &Config, host: &BTreeSet<IpAddr>) -> Vec<Check> {
     let groups = config.target_groups.iter().enumerate();
     let used = groups.filter_map(|(index, group)| Some((group, config.user(index)?)));
-    used.flat_map(|(group, (lb, listener))| group_checks(group, lb, listener)).collect()
+    let checks = used.flat_map(|(group, (lb, listener))| group_checks(group, lb, listener));
+    checks.filter(|check| !host.contains(&check.key.address)).collect()
 }
 
 impl Health {

@@ -45,19 +45,16 @@ impl Control {
             entries.iter().filter_map(|entry| Some((entry.id, target(entry)?.weight))).collect();
         let shares = self.shares(&weights);
         let counters = self.engine.counters();
-        let row = |entry: &TargetEntry| TargetRow {
-            traffic: traffic_of(&counters, entry.id),
-            share_percent: shares.get(&entry.id).copied().unwrap_or_default() * 100.0,
-            ..self.target_row(entry, target(entry))
-        };
-        let without_share = |row: TargetRow| match row.is_eligible {
-            true => row,
-            false => TargetRow { share_percent: 0.0, ..row },
+        let row = |entry: &TargetEntry| {
+            let row = self.target_row(entry, target(entry));
+            let share = shares.get(&entry.id).filter(|_| row.is_eligible).copied().unwrap_or_default();
+            TargetRow { traffic: traffic_of(&counters, entry.id), share_percent: share * 100.0, ..row }
         };
         // Who is gone and has no flows any more is nobody's concern, though its id rests.
-        let is_of_interest =
-            |row: &TargetRow| row.state != UNUSED || row.weight.is_some() || row.traffic.active_flows > 0;
-        entries.iter().map(row).map(without_share).filter(is_of_interest).collect()
+        let now = clock::now();
+        let is_over = |entry: &TargetEntry| matches!(entry.registration, Registration::Deregistered { delay_ends } if delay_ends <= now);
+        let rows = entries.iter().map(|entry| (is_over(entry), row(entry)));
+        rows.filter(|(is_over, row)| !is_over || row.traffic.active_flows > 0).map(|(_, row)| row).collect()
     }
 
     /// A row without what is counted in packets and flows.
@@ -138,6 +135,3 @@ fn registered(config: &Config) -> HashMap<(&str, IpAddr, u16), &Target> {
 fn traffic_of(counters: &[Arc<WorkerCounters>], id: TargetId) -> Traffic {
     Traffic::sum(counters.iter().filter_map(|worker| worker.targets.get(id.0 as usize)))
 }
-
-/// The state of a target whose deregistration is over.
-const UNUSED: &str = TargetHealth::NotRegistered.state();

@@ -54,17 +54,23 @@ impl Pipeline<'_> {
     pub(super) fn expire(&mut self, now: Instant) {
         self.expire_fragments(now);
         let since_ns = now.nanos().saturating_sub(self.expired_until.get_or_insert(now).nanos());
-        let round_ns = limits::EXPIRY_ROUND_MS * 1_000_000;
-        let due = u128::from(since_ns) * u128::from(self.flows.used_records()) / u128::from(round_ns);
+        let used = self.flows.used_records();
+        let due = records_due(since_ns, used, limits::EXPIRY_ROUND_MS, limits::EXPIRY_RECORDS);
         if due == 0 {
             return;
         }
         self.expired_until = Some(now);
         let now_ms = now.wrapping_millis();
-        for _ in 0..due.min(u128::from(limits::EXPIRY_RECORDS)) {
+        for _ in 0..due {
             if let Some(record) = self.flows.sweep(now_ms) {
                 self.expire_flow(record, now_ms);
             }
         }
     }
+}
+
+/// Records, `most` at most, to look at after some time without, so that all `used` ones have been looked at after a round.
+pub(super) fn records_due(since_ns: u64, used: u32, round_ms: u64, most: u32) -> u32 {
+    let due = u128::from(since_ns) * u128::from(used) / u128::from(round_ms * 1_000_000);
+    due.min(u128::from(most)) as u32
 }

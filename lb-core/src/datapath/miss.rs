@@ -126,11 +126,11 @@ impl Pipeline<'_> {
         now: Instant,
     ) -> Result<Choice, Reason> {
         let start = select::start(tables, &listener.forward, &self.selection_secret, key);
-        let keeps = start.is_some_and(|start| start.group.preserves_client_ip);
-        let is_failing_open = start.is_some_and(|start| start.pool.is_failing_open);
+        let start = start.ok_or(Reason::NoTarget)?;
+        let (keeps, is_failing_open) = (start.group.preserves_client_ip, start.pool.is_failing_open);
         let client = (key.source(), key.source_port());
         let mut collided = None;
-        for target_id in select::candidates(tables, id, &self.selection_secret, key) {
+        for target_id in select::candidates(tables, id, start, &self.selection_secret, key) {
             let Some(target) = tables.target(target_id) else { continue };
             let is_hairpin = target.address == client.0;
             if !keeps || is_hairpin || target.address.is_ipv6() != key.is_ipv6() {

@@ -5,7 +5,7 @@
 //! acknowledgement), and its answer is reset as any packet of a flow that was cut. UDP flows are forgotten: the client's next
 //! datagram selects a target anew.
 
-use super::{Pipeline, hit::Finding};
+use super::{Pipeline, end::records_due, hit::Finding};
 use crate::{
     flow::{Direction, State},
     frame::Frame,
@@ -57,7 +57,9 @@ impl Pipeline<'_> {
     fn purge_some(&mut self, tables: &Tables, now: Instant) {
         let used = self.flows.used_records();
         let until = *self.purge.until.get_or_insert(now);
-        let due = records_due(now.nanos().saturating_sub(until.nanos()), used).min(self.purge.left);
+        let since_ns = now.nanos().saturating_sub(until.nanos());
+        let due =
+            records_due(since_ns, used, limits::PURGE_ROUND_MS, limits::PURGE_RECORDS).min(self.purge.left);
         if due == 0 {
             return;
         }
@@ -120,11 +122,4 @@ impl Pipeline<'_> {
         let is_written = probe.write(frame, self.egress(hop.interface).mac, hop.mac);
         is_written.then_some(Verdict::to(Reason::ProbeCut, hop.interface.0))
     }
-}
-
-/// Records to look at after some time without.
-fn records_due(since_ns: u64, used: u32) -> u32 {
-    let round_ns = limits::PURGE_ROUND_MS * 1_000_000;
-    let due = u128::from(since_ns) * u128::from(used) / u128::from(round_ns);
-    due.min(u128::from(limits::PURGE_RECORDS)) as u32
 }

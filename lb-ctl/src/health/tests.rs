@@ -135,7 +135,7 @@ fn only_groups_in_use_are_checked() {
         [[target_groups]]\nname = \"used\"\nprotocol = \"TCP\"\nport = 80\ntargets = [{ address = \"198.19.0.2\" }]\n\
         [target_groups.health_check]\nport = 8081\nfast_interval_ms = 1500\nfast_timeout_ms = 400\n";
     let config = config::parse(file, "f").unwrap();
-    let [check] = checks(&config).try_into().unwrap();
+    let [check] = checks(&config, &BTreeSet::new()).try_into().unwrap();
     assert_eq!(check.key.to_string(), "used/198.19.0.2:80");
     assert_eq!(check.endpoint.to_string(), "198.19.0.2:8081");
     assert_eq!((check.interval.as_millis(), check.timeout.as_millis()), (1_500, 400));
@@ -149,7 +149,7 @@ fn targets_that_are_stopped_or_in_no_zone_of_the_load_balancer_are_not_checked()
         { address = \"198.19.0.2\", zone = \"a\" }, { address = \"198.19.0.3\", zone = \"b\" }, \
         { address = \"198.19.0.4\", stopped = true }]\n[target_groups.attributes]\n\
         target_health_state.unhealthy = { connection_termination.enabled = false, draining_interval_seconds = 9 }\n";
-    let checks = checks(&config::parse(file, "f").unwrap());
+    let checks = checks(&config::parse(file, "f").unwrap(), &BTreeSet::new());
     let checked: Vec<_> = checks.iter().map(|check| check.key.address.to_string()).collect();
     assert_eq!(checked, ["198.19.0.1", "198.19.0.2"]);
     assert_eq!((checks[0].draining_interval.as_secs(), &*checks[0].probe), (9, &Probe::Tcp));
@@ -170,7 +170,7 @@ fn checks_name_the_address_and_port_that_clients_use() {
              [[target_groups]]\nname = \"web\"\nprotocol = \"TCP\"\nport = 8443\ntargets = [{{ address = \"{targets}\" }}]\n\
              [target_groups.health_check]\nprotocol = \"HTTPS\"\n"
         );
-        let [check] = checks(&config::parse(&file, "f").unwrap()).try_into().unwrap();
+        let [check] = checks(&config::parse(&file, "f").unwrap(), &BTreeSet::new()).try_into().unwrap();
         let Probe::Http(probe) = &*check.probe else { panic!("{check:?}") };
         assert_eq!(probe.host, host);
     }
