@@ -15,10 +15,11 @@ use std::{
 use crossbeam_channel::{Receiver, Select};
 use lb_core::{limits, steer::Steering, tables::Tables, time};
 use lb_ctl::{
+    api::{Happening, InterfaceState},
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
     config::Config,
     health::{self, Health, TargetHealth, Transition},
-    server::{Call, ChangeTargets, Server},
+    server::{Call, Caller, ChangeTargets, Server},
     state::{RunMarker, StateDirectory},
 };
 use lb_io::{clock, engine::Engine, nexthop::NextHops};
@@ -26,6 +27,7 @@ use lb_io::{clock, engine::Engine, nexthop::NextHops};
 use crate::{
     addresses::Addresses,
     events::{self, FailingOpen},
+    log::{self, complain, say},
     passive::PassiveSignal,
     reserved_ports::ReservedPorts,
     run::any_flow,
@@ -142,14 +144,14 @@ impl Control {
         self.addresses.release_all();
         let stopped = self.engine.stop();
         if let Err(error) = self.reserved_ports.release(&self.state) {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
         if let Err(error) = self.state.save_health(&self.health.snapshot()) {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
         self.state.mark_stopped()?;
         stopped?;
-        println!("lbd: stopped");
+        say!("stopped");
         Ok(())
     }
 
@@ -161,7 +163,7 @@ impl Control {
         }
         let released = self.reserved_ports.release(&self.state);
         if let Err(error) = released.and_then(|()| Ok(self.state.mark_stopped()?)) {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
     }
 
@@ -177,7 +179,7 @@ impl Control {
                 return Turn::Stop;
             }
         }
-        events::log(&batch.transitions);
+        events::tell(&batch.transitions, &self.server.events());
         batch.is_stale |= self.is_deadline_over();
         batch.is_stale |= self.watch_devices();
         batch.is_stale |= self.learn_wanted_hops();
@@ -189,9 +191,10 @@ impl Control {
         self.save_health();
         if let Some(worker) = self.engine.lost_worker() {
             // What a crash leaves is what the next start takes over: VIP traffic is dropped, nobody resets a connection.
-            eprintln!(
-                "lbd: worker {worker} has ended, which is a defect: ending as after a crash, start lbd again"
+            complain!(
+                "worker {worker} has ended, which is a defect: ending as after a crash, start lbd again"
             );
+            log::finish();
             std::process::exit(CRASHED);
         }
         Turn::Next
@@ -206,12 +209,7 @@ impl Control {
                 batch.is_stale = true;
                 self.health_saved.get_or_insert_with(Instant::now);
             }
-            Event::Reload => match self.reload() {
-                Ok(reloaded) => {
-                    println!("lbd: reloaded {}, generation {}", self.path.display(), reloaded.generation)
-                }
-                Err(error) => eprintln!("lbd: not reloaded, the old configuration stays: {error}"),
-            },
+            Event::Reload => drop(self.reload_for(&Caller::Daemon)),
             Event::Call(call) => self.answer(call, batch),
         }
         Turn::Next
@@ -230,17 +228,9 @@ impl Control {
                 reply.send(self.engine.flows(limit, any_flow).into_iter().map(Into::into).collect());
             }
             Call::Stats(reply) => reply.send(self.stats()),
-            Call::Reload(reply) => match self.reload() {
-                Ok(reloaded) => {
-                    let path = self.path.display();
-                    println!("lbd: reloaded {path} by call, generation {}", reloaded.generation);
-                    reply.send(reloaded);
-                }
-                Err(error) => {
-                    let refusal = format!("not reloaded, the old configuration stays: {error}");
-                    eprintln!("lbd: {refusal}");
-                    reply.refuse(refusal);
-                }
+            Call::Reload { by, reply } => match self.reload_for(&by) {
+                Ok(reloaded) => reply.send(reloaded),
+                Err(refusal) => reply.refuse(refusal),
             },
         }
     }
@@ -250,7 +240,7 @@ impl Control {
         let config = self.config.clone();
         let tables = match self.compile(&config) {
             Ok(tables) => tables,
-            Err(error) => return eprintln!("lbd: the tables stay as they are: {error}"),
+            Err(error) => return complain!("the tables stay as they are: {error}"),
         };
         self.put_in_force(tables);
     }
@@ -258,7 +248,7 @@ impl Control {
     /// Publishes tables, and has the kernel go by them.
     pub(crate) fn put_in_force(&mut self, tables: Arc<Tables>) {
         self.engine.publish(tables.clone());
-        self.failing_open.log(&self.tables, &tables);
+        self.failing_open.tell(&self.tables, &tables, &self.server.events());
         self.tables = tables;
         self.reserve_ports_of_tables();
         self.steer();
@@ -276,7 +266,7 @@ impl Control {
                 && let Err(error) = self.engine.steer(&steering)
             {
                 self.steered_by = None;
-                return eprintln!("lbd: the XDP program's maps stay as they are: {error}");
+                return complain!("the XDP program's maps stay as they are: {error}");
             }
             self.steering = steering;
         }
@@ -343,11 +333,13 @@ impl Control {
         self.devices_seen = Instant::now();
         let changes = self.engine.look_at_devices();
         for name in &changes.lost {
-            eprintln!("lbd: interface {name} is gone: its traffic rests until it is there again");
+            self.tell_of_interface(Some(name), InterfaceState::Gone);
+            complain!("interface {name} is gone: its traffic rests until it is there again");
         }
         for name in &changes.rehashed {
-            eprintln!(
-                "lbd: WARNING: {name} spreads packets over its queues in another way than at the start: workers hand more to \
+            self.tell_of_interface(Some(name), InterfaceState::Rehashed);
+            complain!(
+                "WARNING: {name} spreads packets over its queues in another way than at the start: workers hand more to \
                  each other until lbd is restarted"
             );
         }
@@ -355,9 +347,14 @@ impl Control {
             start_anew();
         }
         if changes.is_altered {
+            self.tell_of_interface(None, InterfaceState::Altered);
             self.addresses.announce(); // Under the new link address.
         }
         changes.is_altered
+    }
+
+    fn tell_of_interface(&self, interface: Option<&String>, state: InterfaceState) {
+        self.server.events().publish(Happening::Interface { interface: interface.cloned(), state });
     }
 
     /// Looks at the targets once in a while: at the signs of their flows, and at deregistration delays that are over.
@@ -378,7 +375,8 @@ impl Control {
             from: TargetHealth::DeregistrationInProgress,
             to: TargetHealth::NotRegistered,
         };
-        events::log(&targets.iter().filter(is_over).map(unused).collect::<Vec<_>>());
+        let unused: Vec<Transition> = targets.iter().filter(is_over).map(unused).collect();
+        events::tell(&unused, &self.server.events());
         self.hasten_suspects(&targets);
     }
 
@@ -387,7 +385,7 @@ impl Control {
         if self.health_saved.is_some_and(|since| since.elapsed() >= HEALTH_SAVE_DELAY) {
             self.health_saved = None;
             if let Err(error) = self.state.save_health(&self.health.snapshot()) {
-                eprintln!("lbd: health states are not saved: {error}");
+                complain!("health states are not saved: {error}");
             }
         }
     }
@@ -406,9 +404,11 @@ impl Control {
 /// Puts a new process in this one's place. Sockets and programs of an interface that was taken away and made again cannot be
 /// mended one by one; a start after what looks like a crash does it all, and adopts the connections under way.
 fn start_anew() {
-    println!("lbd: an interface was made anew: starting again, connections under way are adopted");
+    say!("an interface was made anew: starting again, connections under way are adopted");
+    log::finish();
     let error = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
-    eprintln!("lbd: cannot start again: {error}");
+    complain!("cannot start again: {error}");
+    log::finish();
     std::process::exit(CRASHED);
 }
 

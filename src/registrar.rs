@@ -1,16 +1,16 @@
 //! Targets that come and go by call. All calls that wait are applied together: one compilation, one write to disk, one publication.
 
-use std::{collections::BTreeMap, error::Error};
+use std::error::Error;
 
 use lb_ctl::{
-    api::InForce,
+    api::{Happening, InForce, Refusal},
     config::Config,
     health,
     registrations::{self, Registrations},
     server::ChangeTargets,
 };
 
-use crate::control::Control;
+use crate::{audit, control::Control};
 
 impl Control {
     /// Applies each call wholly or refuses it. Whether new tables are in force.
@@ -23,7 +23,7 @@ impl Control {
         for call in calls {
             match registrations::apply(&mut config, &call.target_group, &call.changes) {
                 Ok(()) => accepted.push(call),
-                Err(refusal) => call.reply.refuse(refusal),
+                Err(refusal) => refuse(call, refusal),
             }
         }
         if accepted.is_empty() {
@@ -36,7 +36,7 @@ impl Control {
             }
             (Err(error), 1) => {
                 let refusal = format!("nothing has changed: {error}");
-                accepted.into_iter().for_each(|call| call.reply.refuse(refusal.as_str()));
+                accepted.into_iter().for_each(|call| refuse(call, refusal.as_str().into()));
                 false
             }
             // One of them may ask for too much: the others are not to suffer for it.
@@ -63,20 +63,26 @@ impl Control {
         Ok(())
     }
 
-    /// Answers calls that are in force. The log has one line for all that came together to a group.
+    /// Answers calls that are in force.
     fn confirm(&self, calls: Vec<ChangeTargets>) {
         let generation = self.tables.generation();
-        let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
         for call in calls {
-            let (registered, deregistered) = counts.entry(call.target_group).or_default();
-            *registered += call.changes.register.len();
-            *deregistered += call.changes.deregister.len();
+            let change = describe(&call);
+            audit::accepted(&call.by, &change, generation);
+            let by = call.by.to_string();
+            self.server.events().publish(Happening::Change { generation: generation.into(), by, change });
             call.reply.send(InForce { generation });
         }
-        for (group, (registered, deregistered)) in counts {
-            println!(
-                "lbd: target group {group}: {registered} registered, {deregistered} deregistered by call, generation {generation}"
-            );
-        }
     }
+}
+
+fn refuse(call: ChangeTargets, refusal: Refusal) {
+    audit::refused(&call.by, describe(&call), &refusal.error);
+    call.reply.refuse(refusal);
+}
+
+/// What a call asks for, in words.
+fn describe(call: &ChangeTargets) -> String {
+    let (registered, deregistered) = (call.changes.register.len(), call.changes.deregister.len());
+    format!("target group {}: register {registered}, deregister {deregistered}", call.target_group)
 }

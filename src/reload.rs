@@ -3,17 +3,39 @@
 use std::{error::Error, sync::Arc};
 
 use lb_ctl::{
-    api::{DroppedRegistrations, Reloaded},
+    api::{DroppedRegistrations, Happening, Refusal, Reloaded},
     config::{self, Config},
     health,
     registrations::Registrations,
+    server::Caller,
 };
 
-use crate::control::Control;
+use crate::{
+    audit,
+    control::Control,
+    log::{complain, say},
+};
 
 impl Control {
+    /// Reads the file again and applies it, or changes nothing; the log and those who follow events are told which.
+    pub(crate) fn reload_for(&mut self, by: &Caller) -> Result<Reloaded, Refusal> {
+        let outcome =
+            self.reload().map_err(|error| format!("not reloaded, the old configuration stays: {error}"));
+        let change = format!("reload {}", self.path.display());
+        match &outcome {
+            Ok(reloaded) => audit::accepted(by, change, reloaded.generation),
+            Err(error) => audit::refused(by, change, error),
+        }
+        self.server.events().publish(Happening::Reload {
+            generation: outcome.as_ref().ok().map(|reloaded| reloaded.generation.into()),
+            by: by.to_string(),
+            error: outcome.as_ref().err().cloned(),
+        });
+        outcome.map_err(Into::into)
+    }
+
     /// Reads the file again and applies it, or changes nothing.
-    pub(crate) fn reload(&mut self) -> Result<Reloaded, Box<dyn Error>> {
+    fn reload(&mut self) -> Result<Reloaded, Box<dyn Error>> {
         let mut config = config::load(&self.path)?;
         self.check_unchangeable(&config)?;
         check_protected(&self.config, &config)?;
@@ -31,7 +53,7 @@ impl Control {
         self.watch_next_hops();
         self.refresh();
         if let Err(error) = self.addresses.release(&self.config, &self.state) {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
         self.refresh();
         self.addresses.announce();
@@ -44,12 +66,12 @@ impl Control {
             return;
         }
         for DroppedRegistrations { target_group, targets } in dropped {
-            println!(
-                "lbd: target group {target_group} takes no calls any more: its registered targets, {targets}, are dropped"
+            say!(
+                "target group {target_group} takes no calls any more: its registered targets, {targets}, are dropped"
             );
         }
         if let Err(error) = self.state.save_registrations(&Registrations::of(&self.config)) {
-            eprintln!("lbd: {error}; they would come back with their target group at a start");
+            complain!("{error}; they would come back with their target group at a start");
         }
     }
 
@@ -67,6 +89,7 @@ impl Control {
             ("interfaces", old.interfaces != new.interfaces),
             ("state_directory", old.state_directory != new.state_directory),
             ("control_socket", old.control_socket != new.control_socket),
+            ("control_api", old.control_api != new.control_api),
             ("workers", old.workers != new.workers),
             ("flow_table", old.flow_capacity != new.flow_capacity),
             (

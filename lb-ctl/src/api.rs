@@ -8,10 +8,12 @@
 //! | `POST /v1/target-groups/NAME/targets` [`TargetChanges`] | [`InForce`] |
 //! | `GET /v1/flows?limit=N` | [`FlowRow`] array |
 //! | `GET /v1/stats` | [`Stats`] |
+//! | `GET /v1/events?since=SEQ&follow=true` | [`Event`] lines |
 //! | `POST /v1/reload` | [`Reloaded`] |
 //!
 //! An answer other than 200 carries a [`Refusal`].
 
+mod events;
 mod stats;
 mod status;
 mod targets;
@@ -21,7 +23,8 @@ use std::net::SocketAddr;
 use lb_core::datapath::FlowView;
 use serde::{Deserialize, Serialize};
 
-pub use stats::{CutRow, ReasonRow, Stats, Traffic};
+pub use events::{Event, Happening, InterfaceState};
+pub use stats::{ApiTraffic, CutRow, ReasonRow, Stats, Traffic};
 pub use status::{
     FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, SocketRow, Status, VipRow, WorkerRow,
 };
@@ -82,6 +85,9 @@ pub struct Refusal {
     /// What kind of error, for a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<RefusalCode>,
+    /// The key that is to blame, such as `register[0].address`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// Kinds of errors, by their names in the Elastic Load Balancing API.
@@ -95,18 +101,20 @@ pub enum RefusalCode {
     TooManyTargets,
     /// The target group has its targets in the file.
     OperationNotPermitted,
+    /// The client may not do this.
+    AccessDenied,
 }
 
 impl Refusal {
     /// With a kind.
     pub fn of(code: RefusalCode, error: impl Into<String>) -> Refusal {
-        Refusal { error: error.into(), code: Some(code) }
+        Refusal { error: error.into(), code: Some(code), path: None }
     }
 }
 
 impl<T: Into<String>> From<T> for Refusal {
     fn from(error: T) -> Refusal {
-        Refusal { error: error.into(), code: None }
+        Refusal { error: error.into(), code: None, path: None }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod address;
 mod attributes;
+mod control_api;
 mod errors;
 mod forward;
 mod health_check;
@@ -20,6 +21,7 @@ mod zone;
 use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf};
 
 pub use address::{ClientAddress, Family};
+pub use control_api::ControlApi;
 pub use errors::{ConfigError, ConfigErrors};
 pub use forward::{Forward, WeightedGroup};
 pub use health_check::{CheckProtocol, HealthCheck};
@@ -55,6 +57,8 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// Unix socket of the control API.
     pub control_socket: PathBuf,
+    /// Who may use it, and how much.
+    pub control_api: ControlApi,
     /// Packet threads.
     pub workers: Workers,
     /// Flows that all workers together can hold.

@@ -150,7 +150,7 @@ fn status_and_reload_answer_by_text_json_and_exit_code() {
     let status = Status { load_balancers: vec![lb], generation: 3, ..Status::default() };
     let _server = Server::start(&socket, move |call| match call {
         Call::Status(reply) => reply.send(status.clone()),
-        Call::Reload(reply) => reply.refuse("lbd.toml:8: port: found 0"),
+        Call::Reload { reply, .. } => reply.refuse("lbd.toml:8: port: found 0"),
         _ => {}
     })
     .unwrap();
@@ -289,7 +289,7 @@ fn targets_are_registered_deregistered_and_waited_for() {
         Call::ChangeTargets(ChangeTargets { target_group, reply, .. }) if target_group == "dns" => {
             reply.refuse("the targets of target group \"dns\" stand in the file");
         }
-        Call::ChangeTargets(ChangeTargets { target_group, changes, reply }) => {
+        Call::ChangeTargets(ChangeTargets { target_group, changes, reply, .. }) => {
             sender.send((target_group, serde_json::to_string(&changes).unwrap())).unwrap();
             reply.send(InForce { generation: 5 });
         }

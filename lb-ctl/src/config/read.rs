@@ -7,7 +7,7 @@ use toml::de::DeTable;
 use super::{
     ADOPT_SECONDS, Assignment, CONTROL_SOCKET, Config, FLOWS, FRAMES, FRAMES_DEFAULT, INTERFACE_NAME_BYTES,
     Listener, LoadBalancer, NAME_CHARACTERS, Polling, Protocols, SOCKET_PATH_BYTES, STATE_DIRECTORY,
-    Selection, Workers,
+    Selection, Workers, control_api,
     errors::ConfigError,
     load_balancer::{self, Known},
     source_nat, target_group,
@@ -42,6 +42,7 @@ fn root(section: &Section<'_>) -> Option<Config> {
         "interfaces",
         "state_directory",
         "control_socket",
+        "control_api",
         "workers",
         "flow_table",
         "selection",
@@ -52,6 +53,7 @@ fn root(section: &Section<'_>) -> Option<Config> {
     let interfaces = interfaces(section);
     let state_directory = path(section, "state_directory", STATE_DIRECTORY);
     let control_socket = socket(section, "control_socket", CONTROL_SOCKET);
+    let control_api = control_api::read(section);
     let workers = workers(section);
     let flow_capacity = flow_capacity(section);
     let groups = target_group::all(section);
@@ -64,6 +66,7 @@ fn root(section: &Section<'_>) -> Option<Config> {
         interfaces: interfaces?,
         state_directory: state_directory?,
         control_socket: control_socket?,
+        control_api: control_api?,
         workers: workers?,
         flow_capacity: flow_capacity?,
         selection: selection?,
