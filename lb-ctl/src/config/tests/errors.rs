@@ -39,7 +39,7 @@ const ERRORS: &[(&str, &str, &[&str])] = &[
         "port = 80\nprt = 1\n",
         &[
             "11: load_balancers[0].listeners[0].prt: found an unknown key, expected one of: protocol, port, target_group, \
-           forward, attributes",
+           forward, rules, attributes, tags",
         ],
     ),
     (
