@@ -6,14 +6,14 @@
 
 pub mod addresses;
 mod audit;
-pub mod control;
+pub mod changes;
+mod control;
 pub mod demo;
 mod events;
 pub mod host_sockets;
 mod log;
 mod passive;
 pub mod port_set;
-mod registrar;
 mod reload;
 pub mod report;
 pub mod reserved_ports;

@@ -28,9 +28,14 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::api::{ApiTraffic, FlowRow, InForce, Refusal, Reloaded, Stats, Status, TargetChanges, TargetRow};
+use crate::{
+    api::{ApiTraffic, FlowRow, InForce, Refusal, Stats, Status, TargetRow},
+    change::Change,
+    config::Document,
+    objects::{Difference, Objects},
+};
 use accept::{Counts, House};
-pub use access::{Access, Caller};
+pub use access::Access;
 pub use events::Events;
 pub use limits::Limits;
 use socket::{Place, Reach};
@@ -49,8 +54,19 @@ pub enum Call {
         /// The answer.
         reply: Reply<Vec<TargetRow>>,
     },
-    /// Register and deregister targets.
-    ChangeTargets(ChangeTargets),
+    /// The objects as they are.
+    Snapshot(Reply<Snapshot>),
+    /// Change objects.
+    Change(ChangeCall),
+    /// The host's settings and all objects as a configuration file.
+    Export(Reply<String>),
+    /// What applying a file would change.
+    Differences {
+        /// The file.
+        file: Document,
+        /// The answer.
+        reply: Reply<Vec<Difference>>,
+    },
     /// Some flows.
     Flows {
         /// At most this many.
@@ -65,21 +81,49 @@ pub enum Call {
         /// Who asks for it.
         by: Caller,
         /// The answer.
-        reply: Reply<Reloaded>,
+        reply: Reply<InForce>,
     },
 }
 
-/// A request to register and deregister targets, wholly or not at all.
+/// A request to change objects, wholly or not at all.
 #[derive(Debug)]
-pub struct ChangeTargets {
-    /// Name of their target group.
-    pub target_group: String,
-    /// Who comes and who goes.
-    pub changes: TargetChanges,
-    /// Who asks for it.
+pub struct ChangeCall {
+    /// The change.
+    pub change: Change,
+    /// Refuse it (`GenerationMismatch`) unless the objects are of this generation.
+    pub expected_generation: Option<u64>,
+    /// Who asks.
     pub by: Caller,
-    /// The answer, once they are in force and kept.
-    pub reply: Reply<InForce>,
+    /// The answer, once the change is in force and kept.
+    pub reply: Reply<Changed>,
+}
+
+/// Who asks for a change, for the audit line: `uid 0 pid 4711`, or a key or certificate and an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller(pub String);
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A change is in force and kept.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// In which generation.
+    pub in_force: InForce,
+    /// The objects with it.
+    pub objects: Arc<Objects>,
+}
+
+/// Objects of a generation.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The generation.
+    pub generation: u64,
+    /// The objects.
+    pub objects: Arc<Objects>,
 }
 
 /// Where the answer to a call goes. Dropped unused, it tells the client that there is no answer.

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     ServerError, Settings,
-    access::{Caller, Role},
+    access::{self, Role},
     answer::Farewell,
     connection::{self, Client},
     limits::{ACCEPT_PAUSE, FAREWELL_TIME, FAREWELLS, WATCH_INTERVAL},
@@ -108,7 +108,7 @@ impl House {
     fn judge(&self, stream: &UnixStream) -> io::Result<Option<(Holder, Client)>> {
         let peer = stream.peer_cred()?;
         let role: Option<Role> = self.settings.access.role(stream, peer)?;
-        let caller = Caller::Process { uid: peer.uid(), pid: peer.pid() };
+        let caller = access::caller(peer);
         Ok(role.map(|role| (Holder::Uid(peer.uid()), Client { caller, role })))
     }
 

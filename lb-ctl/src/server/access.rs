@@ -1,8 +1,10 @@
 //! Who may do what, decided at a connection's begin, before a byte of it is read.
 
-use std::{fmt, io, net::SocketAddr, os::fd::BorrowedFd};
+use std::{io, os::fd::BorrowedFd};
 
 use tokio::net::{UnixStream, unix::UCred};
+
+use super::Caller;
 
 /// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,39 +13,6 @@ pub enum Role {
     ReadWrite,
     /// `GET` alone.
     ReadOnly,
-}
-
-/// Who makes a call.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Caller {
-    /// A process of this host, by its credentials when it connected.
-    Process {
-        /// User.
-        uid: u32,
-        /// Process, where the kernel told.
-        pid: Option<i32>,
-    },
-    /// A client with a certificate.
-    Certificate {
-        /// The name in the certificate that it has its role by.
-        name: String,
-        /// Where it connected from.
-        address: SocketAddr,
-    },
-    /// A client that signs its requests with a key.
-    Key {
-        /// The key's public id.
-        id: String,
-        /// Where it connected from.
-        address: SocketAddr,
-    },
-    /// A client that need not sign its requests.
-    Unsigned {
-        /// Where it connected from.
-        address: SocketAddr,
-    },
-    /// The daemon itself: its file at a start, a signal.
-    Daemon,
 }
 
 /// The rule by which processes of this host have their roles.
@@ -102,16 +71,11 @@ impl Access {
     }
 }
 
-impl fmt::Display for Caller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Caller::Process { uid, pid: Some(pid) } => write!(f, "uid {uid} pid {pid}"),
-            Caller::Process { uid, pid: None } => write!(f, "uid {uid}"),
-            Caller::Certificate { name, address } => write!(f, "certificate {name:?} at {address}"),
-            Caller::Key { id, address } => write!(f, "key {id:?} at {address}"),
-            Caller::Unsigned { address } => write!(f, "unsigned at {address}"),
-            Caller::Daemon => f.write_str("lbd"),
-        }
+/// A process of this host, for the log.
+pub(super) fn caller(peer: UCred) -> Caller {
+    match peer.pid() {
+        Some(pid) => Caller(format!("uid {} pid {pid}", peer.uid())),
+        None => Caller(format!("uid {}", peer.uid())),
     }
 }
 

@@ -11,13 +11,13 @@ use tokio::sync::oneshot;
 use super::{Call, Deliver, Reply, limits::CONTROL_TIME};
 use crate::api::{Refusal, RefusalCode};
 
-/// Has the control thread answer a call.
+/// The control thread's answer to a call, or why there is none.
 pub(super) async fn ask<T>(deliver: &Deliver, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Response> {
     let (sender, answer) = oneshot::channel();
     deliver.0(call(Reply(sender)));
     match tokio::time::timeout(CONTROL_TIME, answer).await {
         Ok(Ok(Ok(answer))) => Ok(answer),
-        Ok(Ok(Err(refusal))) => Err((status(&refusal), Json(refusal)).into_response()),
+        Ok(Ok(Err(refusal))) => Err(refusal.into_response()),
         Ok(Err(_)) => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping")),
         Err(_) => {
             Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon's control thread did not answer in time"))
@@ -47,12 +47,30 @@ pub(super) fn too_many_streams() -> Response {
     )
 }
 
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (status(&self), Json(self)).into_response()
+    }
+}
+
 fn status(refusal: &Refusal) -> StatusCode {
+    use RefusalCode::*;
     match refusal.code {
-        Some(RefusalCode::TargetGroupNotFound) => StatusCode::NOT_FOUND,
-        Some(RefusalCode::InvalidTarget) => StatusCode::BAD_REQUEST,
-        Some(RefusalCode::AccessDenied) => StatusCode::FORBIDDEN,
-        Some(RefusalCode::TooManyTargets | RefusalCode::OperationNotPermitted) | None => StatusCode::CONFLICT,
+        Some(
+            LoadBalancerNotFound | ListenerNotFound | RuleNotFound | TargetGroupNotFound | SubnetNotFound,
+        ) => StatusCode::NOT_FOUND,
+        Some(AccessDenied) => StatusCode::FORBIDDEN,
+        Some(GenerationMismatch) => StatusCode::PRECONDITION_FAILED,
+        Some(StoreUnwritable) => StatusCode::SERVICE_UNAVAILABLE,
+        Some(
+            InvalidTarget
+            | InvalidSubnet
+            | InvalidConfigurationRequest
+            | ValidationError
+            | IncompatibleProtocols
+            | UnsupportedProtocol,
+        ) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::CONFLICT,
     }
 }
 

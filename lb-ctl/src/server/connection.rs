@@ -21,7 +21,8 @@ use tokio::{
 };
 
 use super::{
-    access::{Caller, Role},
+    Caller,
+    access::Role,
     answer,
     limits::{HEAD_BYTES, HEAD_TIME, HEADERS, REQUEST_TIME},
     seats::Seat,

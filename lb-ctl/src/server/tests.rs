@@ -12,7 +12,7 @@ use std::{
 
 use super::*;
 use crate::{
-    api::{FLOWS_LISTED, NewTarget, RefusalCode, TargetAddress},
+    api::{FLOWS_LISTED, NewTarget, RefusalCode, TargetAddress, TargetChanges},
     client::{Client, ClientError},
 };
 
@@ -26,10 +26,16 @@ fn start(socket: &Path) -> Result<Server, ServerError> {
         Call::TargetsOf { target_group, reply } => {
             reply.refuse(Refusal::of(RefusalCode::TargetGroupNotFound, format!("no group {target_group}")))
         }
-        Call::ChangeTargets(ChangeTargets { changes, reply, .. }) if changes.register.is_empty() => {
-            reply.refuse(Refusal::of(RefusalCode::InvalidTarget, "not registered"));
+        Call::Change(ChangeCall { change: Change::ChangeTargets { changes, .. }, reply, .. }) => {
+            match changes.register.is_empty() {
+                true => reply.refuse(Refusal::of(RefusalCode::InvalidTarget, "not registered")),
+                false => {
+                    let in_force = InForce { generation: 8, tables_generation: 9, id: None };
+                    reply.send(Changed { in_force, objects: Default::default() });
+                }
+            }
         }
-        Call::ChangeTargets(call) => call.reply.send(InForce { generation: 8 }),
+        Call::Snapshot(_) | Call::Change(_) | Call::Export(_) | Call::Differences { .. } => {}
         Call::Stats(reply) => reply.send(Stats::default()),
     })
 }

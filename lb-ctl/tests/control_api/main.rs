@@ -17,9 +17,9 @@ use std::{
 };
 
 use lb_ctl::{
-    api::{InForce, Refusal, RefusalCode, Reloaded, Stats, Status},
+    api::{InForce, Refusal, RefusalCode, Stats, Status},
     client::Client,
-    server::{Call, Server},
+    server::{Call, Changed, Server, Snapshot},
 };
 
 /// A server with a control thread behind it that answers at once.
@@ -48,10 +48,15 @@ fn answer(call: Call) {
         Call::TargetsOf { target_group, reply } => {
             reply.refuse(Refusal::of(RefusalCode::TargetGroupNotFound, format!("no {target_group}")));
         }
-        Call::ChangeTargets(call) => call.reply.send(InForce { generation: 8 }),
+        Call::Change(call) => {
+            call.reply.send(Changed { in_force: IN_FORCE, objects: Default::default() });
+        }
+        Call::Snapshot(reply) => reply.send(Snapshot { generation: 8, objects: Default::default() }),
+        Call::Export(reply) => reply.send(String::new()),
+        Call::Differences { reply, .. } => reply.send(Vec::new()),
         Call::Flows { reply, .. } => reply.send(Vec::new()),
         Call::Stats(reply) => reply.send(Stats::default()),
-        Call::Reload { reply, .. } => reply.send(Reloaded { generation: 9, dropped: Vec::new() }),
+        Call::Reload { reply, .. } => reply.send(IN_FORCE),
     }
 }
 
@@ -93,6 +98,8 @@ impl Witness {
         assert!(worst < 3_000.0, "{during}: {worst} ms");
     }
 }
+
+const IN_FORCE: InForce = InForce { generation: 8, tables_generation: 9, id: None };
 
 /// A number from the environment.
 pub fn number(name: &str, default: usize) -> usize {

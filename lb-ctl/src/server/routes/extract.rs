@@ -64,8 +64,8 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
     }
 }
 
-/// The whole body, if it is no longer and takes no longer than it may.
-async fn collect(body: Body, limit: usize) -> Result<Bytes, Response> {
+/// The whole of a body, if it is no longer and takes no longer than it may.
+pub(super) async fn collect(body: Body, limit: usize) -> Result<Bytes, Response> {
     match timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {

@@ -1,17 +1,18 @@
 //! Targets of a target group.
 
-use axum::{Extension, extract::State, http::StatusCode, response::Response};
+use axum::{extract::State, http::StatusCode, response::Response};
 
 use super::{
     Api,
+    changes::Caller,
     extract::{Json, Segments},
 };
 use crate::{
     api::TargetChanges,
+    change::{Change, Ref},
     server::{
-        Call, ChangeTargets,
+        Call,
         answer::{refuse, tell},
-        connection::Client,
     },
 };
 
@@ -22,7 +23,7 @@ pub(super) async fn list(State(api): State<Api>, Segments(target_group): Segment
 pub(super) async fn change(
     State(api): State<Api>,
     Segments(target_group): Segments<String>,
-    Extension(client): Extension<Client>,
+    caller: Caller,
     Json(changes): Json<TargetChanges>,
 ) -> Response {
     if changes == TargetChanges::default() {
@@ -31,8 +32,8 @@ pub(super) async fn change(
             format!("the request names no target; expected targets such as {EXAMPLE}"),
         );
     }
-    let call = |reply| Call::ChangeTargets(ChangeTargets { target_group, changes, by: client.caller, reply });
-    tell(&api.deliver, call).await
+    let target_group = Ref::Name(target_group);
+    caller.change(&api, Change::ChangeTargets { target_group, changes }).await
 }
 
 const EXAMPLE: &str = "{\"register\": [{\"address\": \"198.19.1.2\", \"port\": 80, \"weight\": 1, \"zone\": \"a\"}], \
