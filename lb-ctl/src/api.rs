@@ -30,6 +30,7 @@ mod targets;
 use std::{fmt, net::SocketAddr};
 
 use lb_core::datapath::FlowView;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::objects::Id;
@@ -46,7 +47,7 @@ pub use status::{
 pub use targets::{NewTarget, TargetAddress, TargetChanges, TargetRow};
 
 /// A flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FlowRow {
     /// `TCP` or `UDP`.
     pub protocol: String,
@@ -67,7 +68,7 @@ pub struct FlowRow {
 }
 
 /// A change, or a configuration, is in force and kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InForce {
     /// Generation of the objects that have it.
     pub generation: u64,
@@ -79,7 +80,7 @@ pub struct InForce {
 }
 
 /// Why a request was not carried out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// One paragraph for a person.
     pub error: String,
@@ -95,7 +96,7 @@ pub struct Refusal {
 }
 
 /// Kinds of errors, by their names in the Elastic Load Balancing API where it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RefusalCode {
     /// There is no such load balancer.
     LoadBalancerNotFound,
