@@ -94,7 +94,7 @@ pub struct Control {
     /// When the process started.
     pub started: Instant,
     /// The control API.
-    pub server: Server,
+    pub _server: Server, // It serves until it is dropped.
 }
 
 /// Whether the loop goes on.

@@ -148,7 +148,7 @@ fn start(
         started,
         store,
         state,
-        server,
+        _server: server,
         engine,
         next_hops,
         health,
