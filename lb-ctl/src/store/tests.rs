@@ -68,7 +68,7 @@ fn targets(store: &Store, group: &str) -> Vec<String> {
 fn a_start_goes_on_where_the_last_one_ended() {
     let (first, is_new) = Store::open(None, file(FILE), NOW).unwrap();
     assert!(is_new && first.generation == 1);
-    assert_eq!(*first.config, file(FILE).config().map(|config| expected_of_objects(config)).unwrap());
+    assert_eq!(*first.config, expected_of_objects(file(FILE).config().unwrap()));
     let store = changed(&changed(&first, group_by_call("mine")), register("open", "198.19.1.9"));
     assert_eq!(store.generation, 3);
 
