@@ -1,7 +1,8 @@
 //! Changes of objects by call. All that wait are applied together: one compilation, one write to disk, one publication.
 
-use std::{error::Error, time::SystemTime};
+use std::{error::Error, sync::Arc, time::SystemTime};
 
+use lb_core::tables::Tables;
 use lb_ctl::{
     api::{InForce, Refusal, RefusalCode},
     change::{Context, Draft},
@@ -81,11 +82,14 @@ impl Control {
     /// Compiles, keeps and publishes objects; after an error nothing has changed.
     pub(crate) fn put_objects_in_force(&mut self, store: Store) -> Result<(), NotInForce> {
         let compiler = self.compiler.clone();
-        if let Err(error) = self.prepare(&store.config) {
-            self.compiler = compiler;
-            self.reserve_ports_of_tables();
-            return Err(NotInForce::DoesNotFit(error));
-        }
+        let tables = match self.prepare(&store.config) {
+            Ok(tables) => tables,
+            Err(error) => {
+                self.compiler = compiler;
+                self.reserve_ports_of_tables();
+                return Err(NotInForce::DoesNotFit(error));
+            }
+        };
         if let Err(error) = self.state.save_objects(&store.to_keep()) {
             self.compiler = compiler;
             self.reserve_ports_of_tables();
@@ -93,9 +97,9 @@ impl Control {
             return Err(NotInForce::NotKept(error.into()));
         }
         let before = std::mem::replace(&mut self.store, store);
+        self.put_in_force(tables);
         self.health.set(health::checks(&self.store.config, &self.host_addresses()));
         self.watch_next_hops();
-        self.refresh();
         if addresses(&before.config) != addresses(&self.store.config) {
             self.release_addresses();
             self.refresh();
@@ -105,13 +109,13 @@ impl Control {
     }
 
     /// Does all that can fail, apart from keeping.
-    fn prepare(&mut self, config: &Config) -> Result<(), Box<dyn Error>> {
+    fn prepare(&mut self, config: &Config) -> Result<Arc<Tables>, Box<dyn Error>> {
         let tables = self.compile(config)?;
-        if addresses(config) == addresses(&self.store.config) && tables.sources() == self.tables.sources() {
-            return Ok(());
+        if addresses(config) != addresses(&self.store.config) || tables.sources() != self.tables.sources() {
+            self.reserve_ports(tables.sources(), config)?;
+            self.addresses.assign(config, &self.host_addresses(), &self.state)?;
         }
-        self.reserve_ports(tables.sources(), config)?;
-        self.addresses.assign(config, &self.host_addresses(), &self.state)
+        Ok(tables)
     }
 
     /// Takes the addresses off that the configuration in force does not want.
