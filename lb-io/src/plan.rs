@@ -115,6 +115,11 @@ impl Plan {
             handoff_frames: handoff_frames(settings.frames_per_worker, workers),
         })
     }
+
+    /// Longest frame that fits a buffer, in bytes from the Ethernet header on.
+    pub(crate) fn longest_frame(&self) -> u32 {
+        self.chunk_bytes - HEADROOM_BYTES
+    }
 }
 
 impl WorkerPlan {
