@@ -10,7 +10,6 @@ pub mod demo;
 mod events;
 pub mod host_sockets;
 mod passive;
-pub mod port_set;
 mod registrar;
 mod reload;
 pub mod report;
