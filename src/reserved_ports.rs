@@ -34,7 +34,7 @@ pub struct ReservedPorts {
 }
 
 /// The kernel's settings, as files.
-struct Settings {
+pub(crate) struct Settings {
     /// `net.ipv4.ip_local_reserved_ports`
     reserved: PathBuf,
     /// `net.ipv4.ip_local_port_range`
@@ -44,7 +44,7 @@ struct Settings {
 impl ReservedPorts {
     /// Those that an earlier process left behind, in this network namespace, are ours.
     pub fn left_behind(state: &StateDirectory) -> Result<ReservedPorts, Box<dyn Error>> {
-        let kernel = Settings { reserved: RESERVED.into(), ephemeral: EPHEMERAL.into() };
+        let kernel = Settings::of_this_namespace();
         let boot = read(Path::new(BOOT))?;
         let namespace = fs::read_link(NAMESPACE).map_err(|error| format!("{NAMESPACE}: {error}"))?;
         ReservedPorts::noted(state, kernel, format!("{} {}", boot.trim(), namespace.display()))
@@ -190,7 +190,13 @@ fn warn_of_sockets(sources: &BTreeSet<Source>, config: &Config) {
 }
 
 impl Settings {
-    fn reserved(&self) -> Result<PortSet, Box<dyn Error>> {
+    /// Those of the process's network namespace.
+    pub(crate) fn of_this_namespace() -> Settings {
+        Settings { reserved: RESERVED.into(), ephemeral: EPHEMERAL.into() }
+    }
+
+    /// Ports that the kernel does not choose.
+    pub(crate) fn reserved(&self) -> Result<PortSet, Box<dyn Error>> {
         Ok(read(&self.reserved)?.parse().map_err(|error| format!("{}: {error}", self.reserved.display()))?)
     }
 
@@ -205,7 +211,8 @@ impl Settings {
         Ok(fs::write(&self.reserved, format!("{ports}\n")).map_err(advice)?)
     }
 
-    fn ephemeral(&self) -> Result<RangeInclusive<u16>, Box<dyn Error>> {
+    /// Ports that it chooses from.
+    pub(crate) fn ephemeral(&self) -> Result<RangeInclusive<u16>, Box<dyn Error>> {
         let text = read(&self.ephemeral)?;
         let bounds: Option<Vec<u16>> = text.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
         match bounds.as_deref() {

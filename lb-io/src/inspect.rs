@@ -11,6 +11,7 @@ use std::{
 
 use lb_core::receive_hash::ReceiveHash;
 
+pub use crate::plan::LONGEST_FRAME_BYTES;
 use crate::{
     bpf,
     device::Device,
@@ -156,8 +157,6 @@ pub struct Layout {
     pub fill_ring: u32,
     /// Memory for frames of all workers together, in bytes.
     pub frame_bytes: u64,
-    /// Longest frame that fits a buffer, in bytes from the Ethernet header on.
-    pub longest_frame: u32,
 }
 
 /// What a start with these settings would come to, or why it would be refused.
@@ -171,7 +170,6 @@ pub fn layout(settings: &EngineSettings) -> Result<Layout, EngineError> {
         workers: plan.workers.len(),
         fill_ring: plan.workers.iter().map(|worker| worker.rings.receive).max().unwrap_or(0),
         frame_bytes: plan.workers.len() as u64 * u64::from(settings.frames_per_worker) * chunk_bytes,
-        longest_frame: plan.longest_frame(),
     })
 }
 

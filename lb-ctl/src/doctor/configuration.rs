@@ -9,17 +9,17 @@ use lb_core::{
 
 use super::{
     cloud,
-    facts::{ConfigFacts, Facts},
+    facts::{ConfigFacts, Facts, InterfaceFacts},
     finding::Finding,
 };
 use crate::{
     compile,
-    config::{Assignment, LoadBalancer},
+    config::{Assignment, Config, LoadBalancer},
     port_set::{PortSet, beside},
 };
 
 pub(super) fn judge(facts: &Facts, config: &ConfigFacts) -> Vec<Finding> {
-    let is_running = facts.interfaces.iter().any(has_holder);
+    let is_running = facts.interfaces.iter().any(InterfaceFacts::has_holder);
     let mut findings = vec![layout(config)];
     findings.extend(memory(facts, config).filter(|_| !is_running));
     findings.push(source_ports(config, is_running));
@@ -28,10 +28,6 @@ pub(super) fn judge(facts: &Facts, config: &ConfigFacts) -> Vec<Finding> {
         findings.extend(config.config.load_balancers.iter().flat_map(|lb| vips(facts, config, lb)));
     }
     findings
-}
-
-fn has_holder(interface: &super::InterfaceFacts) -> bool {
-    interface.link.as_ref().is_some_and(|link| link.holder.is_some())
 }
 
 fn layout(config: &ConfigFacts) -> Finding {
@@ -61,7 +57,7 @@ fn memory(facts: &Facts, config: &ConfigFacts) -> Option<Finding> {
 
 /// An address that the host has, too, gives its source ports to lbd while that runs.
 fn source_ports(config: &ConfigFacts, is_running: bool) -> Finding {
-    let shared = shared_sources(config, is_running);
+    let shared = shared_sources(&config.config, &config.host_addresses, is_running);
     let Some(first) = shared.first() else {
         return Finding::ok("source_ports", "no source address is the host's own: its ports are no concern");
     };
@@ -91,25 +87,26 @@ fn source_ports(config: &ConfigFacts, is_running: bool) -> Finding {
     Finding::ok("source_ports", ranges)
 }
 
-/// Sources whose address is the host's. While an lbd runs, what it has assigned counts as its own.
-fn shared_sources(config: &ConfigFacts, is_running: bool) -> BTreeSet<Source> {
+/// Sources of a configuration whose address is the host's, too. While an lbd runs, what it assigns counts as its own.
+pub fn shared_sources(
+    config: &Config,
+    host_addresses: &[(IpAddr, String)],
+    is_running: bool,
+) -> BTreeSet<Source> {
     let assigned = assigned_by_daemon(config);
     let ownership = |address: IpAddr| {
         let is_ours = is_running && assigned.contains(&address);
-        if has_address(config, address).is_some() && !is_ours {
-            Ownership::SharedWithHost
-        } else {
-            Ownership::Exclusive
-        }
+        let is_there = host_addresses.iter().any(|row| row.0 == address);
+        if is_there && !is_ours { Ownership::SharedWithHost } else { Ownership::Exclusive }
     };
-    let sources = compile::sources(&config.config, &ownership);
+    let sources = compile::sources(config, &ownership);
     sources.into_iter().filter(|source| ownership(source.address) == Ownership::SharedWithHost).collect()
 }
 
-fn assigned_by_daemon(config: &ConfigFacts) -> BTreeSet<IpAddr> {
-    let source_nat = &config.config.source_nat;
+fn assigned_by_daemon(config: &Config) -> BTreeSet<IpAddr> {
+    let source_nat = &config.source_nat;
     let sources = source_nat.addresses.iter().filter(|_| source_nat.assignment == Assignment::Daemon);
-    let lbs = config.config.load_balancers.iter().filter(|lb| lb.assignment == Assignment::Daemon);
+    let lbs = config.load_balancers.iter().filter(|lb| lb.assignment == Assignment::Daemon);
     lbs.flat_map(LoadBalancer::addresses).chain(sources.copied()).collect()
 }
 

@@ -96,6 +96,13 @@ pub struct InterfaceFacts {
     pub link: Option<LinkFacts>,
 }
 
+impl InterfaceFacts {
+    /// Whether an lbd uses it.
+    pub fn has_holder(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.holder.is_some())
+    }
+}
+
 /// An interface that exists.
 #[derive(Clone, Debug)]
 pub struct LinkFacts {

@@ -99,7 +99,8 @@ fn rp_filter(name: &str, setting: Option<u8>) -> Option<Finding> {
             let why = "the answers to health checks are lost where they come in by another way than the checks went out";
             let finding =
                 Finding::warning("rp_filter", "the kernel filters strictly by the return path", why);
-            Some(finding.cure(format!("sysctl -w net.ipv4.conf.{name}.rp_filter=2")))
+            // In a key, a dot of the name is written as a slash.
+            Some(finding.cure(format!("sysctl -w net.ipv4.conf.{}.rp_filter=2", name.replace('.', "/"))))
         }
         _ => Some(Finding::ok("rp_filter", "the kernel does not filter strictly by the return path")),
     }
@@ -165,7 +166,7 @@ mod tests {
         {
             assert_eq!(severity_of("rp_filter", |link| link.rp_filter = setting), expected);
         }
-        let cure = rp_filter("eth0", Some(1)).unwrap().cure;
-        assert_eq!(cure, ["sysctl -w net.ipv4.conf.eth0.rp_filter=2"]);
+        let cure = rp_filter("eth0.5", Some(1)).unwrap().cure;
+        assert_eq!(cure, ["sysctl -w net.ipv4.conf.eth0/5.rp_filter=2"]);
     }
 }
