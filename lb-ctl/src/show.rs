@@ -11,7 +11,7 @@ use crate::{
     api::{DroppedRegistrations, FlowRow, Reloaded, Stats, Traffic},
     config::Config,
 };
-pub use doctor::{doctor, tally};
+pub use doctor::doctor;
 pub use status::status;
 pub use targets::{changed, targets};
 use text::{count, number, plural, right, seconds, table};

@@ -36,6 +36,7 @@ pub(super) fn run(
     print(output, &report, show::doctor)?;
     match report.worst {
         Severity::Ok | Severity::Note => Ok(()),
-        Severity::Warning | Severity::Fault => Err(Failure::Refused(show::tally(&report))),
+        Severity::Warning => Err(Failure::Refused("lbd runs here, but not as well as it could".into())),
+        Severity::Fault => Err(Failure::Refused("lbd does not start here, or takes no traffic".into())),
     }
 }

@@ -22,7 +22,7 @@ pub fn doctor(report: &Report) -> String {
 }
 
 /// How many findings there are of each severity, such as `1 fault, 2 notes, 20 ok`.
-pub fn tally(report: &Report) -> String {
+fn tally(report: &Report) -> String {
     let count = |severity: &Severity| match (report.count(*severity), severity) {
         (0, _) => None,
         (number, Severity::Ok) => Some(format!("{number} ok")),

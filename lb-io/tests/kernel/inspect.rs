@@ -16,9 +16,12 @@ fn a_veth_is_tried_and_left_as_it_was() {
         assert_eq!((driver.name.as_str(), driver.receive_queues, driver.transmit_queues), ("veth", 2, 2));
         assert!(driver.features.iter().any(|feature| feature.name == "rx-gro" && !feature.is_on));
 
+        let offloads = || ["near", "far"].map(|name| inspect::driver(&link(name)).unwrap().features);
+        let offloads_before = offloads();
         let Probe { native, zero_copy, copy } = inspect::probe("near").unwrap().expect("nothing is there");
         assert_eq!((native, copy), (Ok(()), Ok(())));
         assert!(zero_copy.unwrap_err().contains("not supported"));
+        assert_eq!(offloads(), offloads_before);
         assert_eq!(Link { frames: 0, ..link("near") }, Link { frames: 0, ..before });
     });
 }
