@@ -6,13 +6,13 @@
 //! [`doctor`] looks at a host for `lbctl`, whether or not a daemon runs there.
 
 pub mod addresses;
-pub mod control;
+pub mod changes;
+mod control;
 pub mod demo;
 pub mod doctor;
 mod events;
 pub mod host_sockets;
 mod passive;
-mod registrar;
 mod reload;
 pub mod report;
 pub mod reserved_ports;

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod capture;
+pub mod change;
 pub mod cli;
 pub mod client;
 pub mod compile;
@@ -13,10 +14,11 @@ pub mod config;
 pub mod doctor;
 pub mod health;
 pub mod hex;
+pub mod objects;
 pub mod port_set;
-pub mod registrations;
 pub mod server;
 pub mod show;
 pub mod simulate;
 pub mod state;
+pub mod store;
 pub mod timestamp;

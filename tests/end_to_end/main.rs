@@ -28,6 +28,7 @@ mod path_mtu;
 mod refusals;
 mod reserved_ports;
 mod restart;
+mod store;
 mod stranger;
 mod strays;
 mod syn_cookies;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         health::TESTS,
         asleep::TESTS,
         churn::TESTS,
+        store::TESTS,
         flood::TESTS,
         refusals::TESTS,
         reserved_ports::TESTS,
