@@ -176,7 +176,8 @@ fn start(
     }
 }
 
-fn engine_settings(
+/// What the data path is set up by.
+pub(crate) fn engine_settings(
     config: &Config,
     selection_secret: [u8; 16],
     adopt_until: Option<time::Instant>,
@@ -279,4 +280,4 @@ pub fn any_flow(_: &FlowView) -> bool {
 const ETHERNET_HEADER_BYTES: u32 = 14;
 
 /// Where the files stand that keep two instances off one interface.
-const LOCK_DIRECTORY: &str = "/run/lbd";
+pub(crate) const LOCK_DIRECTORY: &str = "/run/lbd";

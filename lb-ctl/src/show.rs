@@ -1,5 +1,6 @@
 //! Answers of the control API as text for people: tables that fit the terminal, with colours only on a terminal.
 
+mod doctor;
 mod status;
 mod targets;
 mod text;
@@ -10,6 +11,7 @@ use crate::{
     api::{FlowRow, InForce, Stats, Traffic},
     config::Config,
 };
+pub use doctor::doctor;
 pub use status::status;
 pub use targets::{changed, targets};
 use text::{count, number, plural, right, seconds, table};

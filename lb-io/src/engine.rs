@@ -51,7 +51,7 @@ use crate::{
     plan::{self, Plan, WorkerPlan},
     program::{Program, SteeringMaps},
     sys,
-    umem::{HEADROOM_BYTES, Umem},
+    umem::Umem,
     worker::{self, Assignment, Command, FlowQuery, Port, Shared},
     xsk::{self, CopyMode, Memory, Socket},
 };
@@ -176,7 +176,7 @@ impl Engine {
             links,
             maps,
             flow_capacity: plan.flow_capacity,
-            longest_frame: plan.chunk_bytes - HEADROOM_BYTES,
+            longest_frame: plan.longest_frame(),
             retired,
             wanted_hops,
             _locks: locks,

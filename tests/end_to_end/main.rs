@@ -12,6 +12,7 @@ mod churn;
 mod config;
 mod cuts;
 mod demo;
+mod doctor;
 mod dual_stack;
 mod flood;
 mod flow_rules;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         refusals::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
+        doctor::TESTS,
     ]
     .concat();
     let runnable = testbed::is_privileged();
