@@ -361,7 +361,7 @@ impl<'m> Datapath<'m> {
         for record in cursor..end {
             let flow = flows.flow(record);
             if flow.is_live() && flow.state() != State::Resting && !flow.is_expired(now_ms) {
-                visit(FlowView::new(flow, flows.addresses(record), now_ms));
+                visit(FlowView::new((self.pipeline.worker, flow, flows.addresses(record)), now_ms));
             }
         }
         (end < flows.used_records()).then_some(end)

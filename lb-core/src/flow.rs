@@ -578,6 +578,8 @@ impl Flow {
 /// One flow, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowView {
+    /// The worker whose flow it is.
+    pub worker: u8,
     /// Client's address and port.
     pub client: (IpAddr, u16),
     /// Listener's address and port.
@@ -601,12 +603,13 @@ pub struct FlowView {
 }
 
 impl FlowView {
-    /// What `flow` looks like at `now_ms`.
-    pub fn new(flow: &Flow, addresses: &Addresses, now_ms: u32) -> FlowView {
+    /// What `flow` of a worker looks like at `now_ms`.
+    pub fn new((worker, flow, addresses): (u8, &Flow, &Addresses), now_ms: u32) -> FlowView {
         let forward = flow.key(addresses, Direction::Forward);
         let reverse = flow.key(addresses, Direction::Reverse);
         let idle_ms = now_ms.wrapping_sub(flow.last_seen_ms);
         FlowView {
+            worker,
             client: (forward.source(), u16::from_be_bytes(forward.source_port())),
             vip: (forward.destination(), u16::from_be_bytes(forward.destination_port())),
             source: (reverse.destination(), u16::from_be_bytes(reverse.destination_port())),

@@ -116,7 +116,7 @@ impl Pipeline<'_> {
             Direction::Reverse => tables.hop(self.flows.key(record, Direction::Forward).source()),
         });
         Some(FlowFate {
-            view: FlowView::new(flow, self.flows.addresses(record), now_ms),
+            view: FlowView::new((self.worker, flow, self.flows.addresses(record)), now_ms),
             direction,
             is_over: flow.state().is_over(),
             cut: standing.cause.filter(|_| is_revalidated && standing.is_cut(flow.state())),
