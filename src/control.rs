@@ -27,8 +27,8 @@ use crate::{
     addresses::Addresses,
     events::{self, FailingOpen},
     passive::PassiveSignal,
+    questions::{Answered, Questions},
     reserved_ports::ReservedPorts,
-    run::any_flow,
 };
 
 /// What the control thread waits for.
@@ -40,6 +40,8 @@ pub enum Event {
     Health(Transition),
     /// A route, a neighbour or an address of the host changed.
     NextHops,
+    /// The workers have said why packets fare as they do.
+    Why(Answered),
     /// Read the configuration again.
     Reload,
     /// Stop cleanly.
@@ -90,6 +92,8 @@ pub struct Control {
     pub failing_open: FailingOpen,
     /// When the process started.
     pub started: Instant,
+    /// Questions to the workers.
+    pub questions: Questions,
     /// The control API.
     pub server: Server,
 }
@@ -213,6 +217,7 @@ impl Control {
                 Err(error) => eprintln!("lbd: not reloaded, the old configuration stays: {error}"),
             },
             Event::Call(call) => self.answer(call, batch),
+            Event::Why(answered) => self.explain(answered),
         }
         Turn::Next
     }
@@ -226,9 +231,8 @@ impl Control {
                 Err(refusal) => reply.refuse(refusal),
             },
             Call::ChangeTargets(call) => batch.calls.push(call),
-            Call::Flows { limit, reply } => {
-                reply.send(self.engine.flows(limit, any_flow).into_iter().map(Into::into).collect());
-            }
+            Call::Flows { query, reply } => self.find_flows(query, reply),
+            Call::Why { query, key, reply } => self.ask_why(query, key, reply),
             Call::Stats(reply) => reply.send(self.stats()),
             Call::Reload(reply) => match self.reload() {
                 Ok(reloaded) => {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crossbeam_channel::{Sender, unbounded};
-use lb_core::{datapath::FlowView, time};
+use lb_core::time;
 use lb_ctl::{
     compile::Compiler,
     config::{self, Config},
@@ -29,6 +29,7 @@ use signal_hook::{
 use crate::{
     addresses::Addresses,
     control::{Control, Event},
+    questions::Questions,
     reserved_ports::ReservedPorts,
 };
 
@@ -143,6 +144,7 @@ fn start(
         targets_seen: started,
         delays_seen: clock::now(),
         passive: Default::default(),
+        questions: Questions::new(events.clone()),
         started,
         config: config.into(),
         state,
@@ -263,11 +265,6 @@ fn forward_signals(
         }
     })?;
     Ok((handle, thread))
-}
-
-/// Flows of one answer of the control API.
-pub fn any_flow(_: &FlowView) -> bool {
-    true
 }
 
 const ETHERNET_HEADER_BYTES: u32 = 14;

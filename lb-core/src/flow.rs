@@ -84,6 +84,20 @@ impl State {
         State::Resting,
     ];
 
+    /// Those of flows that are listed, in the order of a flow's life.
+    pub const LISTED: [State; 10] = [
+        State::Udp,
+        State::HalfOpen,
+        State::Answered,
+        State::Connecting,
+        State::Established,
+        State::ClientClosed,
+        State::TargetClosed,
+        State::Closed,
+        State::Reset,
+        State::Cut,
+    ];
+
     /// Whether the handshake is incomplete, so that the flow counts against the half-open budget.
     #[inline]
     pub const fn is_half_open(self) -> bool {

@@ -50,6 +50,18 @@ pub enum TranslationCause {
     Collision,
 }
 
+impl TranslationCause {
+    /// The cause's name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TranslationCause::Hairpin => "hairpin",
+            TranslationCause::OtherFamily => "other_family",
+            TranslationCause::NotPreserved => "not_preserved",
+            TranslationCause::Collision => "collision",
+        }
+    }
+}
+
 impl Pipeline<'_> {
     /// The target for a client's new flow, and whether it sees the client; `None` when there is none.
     pub(super) fn prefer<'t>(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Datapath, Pipeline, TranslationCause, choice::Preference, end::has_to_rest, miss::Known};
 use crate::{
-    flow::{Direction, FlowView},
+    flow::{Direction, FlowView, State},
     flow_key::FlowKey,
     listener::ListenerId,
     select::{self, Selection},
@@ -35,9 +35,11 @@ pub struct Why {
 pub struct FlowFate {
     /// The flow.
     pub view: FlowView,
+    /// Its state.
+    pub state: State,
     /// Which way packets with the key go.
     pub direction: Direction,
-    /// Whether a first packet (TCP: a SYN) of the client's starts a new flow in its place.
+    /// Whether the first packet (TCP: a SYN) of a new flow takes its place.
     pub is_over: bool,
     /// Why its next packet has it cut, if it does.
     pub cut: Option<CutCause>,
@@ -86,6 +88,37 @@ pub struct Prospect {
     pub is_failing_open: bool,
 }
 
+impl Why {
+    /// What the next packet is counted under: one of the flow, or else the first of a new one.
+    pub fn reason(&self) -> Reason {
+        match (&self.flow, &self.outlook) {
+            (Some(flow), _) if !flow.is_replaced() => flow.reason(),
+            (_, Outlook::Client { prospect, .. }) => prospect.reason,
+            (_, Outlook::Target { reason, .. }) => *reason,
+            (_, Outlook::Nobody) => Reason::NoListener,
+        }
+    }
+}
+
+impl FlowFate {
+    /// Whether the packets are a client's, and the first of a new flow begins that in this one's place.
+    pub fn is_replaced(&self) -> bool {
+        self.is_over && self.direction == Direction::Forward
+    }
+
+    /// What the flow's next packet is counted under, unless it is a reset, or a SYN.
+    pub fn reason(&self) -> Reason {
+        match (self.state, self.direction) {
+            (State::Cut, _) => Reason::ResetTerminated,
+            _ if self.cut.is_some() => Reason::ResetTerminated,
+            (State::Connecting, Direction::Forward) => Reason::SynToTarget,
+            (State::Connecting, Direction::Reverse) => Reason::Connecting,
+            _ if self.has_next_hop => Reason::FlowHit,
+            _ => Reason::NextHopUnresolved,
+        }
+    }
+}
+
 impl Datapath<'_> {
     /// Why packets with a key fare as they do now.
     pub fn why(&self, key: &FlowKey, now: Instant) -> Why {
@@ -108,7 +141,8 @@ impl Pipeline<'_> {
         let flow = self.flows.flow(record);
         let standing = self.standing(tables, record);
         let is_revalidated = flow.epoch != tables.epoch();
-        if flow.is_expired(now_ms) || is_revalidated && standing.is_gone(flow.state()) {
+        let is_gone = is_revalidated && standing.is_gone(flow.state());
+        if flow.is_expired(now_ms) || is_gone || flow.state() == State::Resting {
             return None;
         }
         let hop = flow.hop(direction).or_else(|| match direction {
@@ -117,6 +151,7 @@ impl Pipeline<'_> {
         });
         Some(FlowFate {
             view: FlowView::new((self.worker, flow, self.flows.addresses(record)), now_ms),
+            state: flow.state(),
             direction,
             is_over: flow.state().is_over(),
             cut: standing.cause.filter(|_| is_revalidated && standing.is_cut(flow.state())),
