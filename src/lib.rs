@@ -2,17 +2,18 @@
 //!
 //! [`run`] starts and stops everything; [`control`] is the loop between, on the one thread that owns the truth;
 //! [`report`] turns that truth into the answers of the control API, `questions` and `why` what the workers know of flows;
-//! [`addresses`] keeps VIPs and source addresses on interfaces; [`reserved_ports`] keeps the ports of source addresses that are the host's, too, from the host's own connections.
+//! [`addresses`] keeps VIPs and source addresses on interfaces; [`reserved_ports`] keeps the ports of source addresses that are
+//! the host's, too, from the host's own connections.
 
 pub mod addresses;
-pub mod control;
+pub mod changes;
+mod control;
 pub mod demo;
 mod events;
 pub mod host_sockets;
 mod passive;
 pub mod port_set;
 mod questions;
-mod registrar;
 mod reload;
 pub mod report;
 pub mod reserved_ports;

@@ -10,15 +10,15 @@ use lb_core::{
     flow::Direction,
     select::Selection,
     steer::{AddressKey, role},
-    tables::{Listener, ListenerId, Tables, TargetId},
+    tables::{Endpoint, Listener, ListenerId, Tables, TargetId, WeightedGroup},
     verdict::Reason,
 };
 use lb_ctl::{
     api::{
-        self, TargetRow, WhyAddress, WhyFlow, WhyListener, WhySelection, WhySender, WhySource, WhyVerdict,
-        WhyWeight,
+        self, TargetRow, WhyAddress, WhyFlow, WhyListener, WhyRule, WhySelection, WhySender, WhySource,
+        WhyVerdict, WhyWeight,
     },
-    config::{LoadBalancer, Vip},
+    config::{self, Family, LoadBalancer, Vip},
 };
 
 use crate::{control::Control, questions::Answered};
@@ -50,7 +50,7 @@ impl Control {
             verdict: self.reason(query, why).into(),
             stray: stray(query, why),
             address: self.address(query.vip.ip()),
-            listener: listener.map(|listener| told_listener(tables, listener)),
+            listener: listener.map(|listener| self.told_listener(tables, listener)),
             other_listeners: if listener.is_none() {
                 listeners_of(tables, query.vip.ip())
             } else {
@@ -94,8 +94,33 @@ impl Control {
 
     fn vip(&self, address: IpAddr) -> Option<(&LoadBalancer, &Vip)> {
         let mut vips =
-            self.config.load_balancers.iter().flat_map(|lb| lb.vips.iter().map(move |vip| (lb, vip)));
+            self.store.config.load_balancers.iter().flat_map(|lb| lb.vips.iter().map(move |vip| (lb, vip)));
         vips.find(|(_, vip)| vip.address == address)
+    }
+
+    fn told_listener(&self, tables: &Tables, listener: &Listener) -> WhyListener {
+        let weight = |row: &WeightedGroup| {
+            let target_group = tables.group(row.group)?.name.to_string();
+            Some(WhyWeight { target_group, weight: row.weight })
+        };
+        WhyListener {
+            name: listener.name.to_string(),
+            rule: self.rule(&listener.endpoint),
+            forward: listener.forward.groups.iter().filter_map(weight).collect(),
+            is_sticky: listener.forward.is_sticky,
+            has_syn_cookies: listener.has_syn_cookies,
+            idle_timeout_seconds: listener.idle_timeout_s,
+        }
+    }
+
+    /// The rule that is for the clients of an endpoint, who are of its family.
+    fn rule(&self, endpoint: &Endpoint) -> Option<WhyRule> {
+        let has_endpoint = |listener: &&config::Listener| {
+            listener.port == endpoint.port && listener.protocol.each().contains(&endpoint.protocol)
+        };
+        let listener = self.vip(endpoint.address)?.0.listeners.iter().find(has_endpoint)?;
+        let rule = listener.rule_for(Family::of(endpoint.address))?;
+        Some(WhyRule { priority: rule.priority, source: rule.source })
     }
 
     /// The target of a flow, or else the one that a new flow gets.
@@ -185,20 +210,6 @@ fn stray(query: &api::WhyQuery, why: &Why) -> Option<WhyVerdict> {
             Some(prospect.stray.into())
         }
         _ => None,
-    }
-}
-
-fn told_listener(tables: &Tables, listener: &Listener) -> WhyListener {
-    let weight = |row: &lb_core::tables::WeightedGroup| {
-        let target_group = tables.group(row.group)?.name.to_string();
-        Some(WhyWeight { target_group, weight: row.weight })
-    };
-    WhyListener {
-        name: listener.name.to_string(),
-        forward: listener.forward.groups.iter().filter_map(weight).collect(),
-        is_sticky: listener.forward.is_sticky,
-        has_syn_cookies: listener.has_syn_cookies,
-        idle_timeout_seconds: listener.idle_timeout_s,
     }
 }
 

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::api::{
-    FlowList, FlowsQuery, InForce, Refusal, Reloaded, Stats, Status, TargetChanges, TargetRow, Why, WhyQuery,
+    FlowList, FlowsQuery, InForce, Refusal, Stats, Status, TargetChanges, TargetRow, Why, WhyQuery,
 };
 
 /// A client of the daemon on one socket. Every call is a connection of its own.
@@ -86,7 +86,7 @@ impl Client {
     }
 
     /// Has the daemon read its configuration again and apply it.
-    pub fn reload(&self) -> Result<Reloaded, ClientError> {
+    pub fn reload(&self) -> Result<InForce, ClientError> {
         self.call(Method::POST, "/v1/reload")
     }
 

@@ -6,15 +6,17 @@
 
 pub mod api;
 pub mod capture;
+pub mod change;
 pub mod cli;
 pub mod client;
 pub mod compile;
 pub mod config;
 pub mod health;
 pub mod hex;
-pub mod registrations;
+pub mod objects;
 pub mod server;
 pub mod show;
 pub mod simulate;
 pub mod state;
+pub mod store;
 pub mod timestamp;

@@ -6,6 +6,7 @@ use lb_core::{flow_key::FlowKey, tables::Protocol, verdict::Reason};
 use serde::{Deserialize, Serialize};
 
 use super::{FlowRow, ProtocolName, TargetRow};
+use crate::config::Family;
 
 /// The query of `GET /v1/why`: from whom to whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,7 +145,10 @@ pub struct WhyAddress {
 pub struct WhyListener {
     /// Name, such as `edge/TCP:80`.
     pub name: String,
-    /// The target groups that it forwards new flows to.
+    /// Its rule that is for the client, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<WhyRule>,
+    /// The target groups that the rule, or else the listener itself, forwards new flows to.
     pub forward: Vec<WhyWeight>,
     /// Whether a client's flows go to one of these groups.
     pub is_sticky: bool,
@@ -152,6 +156,15 @@ pub struct WhyListener {
     pub has_syn_cookies: bool,
     /// Flows without packets for this long are forgotten, in seconds.
     pub idle_timeout_seconds: u16,
+}
+
+/// A rule of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyRule {
+    /// Its priority.
+    pub priority: u16,
+    /// The family of the clients that it is for.
+    pub source: Family,
 }
 
 /// A target group's part in a forward action.

@@ -123,11 +123,14 @@ fn listener(why: &Why) -> Option<String> {
     let groups: Vec<String> = listener.forward.iter().map(group).collect();
     let sticky = if is_shared && listener.is_sticky { ", each client's flows to one of them" } else { "" };
     let cookies = if listener.has_syn_cookies { "; it answers SYNs by cookies" } else { "" };
+    let name = &listener.name;
+    let by = match &listener.rule {
+        Some(rule) => format!(", by its rule {} for {} clients,", rule.priority, rule.source.name()),
+        None => String::new(),
+    };
     Some(match groups.is_empty() {
-        true => format!("The listener {} was removed a moment ago: its flows are cut.", listener.name),
-        false => {
-            format!("The listener {} forwards to {}{sticky}{cookies}.", listener.name, list(&groups, "and"))
-        }
+        true => format!("The listener {name} was removed a moment ago: its flows are cut."),
+        false => format!("The listener {name}{by} forwards to {}{sticky}{cookies}.", list(&groups, "and")),
     })
 }
 
