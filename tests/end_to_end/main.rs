@@ -15,6 +15,7 @@ mod demo;
 mod dual_stack;
 mod flood;
 mod flow_rules;
+mod flows;
 mod fragments;
 mod full_nat;
 mod hairpin;
@@ -34,6 +35,7 @@ mod target_process;
 mod targets;
 mod testbed_network;
 mod web;
+mod why;
 
 /// One test: what it shows, as a name.
 type Test = (&'static str, fn() -> Result<(), Failed>);
@@ -63,6 +65,8 @@ fn main() -> ExitCode {
         asleep::TESTS,
         churn::TESTS,
         flood::TESTS,
+        flows::TESTS,
+        why::TESTS,
         refusals::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
