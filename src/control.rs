@@ -30,8 +30,8 @@ use crate::{
     changes::now,
     events::{self, FailingOpen},
     passive::PassiveSignal,
+    questions::{Answered, Questions},
     reserved_ports::ReservedPorts,
-    run::any_flow,
 };
 
 /// What the control thread waits for.
@@ -43,6 +43,8 @@ pub enum Event {
     Health(Transition),
     /// A route, a neighbour or an address of the host changed.
     NextHops,
+    /// The workers have said why packets fare as they do.
+    Why(Answered),
     /// Read the configuration again.
     Reload,
     /// Stop cleanly.
@@ -93,6 +95,8 @@ pub struct Control {
     pub failing_open: FailingOpen,
     /// When the process started.
     pub started: Instant,
+    /// Questions to the workers.
+    pub questions: Questions,
     /// The control API.
     pub _server: Server, // It serves until it is dropped.
 }
@@ -216,6 +220,7 @@ impl Control {
                 Err(error) => eprintln!("lbd: not reloaded, the old configuration stays: {error}"),
             },
             Event::Call(call) => self.answer(call, batch),
+            Event::Why(answered) => self.explain(answered),
         }
         Turn::Next
     }
@@ -241,9 +246,8 @@ impl Control {
                 Ok(rows) => reply.send(rows),
                 Err(errors) => reply.refuse(Refusal::of(RefusalCode::ValidationError, errors.to_string())),
             },
-            Call::Flows { limit, reply } => {
-                reply.send(self.engine.flows(limit, any_flow).into_iter().map(Into::into).collect());
-            }
+            Call::Flows { query, reply } => self.find_flows(query, reply),
+            Call::Why { query, key, reply } => self.ask_why(query, key, reply),
             Call::Stats(reply) => reply.send(self.stats()),
             Call::Reload(reply) => match self.reload() {
                 Ok(reloaded) => {

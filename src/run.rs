@@ -8,7 +8,7 @@ use std::{
 };
 
 use crossbeam_channel::{Sender, unbounded};
-use lb_core::{datapath::FlowView, time};
+use lb_core::time;
 use lb_ctl::{
     compile::Compiler,
     config::{self, Config, Document},
@@ -31,6 +31,7 @@ use crate::{
     addresses::Addresses,
     changes::now,
     control::{Control, Event},
+    questions::Questions,
     reserved_ports::ReservedPorts,
 };
 
@@ -145,6 +146,7 @@ fn start(
         targets_seen: started,
         delays_seen: clock::now(),
         passive: Default::default(),
+        questions: Questions::new(events.clone()),
         started,
         store,
         state,
@@ -270,11 +272,6 @@ fn forward_signals(
         }
     })?;
     Ok((handle, thread))
-}
-
-/// Flows of one answer of the control API.
-pub fn any_flow(_: &FlowView) -> bool {
-    true
 }
 
 const ETHERNET_HEADER_BYTES: u32 = 14;

@@ -2,6 +2,8 @@
 //!
 //! It decides nothing. Each request becomes a [`Call`] for the control thread, which answers by the call's [`Reply`].
 
+mod flows;
+
 use std::{
     fmt, fs, io,
     os::unix::{
@@ -16,21 +18,19 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{
-        DefaultBodyLimit, Path as UrlPath, Query, State,
-        rejection::{JsonRejection, QueryRejection},
-    },
+    extract::{DefaultBodyLimit, Path as UrlPath, State, rejection::JsonRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde::{Deserialize, Serialize};
+use lb_core::flow_key::FlowKey;
+use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::{
     api::{
-        FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowRow, InForce, Refusal, RefusalCode, Stats, Status,
-        TargetChanges, TargetRow,
+        FlowList, FlowsQuery, InForce, Refusal, RefusalCode, Stats, Status, TargetChanges, TargetRow, Why,
+        WhyQuery,
     },
     change::{Change, Ref},
     config::Document,
@@ -64,12 +64,21 @@ pub enum Call {
         /// The answer.
         reply: Reply<Vec<Difference>>,
     },
-    /// Some flows.
+    /// Some flows, or their number.
     Flows {
-        /// At most this many.
-        limit: usize,
+        /// Which.
+        query: FlowsQuery,
         /// The answer.
-        reply: Reply<Vec<FlowRow>>,
+        reply: Reply<FlowList>,
+    },
+    /// Why packets fare as they do.
+    Why {
+        /// From whom to whom.
+        query: WhyQuery,
+        /// The key of such packets.
+        key: FlowKey,
+        /// The answer.
+        reply: Reply<Why>,
     },
     /// Counters.
     Stats(Reply<Stats>),
@@ -251,7 +260,8 @@ fn router(deliver: Deliver) -> Router {
         .route("/v1/status", get(async |State(deliver): State<Deliver>| ask(&deliver, Call::Status).await))
         .route("/v1/targets", get(async |State(deliver): State<Deliver>| ask(&deliver, Call::Targets).await))
         .route("/v1/target-groups/{name}/targets", get(targets_of).post(change_targets))
-        .route("/v1/flows", get(flows))
+        .route("/v1/flows", get(flows::flows))
+        .route("/v1/why", get(flows::why))
         .route("/v1/stats", get(async |State(deliver): State<Deliver>| ask(&deliver, Call::Stats).await))
         .route("/v1/reload", post(async |State(deliver): State<Deliver>| ask(&deliver, Call::Reload).await))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "there is no such path in this API"))
@@ -284,22 +294,6 @@ async fn change_targets(
         Err(rejection) => {
             refuse(rejection.status(), &format!("{}; {CHANGES_EXPECTED}", rejection.body_text()))
         }
-    }
-}
-
-/// The query of `GET /v1/flows`.
-#[derive(Deserialize)]
-struct FlowsQuery {
-    limit: Option<usize>,
-}
-
-async fn flows(State(deliver): State<Deliver>, query: Result<Query<FlowsQuery>, QueryRejection>) -> Response {
-    match query {
-        Ok(Query(FlowsQuery { limit })) if limit.is_none_or(|limit| limit <= FLOWS_LISTED) => {
-            let limit = limit.unwrap_or(FLOWS_LISTED_DEFAULT);
-            ask(&deliver, |reply| Call::Flows { limit, reply }).await
-        }
-        _ => refuse(StatusCode::BAD_REQUEST, &format!("limit is a number up to {FLOWS_LISTED}")),
     }
 }
 
@@ -369,7 +363,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        api::{NewTarget, TargetAddress},
+        api::{FLOWS_LISTED, NewTarget, TargetAddress},
         client::{Client, ClientError},
     };
 
@@ -377,7 +371,15 @@ mod tests {
     fn start(socket: &Path) -> Result<Server, ServerError> {
         Server::start(socket, |call| match call {
             Call::Status(reply) => reply.send(Status { generation: 7, ..Status::default() }),
-            Call::Flows { limit, reply } => reply.refuse(format!("asked for {limit}")),
+            Call::Flows { query, reply } => reply.refuse(format!("asked for {query:?}")),
+            Call::Why { query, key, reply } => {
+                reply.refuse(format!(
+                    "asked for {} to {}, protocol {}",
+                    query.client,
+                    query.vip,
+                    key.protocol()
+                ));
+            }
             Call::Reload(reply) => reply.refuse("lbd.toml:3: port: found 0"),
             Call::Targets(reply) => drop(reply),
             Call::TargetsOf { target_group, reply } => reply
@@ -405,8 +407,27 @@ mod tests {
         assert_eq!(client.status().unwrap().generation, 7);
         assert_eq!(client.stats().unwrap(), Stats::default());
         assert_eq!(client.reload().unwrap_err().to_string(), "lbd.toml:3: port: found 0");
-        assert_eq!(client.flows(5).unwrap_err().to_string(), "asked for 5");
-        assert_eq!(client.flows(FLOWS_LISTED + 1).unwrap_err().to_string(), "limit is a number up to 10000");
+        let flows = FlowsQuery {
+            client: "2001:db8::/32".parse().ok(),
+            vip: "[2001:db8::1]:80".parse().ok(),
+            limit: Some(5),
+            count: true,
+            ..FlowsQuery::default()
+        };
+        assert_eq!(client.flows(&flows).unwrap_err().to_string(), format!("asked for {flows:?}"));
+        let flows = FlowsQuery { limit: Some(FLOWS_LISTED + 1), ..flows };
+        assert_eq!(client.flows(&flows).unwrap_err().to_string(), "limit is a number up to 10000");
+        let why = WhyQuery {
+            client: "[2001:db8::2]:40000".parse().unwrap(),
+            vip: "[2001:db8::1]:53".parse().unwrap(),
+            protocol: "udp".parse().ok(),
+        };
+        let asked = "asked for [2001:db8::2]:40000 to [2001:db8::1]:53, protocol 17";
+        assert_eq!(client.why(&why).unwrap_err().to_string(), asked);
+        let why = WhyQuery { vip: "198.18.100.1:53".parse().unwrap(), ..why };
+        assert!(
+            client.why(&why).unwrap_err().to_string().starts_with("expected two addresses of one family")
+        );
         assert_eq!(client.targets().unwrap_err().to_string(), "the daemon is stopping");
         assert_eq!(client.targets_of("a/b c").unwrap_err().to_string(), "no group a/b c");
         let address = "198.19.1.2".parse().unwrap();
@@ -447,6 +468,10 @@ mod tests {
             ("GET /v2", "", "404 Not Found"),
             ("POST /v1/status", "", "405 Method Not Allowed"),
             ("GET /v1/flows?limit=x", "", "400 Bad Request"),
+            ("GET /v1/flows?state=open", "", "400 Bad Request"),
+            ("GET /v1/flows?colour=red", "", "400 Bad Request"),
+            ("GET /v1/why?client=198.18.0.2:1", "", "400 Bad Request"),
+            ("GET /v1/why?client=198.18.0.2:1&vip=198.18.100.1:0", "", "400 Bad Request"),
             ("GET /v1/target-groups/web/targets", "", "404 Not Found"),
             ("POST /v1/target-groups/web/targets", "{}", "400 Bad Request"),
             ("POST /v1/target-groups/web/targets", "[]", "400 Bad Request"),
