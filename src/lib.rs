@@ -6,12 +6,14 @@
 //! the host's, too, from the host's own connections. [`doctor`] looks at a host for `lbctl`, whether or not a daemon runs there.
 
 pub mod addresses;
+mod audit;
 pub mod changes;
 mod control;
 pub mod demo;
 pub mod doctor;
 mod events;
 pub mod host_sockets;
+mod log;
 mod passive;
 mod questions;
 mod reload;
