@@ -3,6 +3,7 @@
 mod changes;
 mod extract;
 mod files;
+mod flows;
 mod listeners;
 mod load_balancers;
 mod openapi;
@@ -20,7 +21,6 @@ use axum::{
     response::Response,
     routing::{MethodRouter, get, post},
 };
-use serde::Deserialize;
 
 use super::{
     Call, Deliver,
@@ -29,10 +29,7 @@ use super::{
     connection::Client,
     events::{EventsQuery, Feed},
 };
-use crate::{
-    api::{FLOWS_LISTED, FLOWS_LISTED_DEFAULT, TagsBody},
-    change::Change,
-};
+use crate::{api::TagsBody, change::Change};
 use changes::Caller;
 use extract::{Arguments, Json};
 
@@ -61,7 +58,8 @@ const PATHS: &[(&str, fn() -> MethodRouter<Api>)] = &[
     ("/v1/status", || get(status)),
     ("/v1/stats", || get(stats)),
     ("/v1/targets", || get(all_targets)),
-    ("/v1/flows", || get(flows)),
+    ("/v1/flows", || get(flows::list)),
+    ("/v1/why", || get(flows::why)),
     ("/v1/events", || get(events)),
     ("/v1/openapi.json", || get(async || axum::Json(openapi::document()))),
     ("/v1/load-balancers", || get(load_balancers::list).post(load_balancers::create)),
@@ -97,21 +95,6 @@ async fn by_role(Extension(client): Extension<Client>, request: Request, next: N
         }
         Role::ReadOnly | Role::ReadWrite => next.run(request).await,
     }
-}
-
-/// The query of `GET /v1/flows`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FlowsQuery {
-    limit: Option<usize>,
-}
-
-async fn flows(State(api): State<Api>, Arguments(FlowsQuery { limit }): Arguments<FlowsQuery>) -> Response {
-    let limit = limit.unwrap_or(FLOWS_LISTED_DEFAULT);
-    if limit > FLOWS_LISTED {
-        return refuse(StatusCode::BAD_REQUEST, format!("limit is a number up to {FLOWS_LISTED}"));
-    }
-    tell(&api.deliver, |reply| Call::Flows { limit, reply }).await
 }
 
 async fn events(State(api): State<Api>, Arguments(query): Arguments<EventsQuery>) -> Response {

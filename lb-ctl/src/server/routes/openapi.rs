@@ -6,11 +6,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     api::{
-        Event, FlowRow, InForce, ListenerPatch, LoadBalancerPatch, NewListenerBody, NewRuleBody, Refusal,
-        RulePatch, Stats, Status, TagsBody, TargetChanges, TargetGroupPatch, TargetRow,
+        Event, FlowList, FlowsQuery, InForce, ListenerPatch, LoadBalancerPatch, NewListenerBody, NewRuleBody,
+        Refusal, RulePatch, Stats, Status, TagsBody, TargetChanges, TargetGroupPatch, TargetRow, Why,
+        WhyQuery,
     },
     change::{NewLoadBalancer, NewTargetGroup},
     objects::{Difference, Listener, LoadBalancer, Rule, TargetGroup},
+    server::events::EventsQuery,
 };
 
 /// One method of one path.
@@ -20,7 +22,7 @@ pub(super) struct Operation {
     /// As the router has it.
     pub(super) path: &'static str,
     summary: &'static str,
-    query: &'static [(&'static str, &'static str, &'static str)],
+    query: Option<Shape>,
     body: Content,
     answer: Content,
 }
@@ -76,7 +78,7 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator, refusal: &Sc
     let mut described = json!({
         "operationId": operation_id(operation),
         "summary": operation.summary,
-        "parameters": parameters(operation),
+        "parameters": parameters(operation, generator),
         "responses": {
             "200": { "description": "done", "content": content(operation.answer, generator) },
             "default": {
@@ -102,15 +104,21 @@ fn operation_id(operation: &Operation) -> String {
     [operation.method].into_iter().chain(words.skip(1)).collect::<Vec<_>>().join("_")
 }
 
-fn parameters(operation: &Operation) -> Vec<Value> {
+fn parameters(operation: &Operation, generator: &mut SchemaGenerator) -> Vec<Value> {
     let names = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let of_path = names.map(|name| {
         let meaning = SEGMENTS.iter().find(|row| row.0 == name).map_or("", |row| row.1);
         json!({ "name": name, "in": "path", "required": true, "description": meaning, "schema": { "type": "string" } })
     });
-    let of_query = operation.query.iter().map(|(name, kind, meaning)| {
-        json!({ "name": name, "in": "query", "description": meaning, "schema": { "type": kind } })
-    });
+    let query = operation.query.map(|shape| shape(generator).to_value());
+    let keys = query.as_ref().and_then(|query| query["properties"].as_object()).into_iter().flatten();
+    let is_required = |key: &str| {
+        let required = query.as_ref().and_then(|query| query["required"].as_array());
+        required.is_some_and(|required| required.iter().any(|name| name == key))
+    };
+    let of_query = keys.map(
+        |(key, schema)| json!({ "name": key, "in": "query", "required": is_required(key), "schema": schema }),
+    );
     let is_conditional = is_about_objects(operation) && operation.method != "get";
     let condition = is_conditional.then(|| {
         let meaning = "refuse the change (412) unless the objects are of this generation: an ETag";
@@ -140,11 +148,16 @@ fn is_about_objects(operation: &Operation) -> bool {
 }
 
 const fn get(path: &'static str, answer: Content, summary: &'static str) -> Operation {
-    Operation { method: "get", path, summary, query: &[], body: Content::Nothing, answer }
+    Operation { method: "get", path, summary, query: None, body: Content::Nothing, answer }
 }
 
 const fn change(method: &'static str, path: &'static str, body: Content, summary: &'static str) -> Operation {
-    Operation { method, path, summary, query: &[], body, answer: Content::Json(shape::<InForce>) }
+    Operation { method, path, summary, query: None, body, answer: Content::Json(shape::<InForce>) }
+}
+
+/// The keys of a query.
+const fn query<T: JsonSchema>() -> Option<Shape> {
+    Some(T::json_schema)
 }
 
 const fn json_of<T: JsonSchema>() -> Content {
@@ -164,23 +177,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
     get("/v1/status", json_of::<Status>(), "the daemon at a glance"),
     get("/v1/stats", json_of::<Stats>(), "counters since the start"),
     get("/v1/targets", json_of::<Vec<TargetRow>>(), "every target, with its health and traffic"),
+    Operation { query: query::<FlowsQuery>(), ..get("/v1/flows", json_of::<FlowList>(), "some flows") },
     Operation {
-        query: &[("limit", "integer", "at most so many, up to 10000; by default 100")],
-        ..get("/v1/flows", json_of::<Vec<FlowRow>>(), "some flows")
+        query: query::<WhyQuery>(),
+        ..get("/v1/why", json_of::<Why>(), "why packets fare as they do")
     },
     Operation {
-        query: &[
-            (
-                "since",
-                "integer",
-                "events after the one of this number; by default all that are known or, to follow, none",
-            ),
-            (
-                "follow",
-                "boolean",
-                "whether the answer goes on with what happens from now on, with a heartbeat every 10 s",
-            ),
-        ],
+        query: query::<EventsQuery>(),
         ..get("/v1/events", Content::Lines(shape::<Event>), "what has happened")
     },
     get("/v1/openapi.json", json_of::<Map<String, Value>>(), "this description"),
