@@ -18,6 +18,7 @@ use lb_ctl::{
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
     config::Config,
     health::{self, Health, TargetHealth, Transition},
+    metrics::MetricsServer,
     server::{Call, ChangeTargets, Server},
     state::{RunMarker, StateDirectory},
 };
@@ -26,6 +27,8 @@ use lb_io::{clock, engine::Engine, nexthop::NextHops};
 use crate::{
     addresses::Addresses,
     events::{self, FailingOpen},
+    ledger::Ledger,
+    metrics::Kept,
     passive::PassiveSignal,
     reserved_ports::ReservedPorts,
     run::any_flow,
@@ -88,10 +91,18 @@ pub struct Control {
     pub passive: PassiveSignal,
     /// Target groups without enough healthy targets.
     pub failing_open: FailingOpen,
+    /// What ids have counted for their holders of today.
+    pub ledger: Ledger,
+    /// What metrics tell beside what is counted.
+    pub kept: Kept,
     /// When the process started.
     pub started: Instant,
+    /// The same, in seconds since the epoch.
+    pub started_seconds: f64,
     /// The control API.
     pub server: Server,
+    /// Metrics by HTTP, if they are wanted.
+    pub metrics_server: Option<MetricsServer>,
 }
 
 /// Whether the loop goes on.
@@ -186,6 +197,7 @@ impl Control {
             self.refresh();
         }
         self.watch_targets();
+        self.watch_peaks();
         self.save_health();
         if let Some(worker) = self.engine.lost_worker() {
             // What a crash leaves is what the next start takes over: VIP traffic is dropped, nobody resets a connection.
@@ -230,6 +242,7 @@ impl Control {
                 reply.send(self.engine.flows(limit, any_flow).into_iter().map(Into::into).collect());
             }
             Call::Stats(reply) => reply.send(self.stats()),
+            Call::Metrics(reply) => reply.send(self.metrics()),
             Call::Reload(reply) => match self.reload() {
                 Ok(reloaded) => {
                     let path = self.path.display();
@@ -257,6 +270,7 @@ impl Control {
 
     /// Publishes tables, and has the kernel go by them.
     pub(crate) fn put_in_force(&mut self, tables: Arc<Tables>) {
+        self.ledger.note(&self.tables, &tables, &self.engine.counters());
         self.engine.publish(tables.clone());
         self.failing_open.log(&self.tables, &tables);
         self.tables = tables;

@@ -4,7 +4,7 @@ use std::{
     error::Error,
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crossbeam_channel::{Sender, unbounded};
@@ -13,6 +13,7 @@ use lb_ctl::{
     compile::Compiler,
     config::{self, Config},
     health::Health,
+    metrics::{MetricsServer, MetricsServerError},
     server::Server,
     state::StateDirectory,
 };
@@ -114,6 +115,7 @@ fn start(
     let deliver = events.clone();
     // The socket first: a second instance must find out before it touches an interface.
     let server = Server::start(&config.control_socket, move |call| drop(deliver.send(Event::Call(call))))?;
+    let metrics_server = start_metrics(&config, events)?;
     let engine = Engine::prepare(engine_settings(&config, selection_secret, adopt_until)?)?;
 
     let notify = events.clone();
@@ -137,6 +139,8 @@ fn start(
         steered_by: None,
         wanted_hops: Default::default(),
         failing_open: Default::default(),
+        ledger: Default::default(),
+        kept: Default::default(),
         health_saved: None,
         adopt_until,
         devices_seen: started,
@@ -144,9 +148,11 @@ fn start(
         delays_seen: clock::now(),
         passive: Default::default(),
         started,
+        started_seconds: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         config: config.into(),
         state,
         server,
+        metrics_server,
         engine,
         next_hops,
         health,
@@ -168,6 +174,15 @@ fn start(
             Err(error)
         }
     }
+}
+
+fn start_metrics(
+    config: &Config,
+    events: &Sender<Event>,
+) -> Result<Option<MetricsServer>, MetricsServerError> {
+    let deliver = events.clone();
+    let start = |listen| MetricsServer::start(listen, move |call| drop(deliver.send(Event::Call(call))));
+    config.metrics.listen.map(start).transpose()
 }
 
 fn engine_settings(
@@ -248,6 +263,9 @@ fn print_start(control: &Control) {
         control.started.elapsed().as_millis(),
         control.config.control_socket.display()
     );
+    if let Some(server) = &control.metrics_server {
+        println!("lbd: metrics for Prometheus: http://{}/metrics", server.address());
+    }
 }
 
 /// Turns signals into events. The handle closes the stream, which ends the thread.

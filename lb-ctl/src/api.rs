@@ -8,6 +8,7 @@
 //! | `POST /v1/target-groups/NAME/targets` [`TargetChanges`] | [`InForce`] |
 //! | `GET /v1/flows?limit=N` | [`FlowRow`] array |
 //! | `GET /v1/stats` | [`Stats`] |
+//! | `GET /v1/metrics` | [`crate::metrics`] in the text format of OpenMetrics |
 //! | `POST /v1/reload` | [`Reloaded`] |
 //!
 //! An answer other than 200 carries a [`Refusal`].
@@ -23,7 +24,8 @@ use serde::{Deserialize, Serialize};
 
 pub use stats::{CutRow, ReasonRow, Stats, Traffic};
 pub use status::{
-    FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, SocketRow, Status, VipRow, WorkerRow,
+    FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, RingCounters, SocketRow, Status,
+    VipRow, WorkerFrames, WorkerRow,
 };
 pub use targets::{NewTarget, TargetAddress, TargetChanges, TargetRow};
 

@@ -10,6 +10,7 @@ mod forward;
 mod health_check;
 mod listener;
 mod load_balancer;
+mod metrics;
 mod read;
 mod source_nat;
 mod target;
@@ -17,7 +18,12 @@ mod target_group;
 mod walk;
 mod zone;
 
-use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::Path,
+    path::PathBuf,
+};
 
 pub use address::{ClientAddress, Family};
 pub use errors::{ConfigError, ConfigErrors};
@@ -63,6 +69,8 @@ pub struct Config {
     pub selection: Selection,
     /// What targets see in place of a client's address and port.
     pub source_nat: SourceNat,
+    /// Metrics for Prometheus.
+    pub metrics: Metrics,
     /// Load balancers, at least one, no name twice.
     pub load_balancers: Vec<LoadBalancer>,
     /// Target groups, no name twice.
@@ -140,6 +148,15 @@ pub struct SourceNat {
     pub interface: InterfaceId,
     /// Who puts the addresses on that interface.
     pub assignment: Assignment,
+}
+
+/// Section `metrics`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where scrapes are answered by HTTP; `None`: on the control socket alone.
+    pub listen: Option<SocketAddr>,
+    /// With more targets than this, none has series of its own.
+    pub targets_max: usize,
 }
 
 /// A load balancer.

@@ -12,6 +12,7 @@ pub mod compile;
 pub mod config;
 pub mod health;
 pub mod hex;
+pub mod metrics;
 pub mod registrations;
 pub mod server;
 pub mod show;

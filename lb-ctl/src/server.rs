@@ -20,7 +20,7 @@ use axum::{
         DefaultBodyLimit, Path as UrlPath, Query, State,
         rejection::{JsonRejection, QueryRejection},
     },
-    http::StatusCode,
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -31,6 +31,7 @@ use crate::api::{
     FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowRow, InForce, Refusal, RefusalCode, Reloaded, Stats, Status,
     TargetChanges, TargetRow,
 };
+use crate::metrics::{self, Metrics};
 
 /// A request for the control thread.
 #[derive(Debug)]
@@ -57,6 +58,8 @@ pub enum Call {
     },
     /// Counters.
     Stats(Reply<Stats>),
+    /// What a scrape tells.
+    Metrics(Reply<Metrics>),
     /// Read the configuration again and apply it, or refuse it and keep the old one.
     Reload(Reply<Reloaded>),
 }
@@ -122,7 +125,7 @@ impl Server {
             tokio::net::UnixListener::from_std(listener).map_err(system)?
         };
         let (stop, stopped) = oneshot::channel::<()>();
-        let router = router(Deliver(Arc::new(deliver)));
+        let router = router(Deliver::new(deliver));
         let run = move || {
             runtime.block_on(async move {
                 let serve = axum::serve(listener, router).into_future();
@@ -204,7 +207,30 @@ fn remove_stale(socket: &Path) -> Result<(), ServerError> {
 
 /// Hands a call to the control thread.
 #[derive(Clone)]
-struct Deliver(Arc<dyn Fn(Call) + Send + Sync>);
+pub(crate) struct Deliver(Arc<dyn Fn(Call) + Send + Sync>);
+
+impl Deliver {
+    /// By a function that must not block.
+    pub(crate) fn new(deliver: impl Fn(Call) + Send + Sync + 'static) -> Deliver {
+        Deliver(Arc::new(deliver))
+    }
+
+    /// The answer to a call, or why there is none and the status that says so.
+    pub(crate) async fn ask<T>(
+        &self,
+        call: impl FnOnce(Reply<T>) -> Call,
+    ) -> Result<T, (StatusCode, Refusal)> {
+        let (sender, answer) = oneshot::channel();
+        (self.0)(call(Reply(sender)));
+        let unavailable = |why: &str| Err((StatusCode::SERVICE_UNAVAILABLE, why.into()));
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(refusal))) => Err((status(&refusal), refusal)),
+            Ok(Err(_)) => unavailable("the daemon is stopping"),
+            Err(_) => unavailable("the daemon's control thread did not answer in time"),
+        }
+    }
+}
 
 fn router(deliver: Deliver) -> Router {
     Router::new()
@@ -213,6 +239,7 @@ fn router(deliver: Deliver) -> Router {
         .route("/v1/target-groups/{name}/targets", get(targets_of).post(change_targets))
         .route("/v1/flows", get(flows))
         .route("/v1/stats", get(async |State(deliver): State<Deliver>| ask(&deliver, Call::Stats).await))
+        .route("/v1/metrics", get(metrics))
         .route("/v1/reload", post(async |State(deliver): State<Deliver>| ask(&deliver, Call::Reload).await))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "there is no such path in this API"))
         .method_not_allowed_fallback(async || {
@@ -261,16 +288,17 @@ async fn flows(State(deliver): State<Deliver>, query: Result<Query<FlowsQuery>, 
     }
 }
 
+async fn metrics(State(deliver): State<Deliver>) -> Response {
+    match deliver.ask(Call::Metrics).await {
+        Ok(metrics) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::expose(metrics)).into_response(),
+        Err((status, refusal)) => (status, Json(refusal)).into_response(),
+    }
+}
+
 async fn ask<T: Serialize>(deliver: &Deliver, call: impl FnOnce(Reply<T>) -> Call) -> Response {
-    let (sender, answer) = oneshot::channel();
-    deliver.0(call(Reply(sender)));
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(Ok(Ok(answer))) => Json(answer).into_response(),
-        Ok(Ok(Err(refusal))) => (status(&refusal), Json(refusal)).into_response(),
-        Ok(Err(_)) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
-        Err(_) => {
-            refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon's control thread did not answer in time")
-        }
+    match deliver.ask(call).await {
+        Ok(answer) => Json(answer).into_response(),
+        Err((status, refusal)) => (status, Json(refusal)).into_response(),
     }
 }
 
@@ -319,6 +347,7 @@ mod tests {
             }
             Call::ChangeTargets(call) => call.reply.send(InForce { generation: 8 }),
             Call::Stats(reply) => reply.send(Stats::default()),
+            Call::Metrics(reply) => reply.send(Metrics::default()),
         })
     }
 

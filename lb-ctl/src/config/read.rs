@@ -10,7 +10,7 @@ use super::{
     Selection, Workers,
     errors::ConfigError,
     load_balancer::{self, Known},
-    source_nat, target_group,
+    metrics, source_nat, target_group,
     walk::{Errors, Place, Section, Value, integer_expected},
 };
 use lb_core::{
@@ -46,6 +46,7 @@ fn root(section: &Section<'_>) -> Option<Config> {
         "flow_table",
         "selection",
         "source_nat",
+        "metrics",
         "load_balancers",
         "target_groups",
     ]);
@@ -58,6 +59,7 @@ fn root(section: &Section<'_>) -> Option<Config> {
     let source_nat = source_nat::read(section, interfaces.as_deref(), &groups);
     let known = Known { interfaces: interfaces.as_deref(), groups: &groups, source_nat: source_nat.as_ref() };
     let load_balancers = load_balancer::all(section, &known);
+    let metrics = metrics::read(section);
     let selection = selection(section, load_balancers.as_deref().unwrap_or_default());
     let target_groups = groups.into_iter().map(|group| group.checked).collect::<Option<Vec<_>>>();
     Some(Config {
@@ -68,6 +70,7 @@ fn root(section: &Section<'_>) -> Option<Config> {
         flow_capacity: flow_capacity?,
         selection: selection?,
         source_nat: source_nat?,
+        metrics: metrics?,
         load_balancers: load_balancers?,
         target_groups: target_groups?,
     })
