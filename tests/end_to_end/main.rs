@@ -23,6 +23,7 @@ mod health;
 mod http;
 mod instances;
 mod layouts;
+mod metrics;
 mod path_mtu;
 mod refusals;
 mod reserved_ports;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         churn::TESTS,
         flood::TESTS,
         refusals::TESTS,
+        metrics::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
     ]
