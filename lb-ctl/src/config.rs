@@ -13,6 +13,7 @@ mod forward;
 mod health_check;
 mod listener;
 mod load_balancer;
+mod metrics;
 mod read;
 mod rule;
 mod source_nat;
@@ -22,7 +23,12 @@ mod target_group;
 mod walk;
 mod zone;
 
-use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::Path,
+    path::PathBuf,
+};
 
 pub use address::{ClientAddress, Family};
 pub use address_pool::AddressPool;
@@ -153,6 +159,8 @@ pub struct Config {
     pub selection: Selection,
     /// What targets see in place of a client's address and port.
     pub source_nat: SourceNat,
+    /// Metrics for Prometheus.
+    pub metrics: Metrics,
     /// Where load balancers made by call have their addresses from; no name twice.
     pub address_pools: Vec<AddressPool>,
     /// Load balancers, no name twice.
@@ -232,6 +240,15 @@ pub struct SourceNat {
     pub interface: InterfaceId,
     /// Who puts the addresses on that interface.
     pub assignment: Assignment,
+}
+
+/// Section `metrics`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where scrapes are answered by HTTP; `None`: on the control socket alone.
+    pub listen: Option<SocketAddr>,
+    /// With more targets than this, none has series of its own.
+    pub targets_max: usize,
 }
 
 /// A load balancer.

@@ -25,6 +25,7 @@ mod health;
 mod http;
 mod instances;
 mod layouts;
+mod metrics;
 mod path_mtu;
 mod refusals;
 mod reserved_ports;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         flows::TESTS,
         why::TESTS,
         refusals::TESTS,
+        metrics::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
         doctor::TESTS,

@@ -57,6 +57,7 @@ fn answer(call: Call) {
         Call::Flows { reply, .. } => reply.send(Default::default()),
         Call::Why { reply, .. } => reply.refuse("not asked here"),
         Call::Stats(reply) => reply.send(Stats::default()),
+        Call::Metrics(reply) => reply.send(Default::default()),
         Call::Reload { reply, .. } => reply.send(IN_FORCE),
     }
 }
