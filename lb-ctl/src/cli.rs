@@ -1,5 +1,6 @@
 //! `lbctl`: its verbs, as one table, and what each does.
 
+mod doctor;
 mod flows;
 mod targets;
 mod why;
@@ -19,9 +20,11 @@ use serde::Serialize;
 use crate::{
     client::{Client, ClientError},
     config::{self, CONTROL_SOCKET, Config, ConfigErrors},
+    doctor::{Facts, Inquiry},
     hex, show,
     simulate::{self, AssumedState, Assumptions, MTU_DEFAULT, Neighbor, SimulateError},
 };
+use doctor::DoctorArguments;
 use flows::FlowsArguments;
 use targets::TargetsArguments;
 use why::WhyArguments;
@@ -32,7 +35,8 @@ use why::WhyArguments;
     name = "lbctl",
     version,
     after_help = "Exit codes: 0 done; 1 refused by lbd, or (status) a listener without a healthy target, or (targets wait) \
-                  targets that are not healthy; 2 wrong usage or configuration, or lbd cannot be reached."
+                  targets that are not healthy, or (doctor) a warning or a fault; 2 wrong usage or configuration, or lbd \
+                  cannot be reached."
 )]
 pub struct Arguments {
     /// Control socket of lbd
@@ -80,6 +84,8 @@ enum Verb {
     /// One JSON line answers each frame: its number, the verdict and its reason, the listener, the target, and the frames
     /// that leave. Every target is healthy and every next hop is known, unless options say otherwise.
     Simulate(SimulateArguments),
+    /// Look whether this host and its interfaces are fit for the load balancer, and say what to type where they are not
+    Doctor(DoctorArguments),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -134,16 +140,16 @@ enum Failure {
     Unusable(String),
 }
 
-/// Carries out what the command line asks for.
-pub fn run(arguments: Arguments) -> ExitCode {
-    match carry_out(arguments) {
+/// Carries out what the command line asks for. `examine` collects what `doctor` judges.
+pub fn run(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>) -> ExitCode {
+    match carry_out(arguments, examine) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Refused(message)) => fail(1, &message),
         Err(Failure::Unusable(message)) => fail(2, &message),
     }
 }
 
-fn carry_out(arguments: Arguments) -> Result<(), Failure> {
+fn carry_out(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>) -> Result<(), Failure> {
     let Arguments { socket, output, verb } = arguments;
     let client = Client::new(&socket);
     match verb {
@@ -164,6 +170,7 @@ fn carry_out(arguments: Arguments) -> Result<(), Failure> {
         Verb::Reload => print(output, &client.reload()?, show::reloaded),
         Verb::Check { file } => check(&file),
         Verb::Simulate(arguments) => simulate(arguments),
+        Verb::Doctor(arguments) => doctor::run(output, arguments, examine),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "lbctl", &mut io::stdout());
             Ok(())

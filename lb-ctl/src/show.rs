@@ -1,5 +1,6 @@
 //! Answers of the control API as text for people: tables that fit the terminal, with colours only on a terminal.
 
+mod doctor;
 mod flows;
 mod status;
 mod targets;
@@ -12,6 +13,7 @@ use crate::{
     api::{InForce, Stats, Traffic},
     config::Config,
 };
+pub use doctor::doctor;
 pub use flows::{flow_count, flows};
 pub use status::status;
 pub use targets::{changed, targets};

@@ -52,7 +52,7 @@ use crate::{
     plan::{self, Plan, WorkerPlan},
     program::{Program, SteeringMaps},
     sys,
-    umem::{HEADROOM_BYTES, Umem},
+    umem::Umem,
     worker::{self, Assignment, Command, Port, Shared},
     xsk::{self, CopyMode, Memory, Socket},
 };
@@ -177,7 +177,7 @@ impl Engine {
             links,
             maps,
             flow_capacity: plan.flow_capacity,
-            longest_frame: plan.chunk_bytes - HEADROOM_BYTES,
+            longest_frame: plan.longest_frame(),
             retired,
             wanted_hops,
             _locks: locks,

@@ -12,6 +12,7 @@ mod churn;
 mod config;
 mod cuts;
 mod demo;
+mod doctor;
 mod dual_stack;
 mod flood;
 mod flow_rules;
@@ -28,6 +29,7 @@ mod path_mtu;
 mod refusals;
 mod reserved_ports;
 mod restart;
+mod store;
 mod stranger;
 mod strays;
 mod syn_cookies;
@@ -64,12 +66,14 @@ fn main() -> ExitCode {
         health::TESTS,
         asleep::TESTS,
         churn::TESTS,
+        store::TESTS,
         flood::TESTS,
         flows::TESTS,
         why::TESTS,
         refusals::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
+        doctor::TESTS,
     ]
     .concat();
     let runnable = testbed::is_privileged();
