@@ -8,6 +8,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -20,6 +21,7 @@ use crate::{
     config::{self, CONTROL_SOCKET, Config, ConfigErrors},
     hex, show,
     simulate::{self, AssumedState, Assumptions, MTU_DEFAULT, Neighbor, SimulateError},
+    top::{self, TopError},
 };
 use targets::TargetsArguments;
 
@@ -67,6 +69,16 @@ enum Verb {
     },
     /// What became of every frame, by reason
     Stats,
+    /// What goes on, once a second, on the whole terminal; ? shows the keys
+    Top {
+        /// Seconds between two looks
+        #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        interval: u64,
+
+        /// Print one frame of 80 columns and 24 lines, after one interval, and end
+        #[arg(long)]
+        once: bool,
+    },
     /// Have lbd read its configuration again and apply it, or refuse it and keep the old one
     Reload,
     /// Check a configuration file; lbd need not run
@@ -159,6 +171,7 @@ fn carry_out(arguments: Arguments) -> Result<(), Failure> {
         Verb::Targets(arguments) => targets::run(&client, output, arguments),
         Verb::Flows { limit } => print(output, &client.flows(limit)?, |rows| show::flows(rows)),
         Verb::Stats => print(output, &client.stats()?, show::stats),
+        Verb::Top { interval, once } => show_top(client, Duration::from_secs(interval), once),
         Verb::Reload => print(output, &client.reload()?, show::reloaded),
         Verb::Check { file } => check(&file),
         Verb::Simulate(arguments) => simulate(arguments),
@@ -175,6 +188,13 @@ fn print<T: Serialize>(output: Format, answer: &T, show: impl FnOnce(&T) -> Stri
         Format::Json => serde_json::to_string_pretty(answer).map_err(|error| unusable(&error))?,
     };
     say(&text)
+}
+
+fn show_top(client: Client, interval: Duration, once: bool) -> Result<(), Failure> {
+    if once {
+        return say(&top::once(&client, interval)?);
+    }
+    Ok(top::run(client, interval)?)
 }
 
 fn check(file: &Path) -> Result<(), Failure> {
@@ -252,6 +272,15 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         match error {
             ClientError::Refused(message) => Failure::Refused(message),
+            error => unusable(&error),
+        }
+    }
+}
+
+impl From<TopError> for Failure {
+    fn from(error: TopError) -> Failure {
+        match error {
+            TopError::Client(error) => error.into(),
             error => unusable(&error),
         }
     }

@@ -19,3 +19,4 @@ pub mod show;
 pub mod simulate;
 pub mod state;
 pub mod timestamp;
+pub mod top;

@@ -2,7 +2,7 @@
 
 mod status;
 mod targets;
-mod text;
+pub(crate) mod text;
 
 use comfy_table::Cell;
 
