@@ -23,3 +23,4 @@ pub mod simulate;
 pub mod state;
 pub mod store;
 pub mod timestamp;
+pub mod top;
