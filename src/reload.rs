@@ -67,6 +67,7 @@ impl Control {
             ("interfaces", old.interfaces != new.interfaces),
             ("state_directory", old.state_directory != new.state_directory),
             ("control_socket", old.control_socket != new.control_socket),
+            ("elbv2", old.elbv2 != new.elbv2),
             ("workers", old.workers != new.workers),
             ("flow_table", old.flow_capacity != new.flow_capacity),
             (

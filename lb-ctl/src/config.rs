@@ -5,6 +5,7 @@
 
 mod address;
 mod attributes;
+mod elbv2;
 mod errors;
 mod forward;
 mod health_check;
@@ -20,6 +21,7 @@ mod zone;
 use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf};
 
 pub use address::{ClientAddress, Family};
+pub use elbv2::{ACCOUNT_DEFAULT, Access, AccessKey, Elbv2, REGION_DEFAULT, Secret};
 pub use errors::{ConfigError, ConfigErrors};
 pub use forward::{Forward, WeightedGroup};
 pub use health_check::{CheckProtocol, HealthCheck};
@@ -63,6 +65,8 @@ pub struct Config {
     pub selection: Selection,
     /// What targets see in place of a client's address and port.
     pub source_nat: SourceNat,
+    /// The endpoint for the stock `aws` command line; `None`: there is none.
+    pub elbv2: Option<Elbv2>,
     /// Load balancers, at least one, no name twice.
     pub load_balancers: Vec<LoadBalancer>,
     /// Target groups, no name twice.

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod client;
 pub mod compile;
 pub mod config;
+pub mod elbv2;
 pub mod health;
 pub mod hex;
 pub mod registrations;

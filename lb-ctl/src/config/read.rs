@@ -8,6 +8,7 @@ use super::{
     ADOPT_SECONDS, Assignment, CONTROL_SOCKET, Config, FLOWS, FRAMES, FRAMES_DEFAULT, INTERFACE_NAME_BYTES,
     Listener, LoadBalancer, NAME_CHARACTERS, Polling, Protocols, SOCKET_PATH_BYTES, STATE_DIRECTORY,
     Selection, Workers,
+    elbv2,
     errors::ConfigError,
     load_balancer::{self, Known},
     source_nat, target_group,
@@ -46,6 +47,7 @@ fn root(section: &Section<'_>) -> Option<Config> {
         "flow_table",
         "selection",
         "source_nat",
+        "elbv2",
         "load_balancers",
         "target_groups",
     ]);
@@ -56,6 +58,7 @@ fn root(section: &Section<'_>) -> Option<Config> {
     let flow_capacity = flow_capacity(section);
     let groups = target_group::all(section);
     let source_nat = source_nat::read(section, interfaces.as_deref(), &groups);
+    let elbv2 = elbv2::read(section);
     let known = Known { interfaces: interfaces.as_deref(), groups: &groups, source_nat: source_nat.as_ref() };
     let load_balancers = load_balancer::all(section, &known);
     let selection = selection(section, load_balancers.as_deref().unwrap_or_default());
@@ -68,6 +71,7 @@ fn root(section: &Section<'_>) -> Option<Config> {
         flow_capacity: flow_capacity?,
         selection: selection?,
         source_nat: source_nat?,
+        elbv2: elbv2?,
         load_balancers: load_balancers?,
         target_groups: target_groups?,
     })
