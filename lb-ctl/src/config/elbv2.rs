@@ -123,15 +123,17 @@ fn access(section: &Section<'_>, listen: Option<SocketAddr>) -> Option<Access> {
     if let Some(file) = section.optional("keys_file") {
         for key in keys_of_file(&file)? {
             match keys.iter().any(|known| known.id == key.id) {
-                true => return file.refuse(format!("a file without the key {:?}, which is there already", key.id)),
+                true => {
+                    return file
+                        .refuse(format!("a file without the key {:?}, which is there already", key.id));
+                }
                 false => keys.push(key),
             }
         }
     }
     match (unsigned.filter(|_| is_unsigned), keys.is_empty()) {
-        (Some(unsigned), _) if listen.is_some_and(|address| !address.ip().is_loopback()) => {
-            unsigned.refuse_with_advice("false", "without signatures only a loopback address can be listened on")
-        }
+        (Some(unsigned), _) if listen.is_some_and(|address| !address.ip().is_loopback()) => unsigned
+            .refuse_with_advice("false", "without signatures only a loopback address can be listened on"),
         (Some(unsigned), false) => unsigned.refuse("keys, or unsigned = true, not both"),
         (Some(_), true) => Some(Access::Unsigned),
         (None, false) => Some(Access::Signed(keys)),
@@ -224,7 +226,8 @@ fn is_dns_suffix(text: &str) -> bool {
 }
 
 fn is_key_id(text: &str) -> bool {
-    KEY_ID_CHARACTERS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    KEY_ID_CHARACTERS.contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 const LISTEN_EXPECTED: &str = "an address and a port, such as \"127.0.0.1:9180\"";
@@ -248,6 +251,7 @@ const KEY_EXPECTED: &str = "an id of 3 to 128 letters, digits and underscores";
 const KEY_ID_CHARACTERS: std::ops::RangeInclusive<usize> = 3..=128;
 const SECRET_EXPECTED: &str = "a secret of 16 to 256 bytes";
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
-const KEYS_FILE_EXPECTED: &str = "the path of a file with keys = [{ id = \"...\", secret = \"...\" }] that only its owner can read";
+const KEYS_FILE_EXPECTED: &str =
+    "the path of a file with keys = [{ id = \"...\", secret = \"...\" }] that only its owner can read";
 const KEYS_FILE_BYTES: u64 = 1 << 20;
 const OTHERS: u32 = 0o077;

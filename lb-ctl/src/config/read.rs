@@ -7,8 +7,7 @@ use toml::de::DeTable;
 use super::{
     ADOPT_SECONDS, Assignment, CONTROL_SOCKET, Config, FLOWS, FRAMES, FRAMES_DEFAULT, INTERFACE_NAME_BYTES,
     Listener, LoadBalancer, NAME_CHARACTERS, Polling, Protocols, SOCKET_PATH_BYTES, STATE_DIRECTORY,
-    Selection, Workers,
-    elbv2,
+    Selection, Workers, elbv2,
     errors::ConfigError,
     load_balancer::{self, Known},
     source_nat, target_group,

@@ -35,7 +35,10 @@ impl Fault {
     }
 
     pub(super) fn status(&self) -> StatusCode {
-        COMMON.iter().find(|(code, _)| *code == self.code).map_or(StatusCode::BAD_REQUEST, |(_, status)| *status)
+        COMMON
+            .iter()
+            .find(|(code, _)| *code == self.code)
+            .map_or(StatusCode::BAD_REQUEST, |(_, status)| *status)
     }
 
     /// The answer's document.

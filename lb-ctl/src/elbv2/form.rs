@@ -30,7 +30,10 @@ impl Form {
         let mut at = self;
         for (depth, part) in key.split('.').enumerate() {
             if part.is_empty() || depth == DEPTH {
-                return Err(Fault::new("MalformedQueryString", format!("the parameter {key:?} is malformed")));
+                return Err(Fault::new(
+                    "MalformedQueryString",
+                    format!("the parameter {key:?} is malformed"),
+                ));
             }
             at = at.children.entry(part.into()).or_default();
         }
@@ -124,9 +127,9 @@ impl<'f> Parameters<'f> {
         list.allow_only(&["member"])?;
         let mut numbered = Vec::new();
         for (number, form) in &members.children {
-            let index: usize = number
-                .parse()
-                .map_err(|_| Fault::new("MalformedQueryString", format!("{name}.member.{number} has no number")))?;
+            let index: usize = number.parse().map_err(|_| {
+                Fault::new("MalformedQueryString", format!("{name}.member.{number} has no number"))
+            })?;
             let path = format!("{}.{index}.member", list.path);
             numbered.push((index, Parameters { form, path }));
         }
@@ -167,7 +170,8 @@ impl<'f> Parameters<'f> {
     /// As the API writes it: the first letter small.
     fn path_of(&self, name: &str) -> String {
         let mut letters = name.chars();
-        let name: String = letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect();
+        let name: String =
+            letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect();
         if self.path.is_empty() { name } else { format!("{}.{name}", self.path) }
     }
 }
@@ -208,7 +212,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_by_its_path() {
-        let form = form("Targets.member.1.Port=0&Scheme=public&Targets.member.2.Id=x&Names.member.x=1&Names.1=2");
+        let form =
+            form("Targets.member.1.Port=0&Scheme=public&Targets.member.2.Id=x&Names.member.x=1&Names.1=2");
         let parameters = form.parameters();
         let targets = parameters.list("Targets").unwrap();
         for (fault, path) in [
@@ -227,7 +232,11 @@ mod tests {
     #[test]
     fn hostile_forms_are_refused_or_harmless() {
         for malformed in ["a..b=1", ".a=1", "a.=1", "=1", "a.a.a.a.a.a.a.a.a.a.a.a.a=1"] {
-            assert_eq!(Form::parse(malformed.as_bytes()).unwrap_err().code, "MalformedQueryString", "{malformed}");
+            assert_eq!(
+                Form::parse(malformed.as_bytes()).unwrap_err().code,
+                "MalformedQueryString",
+                "{malformed}"
+            );
         }
         assert!(Form::parse("a=1&".repeat(PARAMETERS + 1).as_bytes()).is_err());
         let huge = form("T.member.18446744073709551616=1");

@@ -82,7 +82,9 @@ impl<'h> Authorization<'h> {
             return Err(mismatch_because(message));
         }
         if !time.starts_with(self.date) || self.date.len() != DATE_CHARACTERS {
-            return Err(mismatch_because("Date in Credential scope does not match YYYYMMDD from the request's date"));
+            return Err(mismatch_because(
+                "Date in Credential scope does not match YYYYMMDD from the request's date",
+            ));
         }
         Ok(())
     }
@@ -116,8 +118,10 @@ fn check_time(time: &str, now: SystemTime) -> Result<(), Fault> {
         return Err(mismatch_because(message));
     }
     if time > latest.as_str() {
-        let message =
-            format!("Signature not yet current: {time} is still later than {latest} ({} + 5 min.)", basic(now));
+        let message = format!(
+            "Signature not yet current: {time} is still later than {latest} ({} + 5 min.)",
+            basic(now)
+        );
         return Err(mismatch_because(message));
     }
     Ok(())
@@ -161,7 +165,8 @@ fn percent_encode(text: &str) -> String {
 fn header<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<Cow<'h, str>>, Fault> {
     let mut values = Vec::new();
     for value in headers.get_all(name) {
-        let text = value.to_str().map_err(|_| incomplete(format!("the header '{name}' is not ASCII text")))?;
+        let text =
+            value.to_str().map_err(|_| incomplete(format!("the header '{name}' is not ASCII text")))?;
         values.push(text.split_whitespace().collect::<Vec<_>>().join(" "));
     }
     Ok((!values.is_empty()).then(|| values.join(",").into()))

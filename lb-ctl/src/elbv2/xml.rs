@@ -1,9 +1,11 @@
 //! Writes XML: elements with text or children, escaped by the rules of XML 1.0.
 
-/// An element. Names are this crate's own and need no escaping.
+use std::borrow::Cow;
+
+/// An element. Names are this crate's own, or an action's that it knows, and need no escaping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Element {
-    name: &'static str,
+    name: Cow<'static, str>,
     content: Content,
 }
 
@@ -15,18 +17,18 @@ enum Content {
 
 impl Element {
     /// Without content.
-    pub(super) fn new(name: &'static str) -> Element {
-        Element { name, content: Content::Children(Vec::new()) }
+    pub(super) fn new(name: impl Into<Cow<'static, str>>) -> Element {
+        Element { name: name.into(), content: Content::Children(Vec::new()) }
     }
 
     pub(super) fn of_text(name: &'static str, text: impl ToString) -> Element {
-        Element { name, content: Content::Text(text.to_string()) }
+        Element { name: name.into(), content: Content::Text(text.to_string()) }
     }
 
     /// A list, as the Query protocol has it: each item is an element `member`.
     pub(super) fn of_members(name: &'static str, items: impl IntoIterator<Item = Element>) -> Element {
-        let member = |item: Element| Element { name: "member", ..item };
-        Element { name, content: Content::Children(items.into_iter().map(member).collect()) }
+        let member = |item: Element| Element { name: "member".into(), ..item };
+        Element { name: name.into(), content: Content::Children(items.into_iter().map(member).collect()) }
     }
 
     /// A list of texts.
@@ -53,30 +55,27 @@ impl Element {
         }
     }
 
-    /// The same content under another name.
-    pub(super) fn named(self, name: &'static str) -> Element {
-        Element { name, ..self }
-    }
-
     /// As the root of a document, in the API's namespace.
     pub(super) fn document(&self) -> String {
-        self.document_named(self.name)
-    }
-
-    /// The same, under a name that is made from an operation's.
-    pub(super) fn document_named(&self, name: &str) -> String {
+        let name = &self.name;
         let mut document = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{name} xmlns=\"{NAMESPACE}\">");
         self.write_content(&mut document);
-        close(name, &mut document);
+        self.close(&mut document);
         document
     }
 
     fn write(&self, to: &mut String) {
         to.push('<');
-        to.push_str(self.name);
+        to.push_str(&self.name);
         to.push('>');
         self.write_content(to);
-        close(self.name, to);
+        self.close(to);
+    }
+
+    fn close(&self, to: &mut String) {
+        to.push_str("</");
+        to.push_str(&self.name);
+        to.push('>');
     }
 
     fn write_content(&self, to: &mut String) {
@@ -85,12 +84,6 @@ impl Element {
             Content::Children(children) => children.iter().for_each(|child| child.write(to)),
         }
     }
-}
-
-fn close(name: &str, to: &mut String) {
-    to.push_str("</");
-    to.push_str(name);
-    to.push('>');
 }
 
 /// Section 2.4 of XML 1.0; a carriage return would be read as a line feed (2.11), and most other control characters have no

@@ -17,7 +17,8 @@ fn there_is_no_endpoint_unless_one_is_configured() {
 fn keys_come_from_the_section_and_from_a_private_file() {
     let scratch = tempfile::tempdir().unwrap();
     let file = scratch.path().join("keys.toml");
-    fs::write(&file, "[[keys]]\nid = \"AKIDLOOKS\"\nsecret = \"0123456789abcdef\"\nread_only = true\n").unwrap();
+    fs::write(&file, "[[keys]]\nid = \"AKIDLOOKS\"\nsecret = \"0123456789abcdef\"\nread_only = true\n")
+        .unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let section = format!(
         "listen = \"198.18.0.1:9180\"\nkeys = [{{ id = \"AKIDWRITES\", secret = \"fedcba9876543210\" }}]\nkeys_file = {file:?}"

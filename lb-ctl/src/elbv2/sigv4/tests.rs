@@ -74,7 +74,8 @@ fn what_botocore_signed_is_accepted() {
 fn what_was_changed_after_signing_is_refused() {
     let other_body = Signed { body: "Action=DeleteTags&Version=2015-12-01", ..post() };
     assert_eq!(refusal(other_body), Some("SignatureDoesNotMatch"));
-    let other_signature = request("POST", "/", "content-type;host;x-amz-date", &POST_SIGNATURE.replace('5', "6"));
+    let other_signature =
+        request("POST", "/", "content-type;host;x-amz-date", &POST_SIGNATURE.replace('5', "6"));
     let twice = post().request.header("content-type", "text/plain");
     let host_unsigned = request("POST", "/", "content-type;x-amz-date", POST_SIGNATURE);
     let absent = request("POST", "/", "content-type;host;x-absent;x-amz-date", POST_SIGNATURE);
@@ -103,10 +104,19 @@ fn who_signs_for_what_must_be_said_in_full() {
     for (header, code) in [
         ("Basic dTpw".to_owned(), "IncompleteSignature"),
         ("AWS4-HMAC-SHA256".to_owned(), "IncompleteSignature"),
-        ("AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=00".to_owned(), "IncompleteSignature"),
+        (
+            "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=00".to_owned(),
+            "IncompleteSignature",
+        ),
         (authorization("20261123/local/s3", headers, POST_SIGNATURE), "IncompleteSignature"),
-        (authorization("20261123/other/elasticloadbalancing", headers, POST_SIGNATURE), "SignatureDoesNotMatch"),
-        (authorization("20261122/local/elasticloadbalancing", headers, POST_SIGNATURE), "SignatureDoesNotMatch"),
+        (
+            authorization("20261123/other/elasticloadbalancing", headers, POST_SIGNATURE),
+            "SignatureDoesNotMatch",
+        ),
+        (
+            authorization("20261122/local/elasticloadbalancing", headers, POST_SIGNATURE),
+            "SignatureDoesNotMatch",
+        ),
         (
             authorization("20261123/local/elasticloadbalancing", headers, POST_SIGNATURE)
                 .replace("AKIDEXAMPLE", "AKIDOTHER"),
@@ -117,8 +127,9 @@ fn who_signs_for_what_must_be_said_in_full() {
     }
     let unsigned = Request::builder().method("POST").uri("/").header("host", "127.0.0.1:9180");
     assert_eq!(refusal(Signed { request: unsigned, ..post() }), Some("MissingAuthenticationToken"));
-    let undated = Request::builder()
-        .header("host", "127.0.0.1:9180")
-        .header("authorization", authorization("20261123/local/elasticloadbalancing", headers, POST_SIGNATURE));
+    let undated = Request::builder().header("host", "127.0.0.1:9180").header(
+        "authorization",
+        authorization("20261123/local/elasticloadbalancing", headers, POST_SIGNATURE),
+    );
     assert_eq!(refusal(Signed { request: undated, ..post() }), Some("IncompleteSignature"));
 }
