@@ -15,16 +15,19 @@ use std::{
 use crossbeam_channel::{Receiver, Select};
 use lb_core::{limits, steer::Steering, tables::Tables, time};
 use lb_ctl::{
+    api::{Refusal, RefusalCode},
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
     config::Config,
     health::{self, Health, TargetHealth, Transition},
-    server::{Call, ChangeTargets, Server},
+    server::{Call, ChangeCall, Server, Snapshot},
     state::{RunMarker, StateDirectory},
+    store::Store,
 };
 use lb_io::{clock, engine::Engine, nexthop::NextHops};
 
 use crate::{
     addresses::Addresses,
+    changes::now,
     events::{self, FailingOpen},
     passive::PassiveSignal,
     reserved_ports::ReservedPorts,
@@ -50,8 +53,8 @@ pub enum Event {
 pub struct Control {
     /// Configuration file.
     pub path: PathBuf,
-    /// Configuration in force.
-    pub config: Arc<Config>,
+    /// The objects in force, and the configuration that they come to.
+    pub store: Store,
     /// What outlives the process.
     pub state: StateDirectory,
     /// The data path.
@@ -105,7 +108,7 @@ enum Turn {
 #[derive(Default)]
 struct Batch {
     transitions: Vec<Transition>,
-    calls: Vec<ChangeTargets>,
+    calls: Vec<ChangeCall>,
     is_stale: bool,
 }
 
@@ -114,7 +117,7 @@ impl Control {
     /// would answer for them.
     pub fn begin(&mut self) -> Result<(), Box<dyn Error>> {
         self.watch_next_hops();
-        let config = self.config.clone();
+        let config = self.store.config.clone();
         let host = self.host_addresses();
         let sources = compile::sources(&config, &|address| self.addresses.ownership(address, &host));
         // Before the first check, which must not have one of these ports.
@@ -181,7 +184,7 @@ impl Control {
         batch.is_stale |= self.is_deadline_over();
         batch.is_stale |= self.watch_devices();
         batch.is_stale |= self.learn_wanted_hops();
-        let is_fresh = self.change_targets(batch.calls);
+        let is_fresh = self.change_objects(batch.calls);
         if batch.is_stale && !is_fresh {
             self.refresh();
         }
@@ -225,7 +228,19 @@ impl Control {
                 Ok(rows) => reply.send(rows),
                 Err(refusal) => reply.refuse(refusal),
             },
-            Call::ChangeTargets(call) => batch.calls.push(call),
+            Call::Change(call) => batch.calls.push(call),
+            Call::Snapshot(reply) => {
+                let Store { generation, objects, .. } = &self.store;
+                reply.send(Snapshot { generation: *generation, objects: objects.clone() });
+            }
+            Call::Export(reply) => match self.store.export() {
+                Ok(text) => reply.send(text),
+                Err(error) => reply.refuse(error),
+            },
+            Call::Differences { file, reply } => match self.store.differences(&file, &now()) {
+                Ok(rows) => reply.send(rows),
+                Err(errors) => reply.refuse(Refusal::of(RefusalCode::ValidationError, errors.to_string())),
+            },
             Call::Flows { limit, reply } => {
                 reply.send(self.engine.flows(limit, any_flow).into_iter().map(Into::into).collect());
             }
@@ -247,7 +262,7 @@ impl Control {
 
     /// Compiles, publishes and steers what is known now. On a failure the tables in force stay.
     pub(crate) fn refresh(&mut self) {
-        let config = self.config.clone();
+        let config = self.store.config.clone();
         let tables = match self.compile(&config) {
             Ok(tables) => tables,
             Err(error) => return eprintln!("lbd: the tables stay as they are: {error}"),
@@ -305,7 +320,7 @@ impl Control {
 
     /// Has the next hops of all that may need one looked after.
     pub(crate) fn watch_next_hops(&self) {
-        self.next_hops.watch(&self.watched(&self.config));
+        self.next_hops.watch(&self.watched(&self.store.config));
     }
 
     /// Addresses whose next hop must be known: every target's, deregistered ones included, and those that workers want.

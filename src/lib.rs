@@ -5,13 +5,13 @@
 //! interfaces; [`reserved_ports`] keeps the ports of source addresses that are the host's, too, from the host's own connections.
 
 pub mod addresses;
-pub mod control;
+pub mod changes;
+mod control;
 pub mod demo;
 mod events;
 pub mod host_sockets;
 mod passive;
 pub mod port_set;
-mod registrar;
 mod reload;
 pub mod report;
 pub mod reserved_ports;

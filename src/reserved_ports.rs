@@ -159,7 +159,7 @@ impl Control {
 
     /// The same for the tables in force, which nobody can refuse any more: says once what is wrong, and tries again each time.
     pub(crate) fn reserve_ports_of_tables(&mut self) {
-        let (tables, config) = (self.tables.clone(), self.config.clone());
+        let (tables, config) = (self.tables.clone(), self.store.config.clone());
         let complaint = self.reserve_ports(tables.sources(), &config).err().map(|error| error.to_string());
         if let Some(error) =
             complaint.as_ref().filter(|error| self.reserved_ports.complaint.as_ref() != Some(error))

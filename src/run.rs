@@ -11,10 +11,11 @@ use crossbeam_channel::{Sender, unbounded};
 use lb_core::{datapath::FlowView, time};
 use lb_ctl::{
     compile::Compiler,
-    config::{self, Config},
+    config::{self, Config, Document},
     health::Health,
     server::Server,
     state::StateDirectory,
+    store::Store,
 };
 use lb_io::{
     clock,
@@ -28,18 +29,20 @@ use signal_hook::{
 
 use crate::{
     addresses::Addresses,
+    changes::now,
     control::{Control, Event},
     reserved_ports::ReservedPorts,
 };
 
 /// Runs until SIGTERM or SIGINT. An error means that the daemon could not start, and that nothing is left behind.
 pub fn run(path: &Path) -> Result<(), Box<dyn Error>> {
-    let config = config::load(path)?;
+    let file = Document::load(path)?;
+    let config = file.config()?;
     let mut made = Made::by_a_start_of(&config);
     let (sender, events) = unbounded();
     let (signals, signal_thread) = forward_signals(sender.clone())?;
     let outcome =
-        start(path, config, &sender, &mut made).map_err(Stopped::BeforeStart).and_then(|mut control| {
+        start(path, file, &sender, &mut made).map_err(Stopped::BeforeStart).and_then(|mut control| {
             control.run(&events);
             control.stop().map_err(Stopped::Later)
         });
@@ -93,17 +96,16 @@ impl Stopped {
 /// Starts everything. After a failure nothing is left but what an earlier run had left.
 fn start(
     path: &Path,
-    mut config: Config,
+    file: Document,
     events: &Sender<Event>,
     made: &mut Made,
 ) -> Result<Control, Box<dyn Error>> {
     let started = Instant::now();
-    let state = StateDirectory::open(&config.state_directory)?;
+    let state = StateDirectory::open(&file.config()?.state_directory)?;
     made.is_state_ours = true;
-    let dropped = state.registrations()?.merge_into(&mut config).map_err(|error| {
-        let directory = config.state_directory.display();
-        format!("{error}; while lbd is stopped: take it out of {directory}/registrations.json")
-    })?;
+    let (store, is_new) = Store::open(state.objects()?, file, &now())
+        .map_err(|error| format!("{error} (what was made by call is kept in {})", state.path().display()))?;
+    let config = store.config.clone();
     let unclean = state.unclean_run()?;
     let selection_secret = match config.selection.secret {
         Some(secret) => secret,
@@ -144,7 +146,7 @@ fn start(
         delays_seen: clock::now(),
         passive: Default::default(),
         started,
-        config: config.into(),
+        store,
         state,
         server,
         engine,
@@ -154,12 +156,16 @@ fn start(
     if let Some(marker) = &unclean {
         println!(
             "lbd: process {} did not stop cleanly: TCP packets of unknown flows are adopted for {} s",
-            marker.pid, control.config.selection.adopt_seconds
+            marker.pid, control.store.config.selection.adopt_seconds
         );
     }
     match control.begin() {
         Ok(()) => {
-            control.forget(&dropped);
+            if is_new && let Err(error) = control.state.save_objects(&control.store.to_keep()) {
+                eprintln!(
+                    "lbd: WARNING: {error}; the objects are the configuration file's, and calls are refused"
+                );
+            }
             print_start(&control);
             Ok(control)
         }
@@ -246,7 +252,7 @@ fn print_start(control: &Control) {
     println!(
         "lbd: ready in {} ms; control socket {}",
         control.started.elapsed().as_millis(),
-        control.config.control_socket.display()
+        control.store.config.control_socket.display()
     );
 }
 

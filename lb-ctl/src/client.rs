@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::api::{FlowRow, InForce, Refusal, Reloaded, Stats, Status, TargetChanges, TargetRow};
+use crate::api::{FlowRow, InForce, Refusal, Stats, Status, TargetChanges, TargetRow};
 
 /// A client of the daemon on one socket. Every call is a connection of its own.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ impl Client {
     }
 
     /// Has the daemon read its configuration again and apply it.
-    pub fn reload(&self) -> Result<Reloaded, ClientError> {
+    pub fn reload(&self) -> Result<InForce, ClientError> {
         self.call(Method::POST, "/v1/reload")
     }
 

@@ -4,7 +4,9 @@
 //! rule holds; otherwise [`ConfigErrors`] names every place that breaks one.
 
 mod address;
+mod address_pool;
 mod attributes;
+mod document;
 mod elbv2;
 mod errors;
 mod forward;
@@ -12,7 +14,9 @@ mod health_check;
 mod listener;
 mod load_balancer;
 mod read;
+mod rule;
 mod source_nat;
+mod tags;
 mod target;
 mod target_group;
 mod walk;
@@ -21,6 +25,7 @@ mod zone;
 use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf};
 
 pub use address::{ClientAddress, Family};
+pub use address_pool::AddressPool;
 pub use elbv2::{ACCOUNT_DEFAULT, Access, AccessKey, Elbv2, REGION_DEFAULT, Secret};
 pub use errors::{ConfigError, ConfigErrors};
 pub use forward::{Forward, WeightedGroup};
@@ -29,23 +34,97 @@ use lb_core::{
     limits,
     tables::{InterfaceId, Protocol},
 };
+pub use rule::Rule;
+use serde::{Deserialize, Serialize};
+pub use tags::TAGS;
 pub use target::{Target, TargetRequest};
 
 /// Reads and checks a file.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    let file = path.display().to_string();
-    match std::fs::read(path) {
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => parse(&text, &file),
-            Err(error) => Err(ConfigErrors::not_text(&file, &error)),
-        },
-        Err(error) => Err(ConfigErrors::unreadable(&file, &error)),
-    }
+    Document::load(path)?.config()
 }
 
 /// Checks the text of a file; `file` is its name in errors.
 pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
-    read::config(text).map_err(|errors| ConfigErrors { file: file.into(), errors })
+    Document::parse(text, file)?.config()
+}
+
+/// A configuration as it is written: settings of the host and objects, not checked yet.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Its name in errors.
+    file: String,
+    text: String,
+    table: document::Table,
+}
+
+impl Document {
+    /// Reads a file.
+    pub fn load(path: &Path) -> Result<Document, ConfigErrors> {
+        let file = path.display().to_string();
+        match std::fs::read(path) {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Document::parse(&text, &file),
+                Err(error) => Err(ConfigErrors::not_text(&file, &error)),
+            },
+            Err(error) => Err(ConfigErrors::unreadable(&file, &error)),
+        }
+    }
+
+    /// Parses TOML; `file` is its name in errors.
+    pub fn parse(text: &str, file: &str) -> Result<Document, ConfigErrors> {
+        let table = document::parse(text).map_err(|fault| ConfigErrors::not_toml(file, text, &fault))?;
+        Ok(Document { file: file.into(), text: text.into(), table })
+    }
+
+    /// Its name in errors.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// What is written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// All of it, checked.
+    pub fn config(&self) -> Result<Config, ConfigErrors> {
+        self.config_of(self)
+    }
+
+    /// Its settings of the host with the objects of another document, checked. Errors name the other's lines.
+    pub fn config_of(&self, objects: &Document) -> Result<Config, ConfigErrors> {
+        let config = read::config(&self.table, &objects.table, Some(&objects.text));
+        config.map_err(|errors| ConfigErrors { file: objects.file.clone(), errors })
+    }
+
+    /// Its settings of the host with these objects (`load_balancers` and `target_groups` as in a file), checked. Errors have no lines.
+    pub(crate) fn config_with(
+        &self,
+        objects: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Config, Vec<ConfigError>> {
+        read::config(&self.table, &document::table_of(objects), None)
+    }
+
+    /// The tables under its keys of objects, or those of the host, as JSON.
+    pub(crate) fn part(&self, part: Part) -> serde_json::Map<String, serde_json::Value> {
+        let keys = match part {
+            Part::Host => read::HOST_KEYS,
+            Part::Objects => read::OBJECT_KEYS,
+        };
+        let mut table = self.table.clone();
+        table.retain(|key, _| keys.contains(&key.as_str()));
+        document::to_json(&table)
+    }
+}
+
+/// A part of a configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Settings that a file of `lbd --config` alone can make.
+    Host,
+    /// Load balancers and target groups.
+    Objects,
 }
 
 /// A checked configuration.
@@ -65,9 +144,11 @@ pub struct Config {
     pub selection: Selection,
     /// What targets see in place of a client's address and port.
     pub source_nat: SourceNat,
+    /// Where load balancers made by call have their addresses from; no name twice.
+    pub address_pools: Vec<AddressPool>,
     /// The endpoint for the stock `aws` command line; `None`: there is none.
     pub elbv2: Option<Elbv2>,
-    /// Load balancers, at least one, no name twice.
+    /// Load balancers, no name twice.
     pub load_balancers: Vec<LoadBalancer>,
     /// Target groups, no name twice.
     pub target_groups: Vec<TargetGroup>,
@@ -83,7 +164,7 @@ impl Config {
     pub fn user(&self, target_group: usize) -> Option<(&LoadBalancer, &Listener)> {
         let mut listeners =
             self.load_balancers.iter().flat_map(|lb| lb.listeners.iter().map(move |listener| (lb, listener)));
-        listeners.find(|(_, listener)| listener.forward.has(target_group))
+        listeners.find(|(_, listener)| listener.forwards().any(|forward| forward.has(target_group)))
     }
 
     /// A registered target.
@@ -203,8 +284,10 @@ pub struct Listener {
     pub protocol: Protocols,
     /// Port, not 0.
     pub port: u16,
-    /// Where new flows go.
+    /// Where new flows go that no rule is for.
     pub forward: Forward,
+    /// Rules, the first one that fits wins; no priority twice.
+    pub rules: Vec<Rule>,
     /// Attribute `tcp.idle_timeout.seconds`; no meaning for UDP.
     pub tcp_idle_timeout_seconds: u16,
     /// Attribute `tcp.adopt_strays.enabled`: whether TCP packets of no flow start one, always.
@@ -213,14 +296,30 @@ pub struct Listener {
     pub has_syn_cookies: bool,
 }
 
+impl Listener {
+    /// Where new flows go of clients of a family.
+    pub fn forward_for(&self, client: Family) -> &Forward {
+        let rule = self.rules.iter().find(|rule| rule.source == client);
+        rule.map_or(&self.forward, |rule| &rule.forward)
+    }
+
+    /// Every forward action: the default one and the rules'.
+    pub fn forwards(&self) -> impl Iterator<Item = &Forward> {
+        [&self.forward].into_iter().chain(self.rules.iter().map(|rule| &rule.forward))
+    }
+}
+
 /// Protocols of a listener or a target group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocols {
     /// `TCP`.
+    #[serde(rename = "TCP")]
     Tcp,
     /// `UDP`.
+    #[serde(rename = "UDP")]
     Udp,
     /// `TCP_UDP`: both on one port.
+    #[serde(rename = "TCP_UDP")]
     TcpUdp,
 }
 
@@ -299,7 +398,8 @@ pub struct TargetGroup {
 }
 
 /// How targets of a group are named, which decides defaults (NLB "Target type").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TargetType {
     /// Nodes, by their IPv4 address.
     Instance,
@@ -340,6 +440,11 @@ impl Default for MinimumHealthy {
 }
 
 impl TargetGroup {
+    /// Whether its targets come and go by calls alone.
+    pub fn is_open(&self) -> bool {
+        self.registrar == Registrar::Calls
+    }
+
     /// What its targets see of a client that came to an address of a load balancer.
     pub fn client_address(&self, vip: IpAddr) -> ClientAddress {
         if self.family != Family::of(vip) {

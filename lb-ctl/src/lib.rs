@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod capture;
+pub mod change;
 pub mod cli;
 pub mod client;
 pub mod compile;
@@ -13,9 +14,10 @@ pub mod config;
 pub mod elbv2;
 pub mod health;
 pub mod hex;
-pub mod registrations;
+pub mod objects;
 pub mod server;
 pub mod show;
 pub mod simulate;
 pub mod state;
+pub mod store;
 pub mod timestamp;

@@ -27,9 +27,14 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::api::{
-    FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowRow, InForce, Refusal, RefusalCode, Reloaded, Stats, Status,
-    TargetChanges, TargetRow,
+use crate::{
+    api::{
+        FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowRow, InForce, Refusal, RefusalCode, Stats, Status,
+        TargetChanges, TargetRow,
+    },
+    change::{Change, Ref},
+    config::Document,
+    objects::{Difference, Objects},
 };
 
 /// A request for the control thread.
@@ -46,8 +51,19 @@ pub enum Call {
         /// The answer.
         reply: Reply<Vec<TargetRow>>,
     },
-    /// Register and deregister targets.
-    ChangeTargets(ChangeTargets),
+    /// The objects as they are.
+    Snapshot(Reply<Snapshot>),
+    /// Change objects.
+    Change(ChangeCall),
+    /// The host's settings and all objects as a configuration file.
+    Export(Reply<String>),
+    /// What applying a file would change.
+    Differences {
+        /// The file.
+        file: Document,
+        /// The answer.
+        reply: Reply<Vec<Difference>>,
+    },
     /// Some flows.
     Flows {
         /// At most this many.
@@ -58,18 +74,42 @@ pub enum Call {
     /// Counters.
     Stats(Reply<Stats>),
     /// Read the configuration again and apply it, or refuse it and keep the old one.
-    Reload(Reply<Reloaded>),
+    Reload(Reply<InForce>),
 }
 
-/// A request to register and deregister targets, wholly or not at all.
+/// A request to change objects, wholly or not at all.
 #[derive(Debug)]
-pub struct ChangeTargets {
-    /// Name of their target group.
-    pub target_group: String,
-    /// Who comes and who goes.
-    pub changes: TargetChanges,
-    /// The answer, once they are in force and kept.
-    pub reply: Reply<InForce>,
+pub struct ChangeCall {
+    /// The change.
+    pub change: Change,
+    /// Refuse it (`GenerationMismatch`) unless the objects are of this generation.
+    pub expected_generation: Option<u64>,
+    /// Who asks.
+    pub by: Caller,
+    /// The answer, once the change is in force and kept.
+    pub reply: Reply<Changed>,
+}
+
+/// Who asks for a change, for the audit line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller(pub String);
+
+/// A change is in force and kept.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// In which generation.
+    pub in_force: InForce,
+    /// The objects with it.
+    pub objects: Arc<Objects>,
+}
+
+/// Objects of a generation.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The generation.
+    pub generation: u64,
+    /// The objects.
+    pub objects: Arc<Objects>,
 }
 
 /// Where the answer to a call goes. Dropped unused, it tells the client that there is no answer.
@@ -77,6 +117,12 @@ pub struct ChangeTargets {
 pub struct Reply<T>(oneshot::Sender<Result<T, Refusal>>);
 
 impl<T> Reply<T> {
+    /// A reply, and where its answer comes out.
+    pub(crate) fn channel() -> (Reply<T>, oneshot::Receiver<Result<T, Refusal>>) {
+        let (sender, answer) = oneshot::channel();
+        (Reply(sender), answer)
+    }
+
     /// Answers. A client that has gone away is no concern of the control thread's.
     pub fn send(self, answer: T) {
         let _ = self.0.send(Ok(answer));
@@ -236,8 +282,10 @@ async fn change_targets(
             refuse(StatusCode::BAD_REQUEST, &format!("the request names no target; {CHANGES_EXPECTED}"))
         }
         Ok(Json(changes)) => {
-            let call = |reply| Call::ChangeTargets(ChangeTargets { target_group, changes, reply });
-            ask(&deliver, call).await
+            let change = Change::ChangeTargets { target_group: Ref::Name(target_group), changes };
+            let by = Caller("a client of the control socket".into());
+            let call = |reply| Call::Change(ChangeCall { change, expected_generation: None, by, reply });
+            answer(request(&deliver, call).await.map(|changed| changed.in_force))
         }
         Err(rejection) => {
             refuse(rejection.status(), &format!("{}; {CHANGES_EXPECTED}", rejection.body_text()))
@@ -262,23 +310,49 @@ async fn flows(State(deliver): State<Deliver>, query: Result<Query<FlowsQuery>, 
 }
 
 async fn ask<T: Serialize>(deliver: &Deliver, call: impl FnOnce(Reply<T>) -> Call) -> Response {
+    answer(request(deliver, call).await)
+}
+
+/// The control thread's answer, or why there is none.
+async fn request<T>(
+    deliver: &Deliver,
+    call: impl FnOnce(Reply<T>) -> Call,
+) -> Result<T, (StatusCode, Refusal)> {
     let (sender, answer) = oneshot::channel();
     deliver.0(call(Reply(sender)));
+    let unavailable = |error: &str| (StatusCode::SERVICE_UNAVAILABLE, Refusal::from(error));
     match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(Ok(Ok(answer))) => Json(answer).into_response(),
-        Ok(Ok(Err(refusal))) => (status(&refusal), Json(refusal)).into_response(),
-        Ok(Err(_)) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping"),
-        Err(_) => {
-            refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon's control thread did not answer in time")
-        }
+        Ok(Ok(answer)) => answer.map_err(|refusal| (status(&refusal), refusal)),
+        Ok(Err(_)) => Err(unavailable("the daemon is stopping")),
+        Err(_) => Err(unavailable("the daemon's control thread did not answer in time")),
+    }
+}
+
+fn answer<T: Serialize>(answer: Result<T, (StatusCode, Refusal)>) -> Response {
+    match answer {
+        Ok(answer) => Json(answer).into_response(),
+        Err((status, refusal)) => (status, Json(refusal)).into_response(),
     }
 }
 
 fn status(refusal: &Refusal) -> StatusCode {
+    use RefusalCode::*;
     match refusal.code {
-        Some(RefusalCode::TargetGroupNotFound) => StatusCode::NOT_FOUND,
-        Some(RefusalCode::InvalidTarget) => StatusCode::BAD_REQUEST,
-        Some(RefusalCode::TooManyTargets | RefusalCode::OperationNotPermitted) | None => StatusCode::CONFLICT,
+        Some(
+            LoadBalancerNotFound | ListenerNotFound | RuleNotFound | TargetGroupNotFound | SubnetNotFound,
+        ) => StatusCode::NOT_FOUND,
+        Some(AccessDenied) => StatusCode::FORBIDDEN,
+        Some(GenerationMismatch) => StatusCode::PRECONDITION_FAILED,
+        Some(StoreUnwritable) => StatusCode::SERVICE_UNAVAILABLE,
+        Some(
+            InvalidTarget
+            | InvalidSubnet
+            | InvalidConfigurationRequest
+            | ValidationError
+            | IncompatibleProtocols
+            | UnsupportedProtocol,
+        ) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::CONFLICT,
     }
 }
 
@@ -314,10 +388,16 @@ mod tests {
             Call::Targets(reply) => drop(reply),
             Call::TargetsOf { target_group, reply } => reply
                 .refuse(Refusal::of(RefusalCode::TargetGroupNotFound, format!("no group {target_group}"))),
-            Call::ChangeTargets(ChangeTargets { changes, reply, .. }) if changes.register.is_empty() => {
-                reply.refuse(Refusal::of(RefusalCode::InvalidTarget, "not registered"));
+            Call::Change(ChangeCall { change: Change::ChangeTargets { changes, .. }, reply, .. }) => {
+                match changes.register.is_empty() {
+                    true => reply.refuse(Refusal::of(RefusalCode::InvalidTarget, "not registered")),
+                    false => {
+                        let in_force = InForce { generation: 8, tables_generation: 9, id: None };
+                        reply.send(Changed { in_force, objects: Default::default() });
+                    }
+                }
             }
-            Call::ChangeTargets(call) => call.reply.send(InForce { generation: 8 }),
+            Call::Snapshot(_) | Call::Change(_) | Call::Export(_) | Call::Differences { .. } => {}
             Call::Stats(reply) => reply.send(Stats::default()),
         })
     }

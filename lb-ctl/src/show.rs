@@ -7,7 +7,7 @@ mod text;
 use comfy_table::Cell;
 
 use crate::{
-    api::{DroppedRegistrations, FlowRow, Reloaded, Stats, Traffic},
+    api::{FlowRow, InForce, Stats, Traffic},
     config::Config,
 };
 pub use status::status;
@@ -83,15 +83,8 @@ fn cut_by_cause(stats: &Stats) -> String {
 }
 
 /// That a configuration is in force.
-pub fn reloaded(reloaded: &Reloaded) -> String {
-    let mut text = format!("The configuration is in force: tables generation {}\n", reloaded.generation);
-    for DroppedRegistrations { target_group, targets } in &reloaded.dropped {
-        let targets = plural(*targets, "target");
-        text += &format!(
-            "{targets} of {target_group} went: the file has no such group for targets registered by call\n"
-        );
-    }
-    text
+pub fn reloaded(in_force: &InForce) -> String {
+    format!("The configuration is in force: generation {}\n", in_force.generation)
 }
 
 /// What a configuration holds, in one line.

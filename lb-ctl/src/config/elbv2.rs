@@ -6,12 +6,11 @@ use std::{
     io::{self, Read},
     net::SocketAddr,
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use toml::de::DeTable;
-
 use super::{
+    ConfigErrors, Document,
     read::sections,
     walk::{Errors, Place, Section, Value},
 };
@@ -36,8 +35,31 @@ pub struct Elbv2 {
 pub enum Access {
     /// Everybody's who can reach a loopback address, signed or not.
     Unsigned,
-    /// Those signed by one of these keys, at least one, no id twice.
-    Signed(Vec<AccessKey>),
+    /// Those signed by a key.
+    Signed {
+        /// Keys of the configuration, no id twice.
+        keys: Vec<AccessKey>,
+        /// A file of more keys: see [`Access::keys`].
+        file: Option<PathBuf>,
+    },
+}
+
+impl Access {
+    /// The keys of the configuration and of the file, at least one, no id twice; `None`: nobody has to sign.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file: it cannot be read, others than its owner can read it, or it is not of this form:
+    /// `keys = [{ id = "...", secret = "..." }]`.
+    pub fn keys(&self) -> Result<Option<Vec<AccessKey>>, ConfigErrors> {
+        let Access::Signed { keys, file } = self else { return Ok(None) };
+        let mut keys = keys.clone();
+        if let Some(path) = file {
+            let name = path.display().to_string();
+            let text = read_private(path).map_err(|error| ConfigErrors::unreadable(&name, &error))?;
+            keys = keys_of_file(&text, &name, keys)?;
+        }
+        Ok(Some(keys))
+    }
 }
 
 /// A key that requests are signed by.
@@ -115,43 +137,54 @@ fn text_or(
     if is_valid(text) { Some(text.into()) } else { value.refuse(expected) }
 }
 
-/// Unsigned, by the section's keys, by a file's, or by both of these.
+/// Unsigned, or by keys of the section, of a file or of both.
 fn access(section: &Section<'_>, listen: Option<SocketAddr>) -> Option<Access> {
     let unsigned = section.optional("unsigned");
     let is_unsigned = unsigned.as_ref().map_or(Some(false), Value::boolean)?;
-    let mut keys = keys_of(section)?;
-    if let Some(file) = section.optional("keys_file") {
-        for key in keys_of_file(&file)? {
-            match keys.iter().any(|known| known.id == key.id) {
-                true => {
-                    return file
-                        .refuse(format!("a file without the key {:?}, which is there already", key.id));
-                }
-                false => keys.push(key),
-            }
-        }
-    }
-    match (unsigned.filter(|_| is_unsigned), keys.is_empty()) {
+    let keys = keys_of(section, Vec::new())?;
+    let file = section.optional("keys_file").map_or(Some(None), |value| path(&value).map(Some))?;
+    match (unsigned.filter(|_| is_unsigned), keys.is_empty() && file.is_none()) {
         (Some(unsigned), _) if listen.is_some_and(|address| !address.ip().is_loopback()) => unsigned
             .refuse_with_advice("false", "without signatures only a loopback address can be listened on"),
         (Some(unsigned), false) => unsigned.refuse("keys, or unsigned = true, not both"),
         (Some(_), true) => Some(Access::Unsigned),
-        (None, false) => Some(Access::Signed(keys)),
+        (None, false) => Some(Access::Signed { keys, file }),
         (None, true) => {
-            section.errors().report(
-                &section.place,
-                "neither keys nor unsigned = true",
-                "keys = [{ id = \"...\", secret = \"...\" }], keys_file = \"/...\" or, on a loopback address, unsigned = true",
-            );
+            section.errors().report(&section.place, "neither keys nor unsigned = true", ACCESS_EXPECTED);
             None
         }
     }
 }
 
-/// Key `keys` of the section, or of a file of keys.
-fn keys_of(section: &Section<'_>) -> Option<Vec<AccessKey>> {
-    let mut keys: Vec<AccessKey> = Vec::new();
-    for section in sections(section, "keys") {
+fn path(value: &Value<'_>) -> Option<PathBuf> {
+    let text = value.text(KEYS_FILE_EXPECTED)?;
+    if text.starts_with('/') { Some(text.into()) } else { value.refuse(KEYS_FILE_EXPECTED) }
+}
+
+/// The keys of a file after those that are known.
+fn keys_of_file(text: &str, name: &str, known: Vec<AccessKey>) -> Result<Vec<AccessKey>, ConfigErrors> {
+    let document = Document::parse(text, name)?;
+    let errors = Errors::new(Some(text));
+    let section = Section::new(Place::default(), &document.table, &errors);
+    section.allow_only(&["keys"]);
+    let given = section.required("keys", ACCESS_EXPECTED).and_then(|value| {
+        match value.items(ACCESS_EXPECTED)?.len() {
+            0 => value.refuse(ACCESS_EXPECTED),
+            _ => Some(()),
+        }
+    });
+    let keys = given.and_then(|()| keys_of(&section, known));
+    let errors = errors.into_sorted();
+    match keys {
+        Some(keys) if errors.is_empty() => Ok(keys),
+        _ => Err(ConfigErrors { file: name.into(), errors }),
+    }
+}
+
+/// Key `keys`, after those that are known.
+fn keys_of(section: &Section<'_>, known: Vec<AccessKey>) -> Option<Vec<AccessKey>> {
+    let mut keys = known;
+    for section in sections(section, "keys")? {
         let section = section?;
         let key = key_of(&section)?;
         if keys.iter().any(|known| known.id == key.id) {
@@ -174,28 +207,6 @@ fn key_of(section: &Section<'_>) -> Option<AccessKey> {
         section.errors().report(&secret.place, "something else (not shown)", SECRET_EXPECTED);
     }
     Some(AccessKey { id: id?.into(), secret: Secret(text?.into()), is_read_only: is_read_only? })
-}
-
-/// A file of its own for keys, in TOML, that nobody but its owner can read.
-fn keys_of_file(value: &Value<'_>) -> Option<Vec<AccessKey>> {
-    let path = value.text(KEYS_FILE_EXPECTED)?;
-    let text = match read_private(Path::new(path)) {
-        Ok(text) => text,
-        Err(error) => {
-            value.errors().report(&value.place, format!("{path:?} ({error})"), KEYS_FILE_EXPECTED);
-            return None;
-        }
-    };
-    let (document, faults) = DeTable::parse_recoverable(&text);
-    let errors = Errors::new(&text);
-    let section = Section::new(Place::default(), document.get_ref(), &errors);
-    section.allow_only(&["keys"]);
-    let keys = keys_of(&section).filter(|keys| !keys.is_empty() && faults.is_empty());
-    match (keys, errors.into_sorted().first()) {
-        (Some(keys), None) => Some(keys),
-        (_, Some(error)) => value.refuse_with_advice(KEYS_FILE_EXPECTED, &format!("in that file: {error}")),
-        (None, None) => value.refuse(KEYS_FILE_EXPECTED),
-    }
 }
 
 /// The text of a file that is open to its owner alone.
@@ -233,8 +244,8 @@ fn is_key_id(text: &str) -> bool {
 const LISTEN_EXPECTED: &str = "an address and a port, such as \"127.0.0.1:9180\"";
 
 /// Also the region where nothing is configured.
-pub const REGION_DEFAULT: &str = "local";
-const REGION_EXPECTED: &str = "a region of 1 to 63 small letters, digits and hyphens, such as \"local\"";
+pub const REGION_DEFAULT: &str = "us-east-1";
+const REGION_EXPECTED: &str = "a region of 1 to 63 small letters, digits and hyphens, such as \"us-east-1\"";
 const LABEL_CHARACTERS: usize = 63;
 
 /// Also the account where nothing is configured.
@@ -251,7 +262,9 @@ const KEY_EXPECTED: &str = "an id of 3 to 128 letters, digits and underscores";
 const KEY_ID_CHARACTERS: std::ops::RangeInclusive<usize> = 3..=128;
 const SECRET_EXPECTED: &str = "a secret of 16 to 256 bytes";
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 16..=256;
+const ACCESS_EXPECTED: &str = "keys = [{ id = \"...\", secret = \"...\" }], keys_file = \"/...\" or, on a loopback address, \
+     unsigned = true";
 const KEYS_FILE_EXPECTED: &str =
-    "the path of a file with keys = [{ id = \"...\", secret = \"...\" }] that only its owner can read";
+    "the absolute path of a file with keys = [{ id = \"...\", secret = \"...\" }]";
 const KEYS_FILE_BYTES: u64 = 1 << 20;
 const OTHERS: u32 = 0o077;

@@ -9,7 +9,7 @@ use super::{
     view::View,
     xml::Element,
 };
-use crate::change::{LISTENERS_PER_LOAD_BALANCER, LOAD_BALANCERS, RULES_PER_LISTENER};
+use crate::change::{LISTENERS, RULES};
 
 pub(super) fn limits(parameters: &Parameters<'_>, _: &View<'_>) -> Result<Element, Fault> {
     let item = |(name, most): &(&str, usize)| Item {
@@ -22,15 +22,18 @@ pub(super) fn limits(parameters: &Parameters<'_>, _: &View<'_>) -> Result<Elemen
 /// TLS ends at the targets, so there are no policies for it.
 pub(super) fn ssl_policies(parameters: &Parameters<'_>, _: &View<'_>) -> Result<Element, Fault> {
     if let [name, ..] = parameters.texts("Names")?.as_slice() {
-        return Err(Fault::new("SSLPolicyNotFound", format!("SSL policy '{name}' not found: there are no TLS listeners")));
+        return Err(Fault::new(
+            "SSLPolicyNotFound",
+            format!("SSL policy '{name}' not found: there are no TLS listeners"),
+        ));
     }
     page(Vec::new(), "SslPolicies", parameters)
 }
 
 const LIMITS: [(&str, usize); 13] = [
-    ("network-load-balancers", LOAD_BALANCERS),
-    ("listeners-per-network-load-balancer", LISTENERS_PER_LOAD_BALANCER),
-    ("rules-per-network-load-balancer-listener", RULES_PER_LISTENER),
+    ("network-load-balancers", limits::LISTENERS),
+    ("listeners-per-network-load-balancer", LISTENERS),
+    ("rules-per-network-load-balancer-listener", RULES),
     ("target-groups", limits::TARGET_GROUPS),
     ("targets-per-target-group", limits::TARGETS_PER_GROUP),
     ("targets-per-network-load-balancer", limits::TARGETS),

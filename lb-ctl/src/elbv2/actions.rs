@@ -53,7 +53,8 @@ fn forward(action: &Parameters<'_>, view: &View<'_>) -> Result<ForwardRequest, F
         None => return Err(action.missing("Type")),
         Some(Kind::Forward) => {}
         Some(Kind::Application) => {
-            let message = "The action of a network load balancer's listener or rule must be of type 'forward'";
+            let message =
+                "The action of a network load balancer's listener or rule must be of type 'forward'";
             return Err(Fault::new("InvalidLoadBalancerAction", message));
         }
     }
@@ -63,7 +64,9 @@ fn forward(action: &Parameters<'_>, view: &View<'_>) -> Result<ForwardRequest, F
     config.allow_only(&["TargetGroups", "TargetGroupStickinessConfig"])?;
     let weighted = config.list("TargetGroups")?;
     let target_groups = match (action.text("TargetGroupArn"), weighted.as_slice()) {
-        (None, []) => Err(Fault::new("InvalidLoadBalancerAction", "A forward action must name a target group")),
+        (None, []) => {
+            Err(Fault::new("InvalidLoadBalancerAction", "A forward action must name a target group"))
+        }
         (Some(arn), []) => Ok(vec![(Ref::Id(view.target_group(arn)?.id), WEIGHT_DEFAULT)]),
         (Some(arn), [only]) if only.text("TargetGroupArn") == Some(arn) => Ok(vec![share(only, view)?]),
         (Some(_), _) => Err(Fault::new(

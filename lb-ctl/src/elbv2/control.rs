@@ -56,12 +56,11 @@ impl fmt::Debug for Control {
 
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Fault {
-        let code = match refusal.code {
-            None => "InvalidConfigurationRequest",
-            Some(RefusalCode::StoreUnwritable) => "ServiceUnavailable",
-            Some(code) => code.name(),
-        };
-        Fault::new(code, refusal.error)
+        match refusal.code {
+            None => Fault::configuration(refusal.error),
+            Some(RefusalCode::StoreUnwritable) => Fault::new("ServiceUnavailable", refusal.error),
+            Some(code) => Fault::new(code.name(), refusal.error),
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Endpoint {
     pub(super) fn start<S, A>(listen: SocketAddr, service: S) -> Result<Endpoint, EndpointError>
     where
         S: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync + 'static,
-        A: Future<Output = Response<Full<Bytes>>> + Send,
+        A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
         Endpoint::begin(listen, service).map_err(|error| EndpointError { listen, error })
     }
@@ -57,7 +57,7 @@ impl Endpoint {
     fn begin<S, A>(listen: SocketAddr, service: S) -> io::Result<Endpoint>
     where
         S: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync + 'static,
-        A: Future<Output = Response<Full<Bytes>>> + Send,
+        A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
         let listener = TcpListener::bind(listen)?;
         let address = listener.local_addr()?;
@@ -103,7 +103,7 @@ impl std::error::Error for EndpointError {}
 async fn accept<S, A>(listener: TcpListener, service: Arc<S>)
 where
     S: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync + 'static,
-    A: Future<Output = Response<Full<Bytes>>> + Send,
+    A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -174,7 +174,8 @@ mod tests {
     use super::*;
 
     fn start() -> Endpoint {
-        let hello = |_: Request<Incoming>, _| async { Response::new(Full::new(Bytes::from_static(b"hello"))) };
+        let hello =
+            |_: Request<Incoming>, _| async { Response::new(Full::new(Bytes::from_static(b"hello"))) };
         Endpoint::start("127.0.0.1:0".parse().unwrap(), hello).unwrap()
     }
 
@@ -192,7 +193,10 @@ mod tests {
         let address = endpoint.address();
         assert!(ask(address).ends_with("hello"));
         let taken = Endpoint::start(address, |_, _| async { Response::default() }).unwrap_err();
-        assert!(taken.to_string().starts_with(&format!("elbv2.listen: cannot listen on {address}")), "{taken}");
+        assert!(
+            taken.to_string().starts_with(&format!("elbv2.listen: cannot listen on {address}")),
+            "{taken}"
+        );
         drop(endpoint);
         assert!(TcpStream::connect(address).is_err());
     }

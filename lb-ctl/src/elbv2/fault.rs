@@ -1,5 +1,7 @@
 //! Error answers: a code, its HTTP status and who is to blame, as the API's common errors and each operation's have them.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 
 use super::xml::Element;
@@ -7,13 +9,13 @@ use super::xml::Element;
 /// Why a request was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
-    pub(super) code: &'static str,
+    pub(super) code: Cow<'static, str>,
     pub(super) message: String,
 }
 
 impl Fault {
-    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Fault {
-        Fault { code, message: message.into() }
+    pub(super) fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Fault {
+        Fault { code: code.into(), message: message.into() }
     }
 
     /// A parameter breaks a rule.
@@ -46,7 +48,7 @@ impl Fault {
         let blamed = if self.status().is_server_error() { "Receiver" } else { "Sender" };
         let error = Element::new("Error")
             .with_text("Type", blamed)
-            .with_text("Code", self.code)
+            .with_text("Code", &self.code)
             .with_text("Message", &self.message);
         Element::new("ErrorResponse").with(error).with_text("RequestId", request_id).document()
     }

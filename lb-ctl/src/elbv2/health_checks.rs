@@ -7,7 +7,9 @@ use super::{fault::Fault, form::Parameters, xml::Element};
 /// The keys that a request sets. Ranges and what goes with what are for the configuration's rules to see.
 pub(super) fn read(parameters: &Parameters<'_>) -> Result<Map<String, Value>, Fault> {
     if parameters.boolean("HealthCheckEnabled")? == Some(false) {
-        return Err(Fault::configuration("Health checks cannot be disabled for targets of type 'instance' or 'ip'"));
+        return Err(Fault::configuration(
+            "Health checks cannot be disabled for targets of type 'instance' or 'ip'",
+        ));
     }
     let mut keys = Map::new();
     if let Some(protocol) = parameters.choice("HealthCheckProtocol", &PROTOCOLS)? {
@@ -50,7 +52,8 @@ pub(super) fn add_to(group: Element, keys: &Map<String, Value>) -> Element {
     let number = |key| keys.get(key).and_then(Value::as_u64);
     let interval = seconds(keys, ["interval_seconds", "fast_interval_ms"]).unwrap_or(INTERVAL_DEFAULT);
     let timeout_default = if protocol == "HTTP" { HTTP_TIMEOUT_DEFAULT } else { TIMEOUT_DEFAULT };
-    let timeout = seconds(keys, ["timeout_seconds", "fast_timeout_ms"]).unwrap_or(timeout_default.min(interval));
+    let timeout =
+        seconds(keys, ["timeout_seconds", "fast_timeout_ms"]).unwrap_or(timeout_default.min(interval));
     // What is finer than the API can say is told as its least.
     let group = group
         .with_text("HealthCheckProtocol", protocol)
@@ -59,7 +62,10 @@ pub(super) fn add_to(group: Element, keys: &Map<String, Value>) -> Element {
         .with_text("HealthCheckIntervalSeconds", interval.max(INTERVAL_SECONDS.0))
         .with_text("HealthCheckTimeoutSeconds", timeout.max(TIMEOUT_SECONDS.0))
         .with_text("HealthyThresholdCount", number("healthy_threshold").unwrap_or(HEALTHY_THRESHOLD_DEFAULT))
-        .with_text("UnhealthyThresholdCount", number("unhealthy_threshold").unwrap_or(UNHEALTHY_THRESHOLD_DEFAULT));
+        .with_text(
+            "UnhealthyThresholdCount",
+            number("unhealthy_threshold").unwrap_or(UNHEALTHY_THRESHOLD_DEFAULT),
+        );
     if keys.contains_key("grpc") {
         return group.with(Element::new("Matcher").with_text("GrpcCode", 0));
     }

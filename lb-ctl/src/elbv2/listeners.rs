@@ -56,7 +56,9 @@ pub(super) fn describe(parameters: &Parameters<'_>, view: &View<'_>) -> Result<E
             return Err(Fault::validation("You must specify either listener ARNs or a load balancer ARN"));
         }
         (Some(_), [_, ..]) => {
-            return Err(Fault::validation("Listener ARNs and a load balancer ARN cannot be specified together"));
+            return Err(Fault::validation(
+                "Listener ARNs and a load balancer ARN cannot be specified together",
+            ));
         }
         (Some(arn), []) => {
             let lb = view.load_balancer(arn)?;
@@ -112,7 +114,8 @@ fn port(parameters: &Parameters<'_>) -> Result<Option<u16>, Fault> {
 fn refuse_tls(parameters: &Parameters<'_>) -> Result<(), Fault> {
     for name in ["Certificates", "SslPolicy", "AlpnPolicy", "MutualAuthentication"] {
         if parameters.has(name) {
-            let message = format!("{name} cannot be specified for a listener of protocol TCP, UDP or TCP_UDP");
+            let message =
+                format!("{name} cannot be specified for a listener of protocol TCP, UDP or TCP_UDP");
             return Err(Fault::configuration(message));
         }
     }

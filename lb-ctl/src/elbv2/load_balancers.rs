@@ -19,7 +19,9 @@ use crate::{
 pub(super) fn create(parameters: &Parameters<'_>, _: &View<'_>) -> Result<Option<Change>, Fault> {
     let name = parameters.required_text("Name")?;
     if name.starts_with("internal-") {
-        return Err(Fault::validation(format!("The load balancer name '{name}' cannot start with 'internal-'")));
+        return Err(Fault::validation(format!(
+            "The load balancer name '{name}' cannot start with 'internal-'"
+        )));
     }
     match parameters.choice("Type", &TYPES)? {
         Some(Type::Network) => {}
@@ -39,11 +41,7 @@ pub(super) fn create(parameters: &Parameters<'_>, _: &View<'_>) -> Result<Option
     })))
 }
 
-pub(super) fn created(
-    _: &Parameters<'_>,
-    view: &View<'_>,
-    id: Option<Id>,
-) -> Result<Element, Fault> {
+pub(super) fn created(_: &Parameters<'_>, view: &View<'_>, id: Option<Id>) -> Result<Element, Fault> {
     let made = view.objects.load_balancers.iter().filter(|lb| Some(lb.id) == id);
     Ok(Element::new("Result").with(Element::of_members("LoadBalancers", made.map(|lb| element(lb, view)))))
 }
@@ -51,7 +49,9 @@ pub(super) fn created(
 pub(super) fn describe(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Element, Fault> {
     let (arns, names) = (parameters.texts("LoadBalancerArns")?, parameters.texts("Names")?);
     if !arns.is_empty() && !names.is_empty() {
-        return Err(Fault::validation("Load balancer names and load balancer ARNs cannot be specified at the same time"));
+        return Err(Fault::validation(
+            "Load balancer names and load balancer ARNs cannot be specified at the same time",
+        ));
     }
     let named = |name: &&str| {
         let missing = || Fault::new("LoadBalancerNotFound", format!("Load balancers '[{name}]' not found"));
@@ -180,7 +180,9 @@ fn address(row: &Address, scheme: Scheme) -> Element {
 fn addresses(parameters: &Parameters<'_>) -> Result<Vec<AddressRequest>, Fault> {
     let (subnets, mappings) = (parameters.texts("Subnets")?, parameters.list("SubnetMappings")?);
     match (subnets.is_empty(), mappings.is_empty()) {
-        (false, false) => Err(Fault::validation("Either subnets or subnet mappings can be specified, not both")),
+        (false, false) => {
+            Err(Fault::validation("Either subnets or subnet mappings can be specified, not both"))
+        }
         (true, true) => Err(Fault::validation("At least one subnet must be specified")),
         (false, true) => Ok(subnets.into_iter().map(of_pool).collect()),
         (true, false) => mappings.iter().map(mapping).collect(),
@@ -192,9 +194,17 @@ fn of_pool(name: &str) -> AddressRequest {
 }
 
 fn mapping(mapping: &Parameters<'_>) -> Result<AddressRequest, Fault> {
-    mapping.allow_only(&["SubnetId", "AllocationId", "PrivateIPv4Address", "IPv6Address", "SourceNatIpv6Prefix"])?;
+    mapping.allow_only(&[
+        "SubnetId",
+        "AllocationId",
+        "PrivateIPv4Address",
+        "IPv6Address",
+        "SourceNatIpv6Prefix",
+    ])?;
     if let Some(id) = mapping.text("AllocationId") {
-        let message = format!("The allocation ID '{id}' does not exist: name an address of the pool by PrivateIPv4Address");
+        let message = format!(
+            "The allocation ID '{id}' does not exist: name an address of the pool by PrivateIPv4Address"
+        );
         return Err(Fault::new("AllocationIdNotFound", message));
     }
     if mapping.has("SourceNatIpv6Prefix") {
@@ -237,7 +247,9 @@ fn refuse_foreign(parameters: &Parameters<'_>) -> Result<(), Fault> {
     }
     for name in ["CustomerOwnedIpv4Pool", "IpamPools"] {
         if parameters.has(name) {
-            return Err(Fault::configuration(format!("{name} is not available: subnets are the address pools")));
+            return Err(Fault::configuration(format!(
+                "{name} is not available: subnets are the address pools"
+            )));
         }
     }
     Ok(())

@@ -36,7 +36,8 @@ mod tests {
     fn pages(size: usize, without: Option<&str>) -> Vec<String> {
         let (mut shown, mut marker) = (Vec::new(), String::new());
         loop {
-            let names = ["c", "a", "d", "b"].iter().filter(|name| shown.is_empty() || Some(**name) != without);
+            let names =
+                ["c", "a", "d", "b"].iter().filter(|name| shown.is_empty() || Some(**name) != without);
             let items = names
                 .map(|name| Item { order: (*name).into(), element: Element::of_text("Name", name) })
                 .collect();
@@ -53,7 +54,11 @@ mod tests {
         let form = Form::parse(b"PageSize=2").unwrap();
         let item = |name: &&str| Item { order: (*name).into(), element: Element::of_text("N", name) };
         let first = page(["c", "a", "b"].iter().map(item).collect(), "L", &form.parameters()).unwrap();
-        assert!(first.document().contains("<L><member>a</member><member>b</member></L><NextMarker>b</NextMarker>"));
+        assert!(
+            first
+                .document()
+                .contains("<L><member>a</member><member>b</member></L><NextMarker>b</NextMarker>")
+        );
         assert_eq!(pages(4, None).len(), 1);
         assert_eq!(pages(3, None).len(), 2);
         assert_eq!(pages(1, None).len(), 4);

@@ -19,7 +19,8 @@ use crate::{
 pub(super) fn create(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Option<Change>, Fault> {
     let (_, listener) = listeners::of(parameters, view)?;
     refuse_transforms(parameters)?;
-    let priority = parameters.number("Priority", PRIORITIES)?.ok_or_else(|| parameters.missing("Priority"))?;
+    let priority =
+        parameters.number("Priority", PRIORITIES)?.ok_or_else(|| parameters.missing("Priority"))?;
     let rule = NewRule {
         priority,
         source: source(parameters)?.ok_or_else(|| parameters.missing("Conditions"))?,
@@ -54,7 +55,9 @@ pub(super) fn describe(parameters: &Parameters<'_>, view: &View<'_>) -> Result<E
             return Err(Fault::validation("You must specify either listener rule ARNs or a listener ARN"));
         }
         (Some(_), [_, ..]) => {
-            return Err(Fault::validation("Listener rule ARNs and a listener ARN cannot be specified together"));
+            return Err(Fault::validation(
+                "Listener rule ARNs and a listener ARN cannot be specified together",
+            ));
         }
         (Some(arn), []) => {
             let (lb, listener) = view.listener(arn)?;
@@ -90,7 +93,10 @@ pub(super) fn priorities_set(
 fn of<'v>(parameters: &Parameters<'_>, view: &View<'v>) -> Result<&'v Rule, Fault> {
     let arn = parameters.required_text("RuleArn")?;
     view.rule(arn)?.rule.ok_or_else(|| {
-        Fault::new("OperationNotPermitted", format!("Default rule '{arn}' cannot be modified: modify its listener"))
+        Fault::new(
+            "OperationNotPermitted",
+            format!("Default rule '{arn}' cannot be modified: modify its listener"),
+        )
     })
 }
 

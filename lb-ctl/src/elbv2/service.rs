@@ -16,13 +16,16 @@ use super::{
     xml::Element,
 };
 use crate::{
-    config::{Access, Elbv2},
+    config::{AccessKey, Elbv2},
     hex,
+    server::Caller,
 };
 
 /// What answers requests.
 pub(super) struct Service {
     pub(super) settings: Elbv2,
+    /// `None`: nobody has to sign.
+    pub(super) keys: Option<Vec<AccessKey>>,
     pub(super) control: Control,
 }
 
@@ -82,15 +85,21 @@ impl Service {
     }
 
     fn identify(&self, head: &Parts, body: &[u8], address: SocketAddr) -> Result<Client, Fault> {
-        match &self.settings.access {
-            Access::Unsigned => {
-                refuse_browsers(head)?;
-                Ok(Client { key: None, address, may_change: true })
-            }
-            Access::Signed(keys) => {
-                let key = sigv4::verify(head, body, &self.settings.region, keys, SystemTime::now())?;
-                Ok(Client { key: Some(key.id.clone()), address, may_change: !key.is_read_only })
-            }
+        let Some(keys) = &self.keys else {
+            refuse_browsers(head)?;
+            return Ok(Client { key: None, address, may_change: true });
+        };
+        let key = sigv4::verify(head, body, &self.settings.region, keys, SystemTime::now())?;
+        Ok(Client { key: Some(key.id.clone()), address, may_change: !key.is_read_only })
+    }
+}
+
+impl Client {
+    /// As the audit line names it.
+    pub(super) fn caller(&self) -> Caller {
+        match &self.key {
+            Some(key) => Caller(format!("key {key} from {}", self.address)),
+            None => Caller(format!("an unsigned request from {}", self.address)),
         }
     }
 }
@@ -104,7 +113,9 @@ fn authorize(client: &Client, head: &Parts, operation: &Operation) -> Result<(),
     match &client.key {
         Some(key) if !client.may_change => Err(Fault::new(
             "AccessDenied",
-            format!("User: {key} is not authorized to perform: elasticloadbalancing:{action}: the key is read-only"),
+            format!(
+                "User: {key} is not authorized to perform: elasticloadbalancing:{action}: the key is read-only"
+            ),
         )),
         None if head.method != Method::POST => {
             Err(Fault::new("AccessDenied", format!("{action} without a signature takes POST")))

@@ -13,7 +13,11 @@ use crate::{
 
 pub(super) fn add(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Option<Change>, Fault> {
     parameters.required_list("Tags")?;
-    Ok(Some(Change::Tag { resources: resources(parameters, view)?, set: read(parameters)?, remove: Vec::new() }))
+    Ok(Some(Change::Tag {
+        resources: resources(parameters, view)?,
+        set: read(parameters)?,
+        remove: Vec::new(),
+    }))
 }
 
 pub(super) fn remove(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Option<Change>, Fault> {
@@ -72,7 +76,9 @@ fn resources(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Vec<Resourc
             Tagged::Listener(listener) => ResourceRef::Listener(ListenerRef::Id(listener.id)),
             Tagged::Rule(rule) => ResourceRef::Rule(rule.id),
             Tagged::DefaultRule => {
-                return Err(Fault::validation(format!("The default rule '{arn}' has no tags: tag its listener")));
+                return Err(Fault::validation(format!(
+                    "The default rule '{arn}' has no tags: tag its listener"
+                )));
             }
             Tagged::TargetGroup(group) => ResourceRef::TargetGroup(Ref::Id(group.id)),
         })
@@ -92,7 +98,8 @@ fn is_allowed(character: char) -> bool {
 
 const KEY_CHARACTERS: usize = 128;
 const VALUE_CHARACTERS: usize = 256;
-const TEXT_EXPECTED: &str = "Member must be at most 128 (a key) or 256 (a value) letters, digits, spaces and _.:/=+-@";
+const TEXT_EXPECTED: &str =
+    "Member must be at most 128 (a key) or 256 (a value) letters, digits, spaces and _.:/=+-@";
 
 /// Resources of one `DescribeTags`.
 const RESOURCES: usize = 20;

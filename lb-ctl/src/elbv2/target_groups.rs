@@ -22,7 +22,9 @@ pub(super) fn create(parameters: &Parameters<'_>, _: &View<'_>) -> Result<Option
     let target_type = parameters.choice("TargetType", &TARGET_TYPES)?.unwrap_or(Some(TargetType::Instance));
     let target_type = target_type.ok_or_else(|| {
         let found = parameters.text("TargetType").unwrap_or_default();
-        Fault::configuration(format!("The target type '{found}' is not available: it must be one of 'instance, ip'"))
+        Fault::configuration(format!(
+            "The target type '{found}' is not available: it must be one of 'instance, ip'"
+        ))
     })?;
     refuse_application(parameters)?;
     let port = parameters.number("Port", 1..=u16::MAX)?;
@@ -66,7 +68,8 @@ pub(super) fn describe(parameters: &Parameters<'_>, view: &View<'_>) -> Result<E
     };
     let found: Vec<&TargetGroup> = if user {
         let lb = load_balancers::of(parameters, view)?;
-        let is_used = |group: &&TargetGroup| view.objects.users(&group.name).any(|(user, _)| user.id == lb.id);
+        let is_used =
+            |group: &&TargetGroup| view.objects.users(&group.name).any(|(user, _)| user.id == lb.id);
         view.objects.target_groups.iter().filter(is_used).collect()
     } else if !arns.is_empty() {
         arns.iter().map(|arn| view.target_group(arn)).collect::<Result<_, _>>()?

@@ -2,9 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{
-    fault::Fault, form::Parameters, health_checks, target_groups, view::View, xml::Element,
-};
+use super::{fault::Fault, form::Parameters, health_checks, target_groups, view::View, xml::Element};
 use crate::{
     api::{NewTarget, TargetAddress, TargetChanges, TargetRow},
     change::{Change, Ref},
@@ -39,11 +37,6 @@ pub(super) fn deregister(parameters: &Parameters<'_>, view: &View<'_>) -> Result
     let changes = TargetChanges { register: Vec::new(), deregister };
     let is_needed = !changes.deregister.is_empty();
     Ok(is_needed.then_some(Change::ChangeTargets { target_group: Ref::Id(group.id), changes }))
-}
-
-/// The group whose targets `DescribeTargetHealth` asks for.
-pub(super) fn group_of<'v>(parameters: &Parameters<'_>, view: &View<'v>) -> Result<&'v TargetGroup, Fault> {
-    target_groups::of(parameters, view)
 }
 
 /// What is known of the group's targets, or of those that the request names.
@@ -139,7 +132,10 @@ fn named(target: &Parameters<'_>) -> Result<TargetAddress, Fault> {
     target.allow_only(&["Id", "Port", "AvailabilityZone", "QuicServerId"])?;
     let id = target.required_text("Id")?;
     let address: IpAddr = id.parse().map_err(|_| {
-        Fault::new("InvalidTarget", format!("The target ID '{id}' is not a valid IPv4 or IPv6 address: targets are addresses"))
+        Fault::new(
+            "InvalidTarget",
+            format!("The target ID '{id}' is not a valid IPv4 or IPv6 address: targets are addresses"),
+        )
     })?;
     Ok(TargetAddress { address, port: target.number("Port", 1..=u16::MAX)? })
 }

@@ -1,7 +1,9 @@
 //! Operations on what there cannot be here: TLS certificates, trust stores, reserved capacity, security groups, address pools of
 //! a cloud. Each is refused as the API refuses it of what does not exist.
 
-use super::{fault::Fault, form::Parameters, listeners, load_balancers, paging::page, view::View, xml::Element};
+use super::{
+    fault::Fault, form::Parameters, listeners, load_balancers, paging::page, view::View, xml::Element,
+};
 
 pub(super) fn add_certificates(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Element, Fault> {
     listeners::of(parameters, view)?;
@@ -59,7 +61,9 @@ pub(super) fn modify_capacity(parameters: &Parameters<'_>, view: &View<'_>) -> R
 
 pub(super) fn modify_ip_pools(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Element, Fault> {
     load_balancers::of(parameters, view)?;
-    Err(Fault::validation("There are no IPAM pools: addresses are from the configured address pools, by SetSubnets"))
+    Err(Fault::validation(
+        "There are no IPAM pools: addresses are from the configured address pools, by SetSubnets",
+    ))
 }
 
 pub(super) fn set_security_groups(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Element, Fault> {

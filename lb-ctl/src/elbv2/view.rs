@@ -59,8 +59,11 @@ impl<'v> View<'v> {
             return Err(malformed(arn, "listener"));
         };
         let found = self.objects.listener(id);
-        let is_it = |(lb, listener): &(&LoadBalancer, &Listener)| self.arns.listener(lb, listener).to_string() == arn;
-        found.filter(is_it).ok_or_else(|| Fault::new("ListenerNotFound", format!("Listener '{arn}' not found")))
+        let is_it =
+            |(lb, listener): &(&LoadBalancer, &Listener)| self.arns.listener(lb, listener).to_string() == arn;
+        found
+            .filter(is_it)
+            .ok_or_else(|| Fault::new("ListenerNotFound", format!("Listener '{arn}' not found")))
     }
 
     pub(super) fn rule(&self, arn: &str) -> Result<RuleView<'v>, Fault> {

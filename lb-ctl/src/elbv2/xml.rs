@@ -55,10 +55,16 @@ impl Element {
         }
     }
 
+    /// The same content under another name.
+    pub(super) fn named(self, name: impl Into<Cow<'static, str>>) -> Element {
+        Element { name: name.into(), ..self }
+    }
+
     /// As the root of a document, in the API's namespace.
     pub(super) fn document(&self) -> String {
         let name = &self.name;
-        let mut document = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{name} xmlns=\"{NAMESPACE}\">");
+        let mut document =
+            format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{name} xmlns=\"{NAMESPACE}\">");
         self.write_content(&mut document);
         self.close(&mut document);
         document

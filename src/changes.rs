@@ -1,0 +1,178 @@
+//! Changes of objects by call. All that wait are applied together: one compilation, one write to disk, one publication.
+
+use std::{error::Error, sync::Arc, time::SystemTime};
+
+use lb_ctl::{
+    api::{InForce, Refusal, RefusalCode},
+    change::{Context, Draft},
+    config::Config,
+    health,
+    objects::Id,
+    server::{ChangeCall, Changed},
+    store::Store,
+    timestamp::rfc3339,
+};
+
+use crate::control::Control;
+
+/// A call that changes nothing any more, or is about to be in force.
+struct Accepted {
+    call: ChangeCall,
+    id: Option<Id>,
+    generation: u64,
+}
+
+/// Why objects cannot be put in force.
+pub(crate) enum NotInForce {
+    /// The host, or the tables, have no room for them.
+    DoesNotFit(Box<dyn Error>),
+    /// They cannot be kept.
+    NotKept(Box<dyn Error>),
+}
+
+impl Control {
+    /// Applies each call wholly or refuses it. Whether new tables are in force.
+    pub(crate) fn change_objects(&mut self, calls: Vec<ChangeCall>) -> bool {
+        if calls.is_empty() {
+            return false;
+        }
+        let mut draft = self.store.draft();
+        let accepted: Vec<Accepted> =
+            calls.into_iter().filter_map(|call| self.accept(&mut draft, call)).collect();
+        if draft.generation == self.store.generation {
+            self.confirm(accepted);
+            return false;
+        }
+        let alone = accepted.len() == 1;
+        match self.put_objects_in_force(self.store.with_draft(draft)) {
+            Ok(()) => {
+                self.confirm(accepted);
+                true
+            }
+            Err(error) if alone => {
+                accepted.into_iter().for_each(|accepted| refuse(accepted.call, error.refusal()));
+                false
+            }
+            // One of them may ask for too much: the others are not to suffer for it.
+            Err(_) => {
+                let one_by_one =
+                    accepted.into_iter().map(|accepted| self.change_objects(vec![accepted.call]));
+                let applied: Vec<bool> = one_by_one.collect();
+                applied.contains(&true)
+            }
+        }
+    }
+
+    /// Tries a call on the draft, or refuses it.
+    fn accept(&self, draft: &mut Draft, call: ChangeCall) -> Option<Accepted> {
+        let applied = match call.expected_generation {
+            Some(expected) if expected != draft.generation => Err(Refusal::of(
+                RefusalCode::GenerationMismatch,
+                format!("the objects are of generation {}, not of {expected}: look again", draft.generation),
+            )),
+            _ => draft.apply(&call.change, &Context { host: &self.store.host, now: &now() }),
+        };
+        match applied {
+            Ok(id) => Some(Accepted { call, id, generation: draft.generation }),
+            Err(refusal) => {
+                refuse(call, refusal);
+                None
+            }
+        }
+    }
+
+    /// Compiles, keeps and publishes objects; after an error nothing has changed.
+    pub(crate) fn put_objects_in_force(&mut self, store: Store) -> Result<(), NotInForce> {
+        let compiler = self.compiler.clone();
+        if let Err(error) = self.prepare(&store.config) {
+            self.compiler = compiler;
+            self.reserve_ports_of_tables();
+            return Err(NotInForce::DoesNotFit(error));
+        }
+        if let Err(error) = self.state.save_objects(&store.to_keep()) {
+            self.compiler = compiler;
+            self.reserve_ports_of_tables();
+            self.release_addresses();
+            return Err(NotInForce::NotKept(error.into()));
+        }
+        let before = std::mem::replace(&mut self.store, store);
+        self.health.set(health::checks(&self.store.config, &self.host_addresses()));
+        self.watch_next_hops();
+        self.refresh();
+        if addresses(&before.config) != addresses(&self.store.config) {
+            self.release_addresses();
+            self.refresh();
+            self.addresses.announce();
+        }
+        Ok(())
+    }
+
+    /// Does all that can fail, apart from keeping.
+    fn prepare(&mut self, config: &Config) -> Result<(), Box<dyn Error>> {
+        let tables = self.compile(config)?;
+        if addresses(config) == addresses(&self.store.config) && tables.sources() == self.tables.sources() {
+            return Ok(());
+        }
+        self.reserve_ports(tables.sources(), config)?;
+        self.addresses.assign(config, &self.host_addresses(), &self.state)
+    }
+
+    /// Takes the addresses off that the configuration in force does not want.
+    fn release_addresses(&mut self) {
+        if let Err(error) = self.addresses.release(&self.store.config, &self.state) {
+            eprintln!("lbd: {error}");
+        }
+    }
+
+    /// Answers calls that are in force.
+    fn confirm(&self, accepted: Vec<Accepted>) {
+        let objects: &Arc<_> = &self.store.objects;
+        for Accepted { call, id, generation } in accepted {
+            println!("lbd: generation {generation}: {} by {}", call.change.describe(), call.by.0);
+            let in_force = InForce { generation, tables_generation: self.tables.generation(), id };
+            call.reply.send(Changed { in_force, objects: objects.clone() });
+        }
+    }
+}
+
+impl NotInForce {
+    fn refusal(&self) -> Refusal {
+        match self {
+            NotInForce::DoesNotFit(error) => {
+                let code = RefusalCode::InvalidConfigurationRequest;
+                Refusal::of(code, format!("nothing has changed: {error}"))
+            }
+            NotInForce::NotKept(error) => {
+                Refusal::of(RefusalCode::StoreUnwritable, format!("nothing has changed: {error}"))
+            }
+        }
+    }
+
+    pub(crate) fn into_inner(self) -> Box<dyn Error> {
+        match self {
+            NotInForce::DoesNotFit(error) | NotInForce::NotKept(error) => error,
+        }
+    }
+}
+
+/// Now, as objects note it.
+pub(crate) fn now() -> String {
+    rfc3339(SystemTime::now())
+}
+
+fn refuse(call: ChangeCall, refusal: Refusal) {
+    println!("lbd: refused: {} by {}: {}", call.change.describe(), call.by.0, refusal.error);
+    call.reply.refuse(refusal);
+}
+
+/// What the host is asked for that only some changes touch.
+fn addresses(config: &Config) -> Vec<(Vec<std::net::IpAddr>, u8, bool)> {
+    let row = |lb: &lb_ctl::config::LoadBalancer| {
+        let is_ours = lb.assignment == lb_ctl::config::Assignment::Daemon;
+        (lb.addresses().collect(), lb.interface.0, is_ours)
+    };
+    let sources = &config.source_nat;
+    let is_ours = sources.assignment == lb_ctl::config::Assignment::Daemon;
+    let of_sources = (sources.addresses.clone(), sources.interface.0, is_ours);
+    config.load_balancers.iter().map(row).chain([of_sources]).collect()
+}
