@@ -18,6 +18,7 @@ use lb_ctl::{
     api::{Refusal, RefusalCode},
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
     config::Config,
+    elbv2::Endpoint,
     health::{self, Health, TargetHealth, Transition},
     server::{Call, ChangeCall, Server, Snapshot},
     state::{RunMarker, StateDirectory},
@@ -95,6 +96,8 @@ pub struct Control {
     pub started: Instant,
     /// The control API.
     pub server: Server,
+    /// The endpoint for the stock `aws` command line, if there is one.
+    pub endpoint: Option<Endpoint>,
 }
 
 /// Whether the loop goes on.

@@ -12,6 +12,7 @@ use lb_core::{datapath::FlowView, time};
 use lb_ctl::{
     compile::Compiler,
     config::{self, Config, Document},
+    elbv2,
     health::Health,
     server::Server,
     state::StateDirectory,
@@ -116,6 +117,9 @@ fn start(
     let deliver = events.clone();
     // The socket first: a second instance must find out before it touches an interface.
     let server = Server::start(&config.control_socket, move |call| drop(deliver.send(Event::Call(call))))?;
+    let deliver = events.clone();
+    let deliver = move |call| drop(deliver.send(Event::Call(call)));
+    let endpoint = config.elbv2.as_ref().map(|settings| elbv2::start(settings, deliver)).transpose()?;
     let engine = Engine::prepare(engine_settings(&config, selection_secret, adopt_until)?)?;
 
     let notify = events.clone();
@@ -149,6 +153,7 @@ fn start(
         store,
         state,
         server,
+        endpoint,
         engine,
         next_hops,
         health,
@@ -249,6 +254,9 @@ fn print_start(control: &Control) {
         mebibytes(memory.most_bytes),
         each(memory.most_bytes)
     );
+    if let Some(endpoint) = &control.endpoint {
+        println!("lbd: Elastic Load Balancing API at http://{}", endpoint.address());
+    }
     println!(
         "lbd: ready in {} ms; control socket {}",
         control.started.elapsed().as_millis(),
