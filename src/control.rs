@@ -95,7 +95,7 @@ pub struct Control {
     /// When the process started.
     pub started: Instant,
     /// The control API.
-    pub server: Server,
+    pub _server: Server, // It serves until it is dropped.
     /// The endpoint for the stock `aws` command line, if there is one.
     pub endpoint: Option<Endpoint>,
 }

@@ -152,7 +152,7 @@ fn start(
         started,
         store,
         state,
-        server,
+        _server: server,
         endpoint,
         engine,
         next_hops,

@@ -13,6 +13,7 @@ mod config;
 mod cuts;
 mod demo;
 mod dual_stack;
+mod elbv2;
 mod flood;
 mod flow_rules;
 mod fragments;
@@ -27,6 +28,7 @@ mod path_mtu;
 mod refusals;
 mod reserved_ports;
 mod restart;
+mod store;
 mod stranger;
 mod strays;
 mod syn_cookies;
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         health::TESTS,
         asleep::TESTS,
         churn::TESTS,
+        store::TESTS,
         flood::TESTS,
         refusals::TESTS,
         reserved_ports::TESTS,
@@ -75,8 +78,10 @@ fn main() -> ExitCode {
         eprintln!("\nNOT RUN, because network namespaces and AF_XDP need root (run: sudo -E ./ci.sh test):");
         tests.iter().for_each(|(name, _)| eprintln!("    {name}"));
     }
+    let has_tools = elbv2::report_missing_tools();
     let trial = |(name, test)| Trial::test(name, test);
     let mut trials: Vec<_> = tests.into_iter().map(|test| trial(test).with_ignored_flag(!runnable)).collect();
+    trials.extend(elbv2::TESTS.iter().map(|&test| trial(test).with_ignored_flag(!runnable || !has_tools)));
     trials.extend(flood::BY_HAND.iter().map(|&test| trial(test).with_ignored_flag(true)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
