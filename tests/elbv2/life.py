@@ -1,7 +1,7 @@
 """The whole life of load balancers, driven by the stock `aws` command line and boto3 against a running lbd.
 
 Run by the end-to-end test `elbv2` inside the namespace of the load balancer's host, with in the environment what the tools read
-anyway (AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2, AWS_REGION, keys) and CLIENT, the namespace of the client.
+anyway (AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2, AWS_DEFAULT_REGION, keys) and CLIENT, the namespace of the client.
 """
 
 import json

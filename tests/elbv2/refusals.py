@@ -89,7 +89,7 @@ def by_code(elbv2, lb, group, listener):
         ("TrustStoreNotFound", "describe_trust_stores", {"TrustStoreArns": [STORE]}),
         ("SSLPolicyNotFound", "describe_ssl_policies", {"Names": ["ELBSecurityPolicy-2016-08"]}),
         ("OperationNotPermitted", "modify_capacity_reservation", {"LoadBalancerArn": lb}),
-        ("CertificateNotFound", "add_listener_certificates", {"ListenerArn": listener, "Certificates": [{}]}),
+        ("CertificateNotFound", "add_listener_certificates", {"ListenerArn": listener, "Certificates": [{"CertificateArn": "x"}]}),
         ("ResourceNotFound", "get_resource_policy", {"ResourceArn": STORE}),
     ]:
         refused(elbv2, code, operation, arguments)

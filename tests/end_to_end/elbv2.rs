@@ -45,7 +45,7 @@ fn tools(rig: &Rig) -> Command {
     command
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/elbv2/life.py"))
         .env("AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2", format!("http://{LISTEN}"))
-        .env("AWS_REGION", "us-east-1")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
         .env("AWS_ACCESS_KEY_ID", "AKIDWRITER")
         .env("AWS_SECRET_ACCESS_KEY", "secret-of-the-writer")
         .env("AWS_CONFIG_FILE", "/dev/null")
