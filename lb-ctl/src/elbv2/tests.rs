@@ -37,7 +37,7 @@ impl World {
             access,
         };
         let host = Document::parse(HOST, "host").unwrap();
-        let draft = Mutex::new(Draft::new(Default::default(), 1, &host).unwrap());
+        let draft = Mutex::new(Draft::new(Default::default(), host.config().unwrap(), 1));
         let deliver = move |call| answer(call, &mut draft.lock().unwrap(), &host);
         World { endpoint: start(&settings, deliver).unwrap() }
     }
@@ -120,19 +120,21 @@ fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
 fn answer(call: Call, draft: &mut Draft, host: &Document) {
     match call {
         Call::Snapshot(reply) => {
-            reply.send(Snapshot { generation: 1, objects: Arc::new(draft.objects.clone()) });
+            reply.send(Snapshot { generation: 1, objects: Arc::new(draft.objects().clone()) });
         }
         Call::Change(ChangeCall { change, reply, .. }) => {
             let context = Context { host, now: "2026-11-23T10:43:09Z" };
-            match draft.apply(&change, &context) {
+            let mut next = draft.clone();
+            match next.apply(&change, &context).and_then(|id| next.settle(host).map(|()| id)) {
                 Ok(id) => {
-                    let in_force = InForce { generation: 2, tables_generation: 1, id };
-                    reply.send(Changed { in_force, objects: Arc::new(draft.objects.clone()) });
+                    *draft = next;
+                    let in_force = InForce { generation: draft.generation(), tables_generation: 1, id };
+                    reply.send(Changed { in_force, objects: Arc::new(draft.objects().clone()) });
                 }
                 Err(refusal) => reply.refuse(refusal),
             }
         }
-        Call::TargetsOf { target_group, reply } => match draft.objects.target_group(&target_group) {
+        Call::TargetsOf { target_group, reply } => match draft.objects().target_group(&target_group) {
             Some(group) => {
                 reply.send(group.targets.iter().map(|target| row(&target_group, target)).collect())
             }
