@@ -4,7 +4,7 @@ use std::{error::Error, sync::Arc, time::SystemTime};
 
 use lb_core::tables::Tables;
 use lb_ctl::{
-    api::{InForce, Refusal, RefusalCode},
+    api::{Happening, InForce, Refusal, RefusalCode},
     change::{Context, Draft},
     config::Config,
     health,
@@ -14,7 +14,7 @@ use lb_ctl::{
     timestamp::rfc3339,
 };
 
-use crate::control::Control;
+use crate::{audit, control::Control, log::complain};
 
 /// A call that was tried on a draft.
 struct Tried {
@@ -67,13 +67,7 @@ impl Control {
 
     fn try_on(&self, draft: &mut Draft, call: ChangeCall) -> Tried {
         let outcome = match call.expected_generation {
-            Some(expected) if expected != draft.generation() => Err(Refusal::of(
-                RefusalCode::GenerationMismatch,
-                format!(
-                    "the objects are of generation {}, not of {expected}: look again",
-                    draft.generation()
-                ),
-            )),
+            Some(expected) if expected != draft.generation() => Err(mismatch(draft.generation(), expected)),
             _ => draft.apply(&call.change, &Context { host: &self.store.host, now: &now() }),
         };
         Tried { call, outcome, generation: draft.generation() }
@@ -121,7 +115,7 @@ impl Control {
     /// Takes the addresses off that the configuration in force does not want.
     fn release_addresses(&mut self) {
         if let Err(error) = self.addresses.release(&self.store.config, &self.state) {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
     }
 
@@ -130,7 +124,10 @@ impl Control {
         for Tried { call, outcome, generation } in tried {
             match outcome {
                 Ok(id) => {
-                    println!("lbd: generation {generation}: {} by {}", call.change.describe(), call.by.0);
+                    let change = call.change.describe();
+                    audit::accepted(&call.by, &change, generation);
+                    let by = call.by.to_string();
+                    self.server.events().publish(Happening::Change { generation, by, change });
                     let in_force = InForce { generation, tables_generation: self.tables.generation(), id };
                     call.reply.send(Changed { in_force, objects: self.store.objects.clone() });
                 }
@@ -165,8 +162,13 @@ pub(crate) fn now() -> String {
     rfc3339(SystemTime::now())
 }
 
+fn mismatch(generation: u64, expected: u64) -> Refusal {
+    let error = format!("the objects are of generation {generation}, not of {expected}: look again");
+    Refusal { generation: Some(generation), ..Refusal::of(RefusalCode::GenerationMismatch, error) }
+}
+
 fn refuse(call: ChangeCall, refusal: Refusal) {
-    println!("lbd: refused: {} by {}: {}", call.change.describe(), call.by.0, refusal.error);
+    audit::refused(&call.by, call.change.describe(), &refusal);
     call.reply.refuse(refusal);
 }
 

@@ -6,6 +6,7 @@
 mod address;
 mod address_pool;
 mod attributes;
+mod control_api;
 mod document;
 mod elbv2;
 mod errors;
@@ -26,6 +27,7 @@ use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf};
 
 pub use address::{ClientAddress, Family};
 pub use address_pool::AddressPool;
+pub use control_api::ControlApi;
 pub use elbv2::{ACCOUNT_DEFAULT, Access, AccessKey, Elbv2, REGION_DEFAULT, Secret};
 pub use errors::{ConfigError, ConfigErrors};
 pub use forward::{Forward, WeightedGroup};
@@ -75,6 +77,13 @@ impl Document {
     pub fn parse(text: &str, file: &str) -> Result<Document, ConfigErrors> {
         let table = document::parse(text).map_err(|fault| ConfigErrors::not_toml(file, text, &fault))?;
         Ok(Document { file: file.into(), text: text.into(), table })
+    }
+
+    /// Parses JSON with the keys of a file. Errors tell no useful line.
+    pub fn parse_json(text: &str, file: &str) -> Result<Document, ConfigErrors> {
+        let parsed =
+            serde_json::from_str(text).map_err(|error| ConfigErrors::not_understood(file, &error))?;
+        Ok(Document { file: file.into(), text: text.into(), table: document::table_of(&parsed) })
     }
 
     /// Its name in errors.
@@ -136,6 +145,8 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// Unix socket of the control API.
     pub control_socket: PathBuf,
+    /// Who may use it, and how much.
+    pub control_api: ControlApi,
     /// Packet threads.
     pub workers: Workers,
     /// Flows that all workers together can hold.
@@ -299,8 +310,12 @@ pub struct Listener {
 impl Listener {
     /// Where new flows go of clients of a family.
     pub fn forward_for(&self, client: Family) -> &Forward {
-        let rule = self.rules.iter().find(|rule| rule.source == client);
-        rule.map_or(&self.forward, |rule| &rule.forward)
+        self.rule_for(client).map_or(&self.forward, |rule| &rule.forward)
+    }
+
+    /// The rule that is for clients of a family, if one is.
+    pub fn rule_for(&self, client: Family) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.source == client)
     }
 
     /// Every forward action: the default one and the rules'.
@@ -324,6 +339,11 @@ pub enum Protocols {
 }
 
 impl Protocols {
+    /// Those of a name in the configuration.
+    pub fn named(name: &str) -> Option<Protocols> {
+        [Protocols::Tcp, Protocols::Udp, Protocols::TcpUdp].into_iter().find(|each| each.name() == name)
+    }
+
     /// The name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {

@@ -12,10 +12,12 @@ mod churn;
 mod config;
 mod cuts;
 mod demo;
+mod doctor;
 mod dual_stack;
 mod elbv2;
 mod flood;
 mod flow_rules;
+mod flows;
 mod fragments;
 mod full_nat;
 mod hairpin;
@@ -36,6 +38,7 @@ mod target_process;
 mod targets;
 mod testbed_network;
 mod web;
+mod why;
 
 /// One test: what it shows, as a name.
 type Test = (&'static str, fn() -> Result<(), Failed>);
@@ -66,9 +69,12 @@ fn main() -> ExitCode {
         churn::TESTS,
         store::TESTS,
         flood::TESTS,
+        flows::TESTS,
+        why::TESTS,
         refusals::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
+        doctor::TESTS,
     ]
     .concat();
     let runnable = testbed::is_privileged();

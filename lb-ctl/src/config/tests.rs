@@ -4,6 +4,7 @@ use super::*;
 
 mod attributes;
 mod client_address;
+mod control_api;
 mod elbv2;
 mod errors;
 mod forwards;

@@ -63,6 +63,10 @@ impl Endpoint {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
         let (stop, stopped) = oneshot::channel::<()>();
         let run = move || {
             runtime.block_on(async move {
@@ -100,15 +104,11 @@ impl fmt::Display for EndpointError {
 impl std::error::Error for EndpointError {}
 
 /// Takes connections for ever. One that comes while all seats are taken is told so, unread.
-async fn accept<S, A>(listener: TcpListener, service: Arc<S>)
+async fn accept<S, A>(listener: tokio::net::TcpListener, service: Arc<S>)
 where
     S: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync + 'static,
     A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return eprintln!("lbd: elbv2: nobody is served: {error}"),
-    };
     let seats = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         match listener.accept().await {
