@@ -18,6 +18,7 @@ use lb_ctl::{
     api::{Happening, InterfaceState, Refusal, RefusalCode},
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
     config::Config,
+    elbv2::Endpoint,
     health::{self, Health, TargetHealth, Transition},
     metrics::MetricsServer,
     server::{Call, Caller, ChangeCall, Server, Snapshot},
@@ -111,6 +112,8 @@ pub struct Control {
     pub server: Server,
     /// Metrics by HTTP, if they are wanted.
     pub metrics_server: Option<MetricsServer>,
+    /// The endpoint for the stock `aws` command line, if there is one.
+    pub endpoint: Option<Endpoint>,
 }
 
 /// Whether the loop goes on.

@@ -60,6 +60,7 @@ impl Control {
             ("state_directory", old.state_directory != new.state_directory),
             ("control_socket", old.control_socket != new.control_socket),
             ("control_api", old.control_api != new.control_api),
+            ("elbv2", old.elbv2 != new.elbv2),
             ("workers", old.workers != new.workers),
             ("flow_table", old.flow_capacity != new.flow_capacity),
             (

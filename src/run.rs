@@ -12,6 +12,7 @@ use lb_core::time;
 use lb_ctl::{
     compile::Compiler,
     config::{self, Config, ControlApi, Document},
+    elbv2,
     health::Health,
     metrics::{MetricsServer, MetricsServerError},
     server::{Access, Server, Settings},
@@ -128,6 +129,9 @@ fn start(
     // The socket first: a second instance must find out before it touches an interface.
     let server = Server::with(server_settings(&config), move |call| drop(deliver.send(Event::Call(call))))?;
     let metrics_server = start_metrics(&config, events)?;
+    let deliver = events.clone();
+    let deliver = move |call| drop(deliver.send(Event::Call(call)));
+    let endpoint = config.elbv2.as_ref().map(|settings| elbv2::start(settings, deliver)).transpose()?;
     let engine = Engine::prepare(engine_settings(&config, selection_secret, adopt_until)?)?;
 
     let notify = events.clone();
@@ -166,6 +170,7 @@ fn start(
         state,
         server,
         metrics_server,
+        endpoint,
         engine,
         next_hops,
         health,
@@ -292,6 +297,9 @@ fn print_start(control: &Control) {
         mebibytes(memory.most_bytes),
         each(memory.most_bytes)
     );
+    if let Some(endpoint) = &control.endpoint {
+        say!("Elastic Load Balancing API at http://{}", endpoint.address());
+    }
     say!(
         "ready in {} ms; control socket {}",
         control.started.elapsed().as_millis(),

@@ -8,6 +8,7 @@ mod address_pool;
 mod attributes;
 mod control_api;
 mod document;
+mod elbv2;
 mod errors;
 mod forward;
 mod health_check;
@@ -33,6 +34,7 @@ use std::{
 pub use address::{ClientAddress, Family};
 pub use address_pool::AddressPool;
 pub use control_api::ControlApi;
+pub use elbv2::{ACCOUNT_DEFAULT, Access, AccessKey, Elbv2, REGION_DEFAULT, Secret};
 pub use errors::{ConfigError, ConfigErrors};
 pub use forward::{Forward, WeightedGroup};
 pub use health_check::{CheckProtocol, HealthCheck};
@@ -164,6 +166,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// Where load balancers made by call have their addresses from; no name twice.
     pub address_pools: Vec<AddressPool>,
+    /// The endpoint for the stock `aws` command line; `None`: there is none.
+    pub elbv2: Option<Elbv2>,
     /// Load balancers, no name twice.
     pub load_balancers: Vec<LoadBalancer>,
     /// Target groups, no name twice.

@@ -12,6 +12,7 @@ pub mod client;
 pub mod compile;
 pub mod config;
 pub mod doctor;
+pub mod elbv2;
 pub mod health;
 pub mod hex;
 pub mod metrics;

@@ -145,6 +145,12 @@ pub struct Snapshot {
 pub struct Reply<T>(oneshot::Sender<Result<T, Refusal>>);
 
 impl<T> Reply<T> {
+    /// A reply, and where its answer comes out.
+    pub(crate) fn channel() -> (Reply<T>, oneshot::Receiver<Result<T, Refusal>>) {
+        let (sender, answer) = oneshot::channel();
+        (Reply(sender), answer)
+    }
+
     /// Answers. A client that has gone away is no concern of the control thread's.
     pub fn send(self, answer: T) {
         let _ = self.0.send(Ok(answer));
