@@ -1,9 +1,10 @@
 //! Changes of objects by call. All that wait are applied together: one compilation, one write to disk, one publication.
 
-use std::{error::Error, time::SystemTime};
+use std::{error::Error, sync::Arc, time::SystemTime};
 
+use lb_core::tables::Tables;
 use lb_ctl::{
-    api::{InForce, Refusal, RefusalCode},
+    api::{Happening, InForce, Refusal, RefusalCode},
     change::{Context, Draft},
     config::Config,
     health,
@@ -13,7 +14,7 @@ use lb_ctl::{
     timestamp::rfc3339,
 };
 
-use crate::control::Control;
+use crate::{audit, control::Control, log::complain};
 
 /// A call that was tried on a draft.
 struct Tried {
@@ -66,13 +67,7 @@ impl Control {
 
     fn try_on(&self, draft: &mut Draft, call: ChangeCall) -> Tried {
         let outcome = match call.expected_generation {
-            Some(expected) if expected != draft.generation() => Err(Refusal::of(
-                RefusalCode::GenerationMismatch,
-                format!(
-                    "the objects are of generation {}, not of {expected}: look again",
-                    draft.generation()
-                ),
-            )),
+            Some(expected) if expected != draft.generation() => Err(mismatch(draft.generation(), expected)),
             _ => draft.apply(&call.change, &Context { host: &self.store.host, now: &now() }),
         };
         Tried { call, outcome, generation: draft.generation() }
@@ -81,11 +76,14 @@ impl Control {
     /// Compiles, keeps and publishes objects; after an error nothing has changed.
     pub(crate) fn put_objects_in_force(&mut self, store: Store) -> Result<(), NotInForce> {
         let compiler = self.compiler.clone();
-        if let Err(error) = self.prepare(&store.config) {
-            self.compiler = compiler;
-            self.reserve_ports_of_tables();
-            return Err(NotInForce::DoesNotFit(error));
-        }
+        let tables = match self.prepare(&store.config) {
+            Ok(tables) => tables,
+            Err(error) => {
+                self.compiler = compiler;
+                self.reserve_ports_of_tables();
+                return Err(NotInForce::DoesNotFit(error));
+            }
+        };
         if let Err(error) = self.state.save_objects(&store.to_keep()) {
             self.compiler = compiler;
             self.reserve_ports_of_tables();
@@ -93,9 +91,9 @@ impl Control {
             return Err(NotInForce::NotKept(error.into()));
         }
         let before = std::mem::replace(&mut self.store, store);
+        self.put_in_force(tables);
         self.health.set(health::checks(&self.store.config, &self.host_addresses()));
         self.watch_next_hops();
-        self.refresh();
         if addresses(&before.config) != addresses(&self.store.config) {
             self.release_addresses();
             self.refresh();
@@ -105,19 +103,19 @@ impl Control {
     }
 
     /// Does all that can fail, apart from keeping.
-    fn prepare(&mut self, config: &Config) -> Result<(), Box<dyn Error>> {
+    fn prepare(&mut self, config: &Config) -> Result<Arc<Tables>, Box<dyn Error>> {
         let tables = self.compile(config)?;
-        if addresses(config) == addresses(&self.store.config) && tables.sources() == self.tables.sources() {
-            return Ok(());
+        if addresses(config) != addresses(&self.store.config) || tables.sources() != self.tables.sources() {
+            self.reserve_ports(tables.sources(), config)?;
+            self.addresses.assign(config, &self.host_addresses(), &self.state)?;
         }
-        self.reserve_ports(tables.sources(), config)?;
-        self.addresses.assign(config, &self.host_addresses(), &self.state)
+        Ok(tables)
     }
 
     /// Takes the addresses off that the configuration in force does not want.
     fn release_addresses(&mut self) {
         if let Err(error) = self.addresses.release(&self.store.config, &self.state) {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
     }
 
@@ -126,7 +124,10 @@ impl Control {
         for Tried { call, outcome, generation } in tried {
             match outcome {
                 Ok(id) => {
-                    println!("lbd: generation {generation}: {} by {}", call.change.describe(), call.by.0);
+                    let change = call.change.describe();
+                    audit::accepted(&call.by, &change, generation);
+                    let by = call.by.to_string();
+                    self.server.events().publish(Happening::Change { generation, by, change });
                     let in_force = InForce { generation, tables_generation: self.tables.generation(), id };
                     call.reply.send(Changed { in_force, objects: self.store.objects.clone() });
                 }
@@ -161,8 +162,13 @@ pub(crate) fn now() -> String {
     rfc3339(SystemTime::now())
 }
 
+fn mismatch(generation: u64, expected: u64) -> Refusal {
+    let error = format!("the objects are of generation {generation}, not of {expected}: look again");
+    Refusal { generation: Some(generation), ..Refusal::of(RefusalCode::GenerationMismatch, error) }
+}
+
 fn refuse(call: ChangeCall, refusal: Refusal) {
-    println!("lbd: refused: {} by {}: {}", call.change.describe(), call.by.0, refusal.error);
+    audit::refused(&call.by, call.change.describe(), &refusal);
     call.reply.refuse(refusal);
 }
 

@@ -1,7 +1,9 @@
 //! `lbctl`: its verbs, as one table, and what each does.
 
 mod doctor;
+mod flows;
 mod targets;
+mod why;
 
 use std::{
     fs::File,
@@ -16,7 +18,6 @@ use clap_complete::Shell;
 use serde::Serialize;
 
 use crate::{
-    api::{FLOWS_LISTED, FLOWS_LISTED_DEFAULT},
     client::{Client, ClientError},
     config::{self, CONTROL_SOCKET, Config, ConfigErrors},
     doctor::{Facts, Inquiry},
@@ -24,7 +25,9 @@ use crate::{
     simulate::{self, AssumedState, Assumptions, MTU_DEFAULT, Neighbor, SimulateError},
 };
 use doctor::DoctorArguments;
+use flows::FlowsArguments;
 use targets::TargetsArguments;
+use why::WhyArguments;
 
 /// Ask and steer the load balancer lbd.
 #[derive(Debug, Parser)]
@@ -64,11 +67,9 @@ enum Verb {
     /// Every target with its health and traffic; register, deregister, wait
     Targets(TargetsArguments),
     /// Flows in the flow table
-    Flows {
-        /// List at most this many
-        #[arg(long, value_name = "N", default_value_t = FLOWS_LISTED_DEFAULT, value_parser = limit)]
-        limit: usize,
-    },
+    Flows(FlowsArguments),
+    /// Say in sentences what becomes of packets, and why
+    Why(WhyArguments),
     /// What became of every frame, by reason
     Stats,
     /// Have lbd read its configuration again and apply it, or refuse it and keep the old one
@@ -163,7 +164,8 @@ fn carry_out(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>
             ))
         }
         Verb::Targets(arguments) => targets::run(&client, output, arguments),
-        Verb::Flows { limit } => print(output, &client.flows(limit)?, |rows| show::flows(rows)),
+        Verb::Flows(arguments) => flows::run(&client, output, arguments),
+        Verb::Why(arguments) => why::run(&client, output, &arguments),
         Verb::Stats => print(output, &client.stats()?, show::stats),
         Verb::Reload => print(output, &client.reload()?, show::reloaded),
         Verb::Check { file } => check(&file),
@@ -248,11 +250,6 @@ fn fail(code: u8, message: &str) -> ExitCode {
 
 fn unusable(error: &impl std::fmt::Display) -> Failure {
     Failure::Unusable(error.to_string())
-}
-
-fn limit(text: &str) -> Result<usize, String> {
-    let limit = text.parse().ok().filter(|limit| (1..=FLOWS_LISTED).contains(limit));
-    limit.ok_or_else(|| format!("expected a number from 1 to {FLOWS_LISTED}"))
 }
 
 impl From<ClientError> for Failure {

@@ -20,6 +20,7 @@ mod lock;
 mod netlink;
 pub mod nexthop;
 mod partial_checksum;
+pub mod peer;
 mod plan;
 mod probe;
 pub mod program;

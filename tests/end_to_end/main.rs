@@ -16,6 +16,7 @@ mod doctor;
 mod dual_stack;
 mod flood;
 mod flow_rules;
+mod flows;
 mod fragments;
 mod full_nat;
 mod hairpin;
@@ -36,6 +37,7 @@ mod target_process;
 mod targets;
 mod testbed_network;
 mod web;
+mod why;
 
 /// One test: what it shows, as a name.
 type Test = (&'static str, fn() -> Result<(), Failed>);
@@ -66,6 +68,8 @@ fn main() -> ExitCode {
         churn::TESTS,
         store::TESTS,
         flood::TESTS,
+        flows::TESTS,
+        why::TESTS,
         refusals::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
