@@ -19,6 +19,7 @@ import model
 import refusals
 
 AWS = Path(sys.executable).with_name("aws")
+README = Path(__file__).parents[2] / "README.md"
 CLIENT = os.environ["CLIENT"]
 # An nginx listens on port 8080 of each, and names itself in the header `server-number`.
 TARGETS = ["198.19.1.2", "198.19.2.2"]
@@ -46,25 +47,19 @@ class Edge:
 
     def __init__(self):
         begin = time.monotonic()
-        create = ("create-load-balancer", "--name", "edge", "--type", "network", "--tags", "Key=team,Value=net")
-        self.made = aws(*create, "--subnets", "pool-a")["LoadBalancers"][0]
-        self.lb = self.made["LoadBalancerArn"]
-        again = elbv2.create_load_balancer(Name="edge", Type="network", Subnets=["pool-a"])
-        assert again["LoadBalancers"][0]["LoadBalancerArn"] == self.lb, "a second time makes no second one"
+        self.lb, self.blue, self.listener = readme()
+        [self.made] = aws("describe-load-balancers", "--load-balancer-arns", self.lb)["LoadBalancers"]
+        again = elbv2.create_load_balancer(Name="edge", Type="network", Subnets=["subnet-a"])
+        assert again["LoadBalancers"] == elbv2.describe_load_balancers()["LoadBalancers"], "there is one, not two"
         [zone] = self.made["AvailabilityZones"]
-        assert (zone["ZoneName"], zone["SubnetId"]) == ("a", "pool-a"), zone
+        assert (zone["ZoneName"], zone["SubnetId"]) == ("a", "subnet-a"), zone
         self.vip = zone["LoadBalancerAddresses"][0]["IpAddress"]
-        self.blue, self.green = group("blue"), group("green")
-        actions = f"Type=forward,TargetGroupArn={self.blue}"
-        create = ("create-listener", "--load-balancer-arn", self.lb, "--protocol", "TCP", "--port", "80")
-        self.listener = aws(*create, "--default-actions", actions)["Listeners"][0]["ListenerArn"]
-        aws("register-targets", "--target-group-arn", self.blue, "--targets", f"Id={TARGETS[0]}")
         until("the first answer", lambda: visit(self.vip) == ["1"])
         print(f"from nothing to an answer in {time.monotonic() - begin:.1f} s, most of it the command line's")
+        self.green = group("green")
 
     def serves(self):
         aws("wait", "load-balancer-available", "--names", "edge")
-        aws("wait", "target-in-service", "--target-group-arn", self.blue)
         health = aws("describe-target-health", "--target-group-arn", self.blue)
         [row] = health["TargetHealthDescriptions"]
         assert row["TargetHealth"] == {"State": "healthy"}, row
@@ -140,6 +135,7 @@ class Edge:
             TargetGroupArn=self.blue, HealthCheckIntervalSeconds=300, HealthCheckTimeoutSeconds=120
         )
         assert slower["TargetGroups"][0]["HealthCheckIntervalSeconds"] == 300, slower
+        aws("add-tags", "--resource-arns", self.lb, "--tags", "Key=team,Value=net")
         elbv2.add_tags(ResourceArns=[self.lb, self.blue, self.listener], Tags=[{"Key": "a/b", "Value": "1 2"}])
         elbv2.remove_tags(ResourceArns=[self.blue], TagKeys=["a/b"])
         described = elbv2.describe_tags(ResourceArns=[self.lb, self.blue, self.listener])["TagDescriptions"]
@@ -183,7 +179,7 @@ class Edge:
 def dual_stack():
     """A second load balancer, with addresses of both families, whose rules choose by the client's."""
     [made] = elbv2.create_load_balancer(
-        Name="dual", Type="network", Subnets=["pool-a"], IpAddressType="dualstack", Scheme="internal"
+        Name="dual", Type="network", Subnets=["subnet-a"], IpAddressType="dualstack", Scheme="internal"
     )["LoadBalancers"]
     lb = made["LoadBalancerArn"]
     addresses = {}
@@ -209,12 +205,27 @@ def dual_stack():
     elbv2.delete_rule(RuleArn=rule["RuleArn"])
     assert len(elbv2.describe_rules(ListenerArn=listener)["Rules"]) == 1
     assert elbv2.set_ip_address_type(LoadBalancerArn=lb, IpAddressType="ipv4")["IpAddressType"] == "ipv4"
-    both = [{"SubnetId": "pool-a"}, {"SubnetId": "pool-b", "PrivateIPv4Address": "198.18.100.40"}]
+    both = [{"SubnetId": "subnet-a"}, {"SubnetId": "subnet-b", "PrivateIPv4Address": "198.18.100.40"}]
     zones = elbv2.set_subnets(LoadBalancerArn=lb, SubnetMappings=both)["AvailabilityZones"]
     assert [zone["ZoneName"] for zone in zones] == ["a", "b"], zones
     elbv2.delete_load_balancer(LoadBalancerArn=lb)
     for arn in (four, six):
         elbv2.delete_target_group(TargetGroupArn=arn)
+
+
+def readme():
+    """The commands of the README's section, as they stand there. Returns the ARNs of what they make."""
+    section = README.read_text().split("\n### The stock aws CLI\n")[1].split("\n### ")[0]
+    commands = re.search(r"```sh\n(lb=.*?)```", section, re.DOTALL)[1] + 'echo "$lb $blue $listener"\n'
+    path = f"{AWS.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", commands], capture_output=True, text=True, env=os.environ | {"PATH": path}
+    )
+    assert done.returncode == 0, done
+    printed, arns = done.stdout.strip().rsplit("\n", 1)
+    states = [row["TargetHealth"]["State"] for row in json.loads(printed)["TargetHealthDescriptions"]]
+    assert states == ["healthy"], printed
+    return arns.split()
 
 
 def group(name):

@@ -21,29 +21,29 @@ def check(elbv2, lb, group, listener):
 
 def by_code(elbv2, lb, group, listener):
     forward = [{"Type": "forward", "TargetGroupArn": group}]
-    other = elbv2.create_load_balancer(Name="other", Type="network", Subnets=["pool-b"])
+    other = elbv2.create_load_balancer(Name="other", Type="network", Subnets=["subnet-b"])
     other = other["LoadBalancers"][0]["LoadBalancerArn"]
     udp = elbv2.create_target_group(Name="udp", Protocol="UDP", Port=53, TargetType="ip")
     udp = udp["TargetGroups"][0]["TargetGroupArn"]
     rule = gone(listener.replace("listener/", "listener-rule/") + "/" + "0" * 16)
     condition = [{"Field": "source-ip", "SourceIpConfig": {"IpAddressType": "ipv4"}}]
     tcp = {"LoadBalancerArn": lb, "Protocol": "TCP", "Port": 81, "DefaultActions": forward}
-    new = {"Name": "new", "Type": "network", "Subnets": ["pool-a"]}
+    new = {"Name": "new", "Type": "network", "Subnets": ["subnet-a"]}
     for code, operation, arguments in [
         ("LoadBalancerNotFound", "describe_load_balancers", {"Names": ["nobody"]}),
         ("LoadBalancerNotFound", "describe_load_balancer_attributes", {"LoadBalancerArn": gone(lb)}),
         ("TargetGroupNotFound", "describe_target_health", {"TargetGroupArn": gone(group)}),
         ("ListenerNotFound", "delete_listener", {"ListenerArn": gone(listener)}),
         ("RuleNotFound", "delete_rule", {"RuleArn": rule}),
-        ("SubnetNotFound", "create_load_balancer", new | {"Subnets": ["pool-z"]}),
-        ("InvalidSubnet", "create_load_balancer", new | {"Subnets": ["pool-b"], "IpAddressType": "dualstack"}),
+        ("SubnetNotFound", "create_load_balancer", new | {"Subnets": ["subnet-z"]}),
+        ("InvalidSubnet", "create_load_balancer", new | {"Subnets": ["subnet-b"], "IpAddressType": "dualstack"}),
         ("InvalidSecurityGroup", "create_load_balancer", new | {"SecurityGroups": ["sg-1"]}),
         ("InvalidConfigurationRequest", "create_load_balancer", new | {"Type": "application"}),
         ("DuplicateLoadBalancerName", "create_load_balancer", new | {"Name": "edge", "Scheme": "internal"}),
         (
             "AllocationIdNotFound",
             "set_subnets",
-            {"LoadBalancerArn": lb, "SubnetMappings": [{"SubnetId": "pool-a", "AllocationId": "eipalloc-1"}]},
+            {"LoadBalancerArn": lb, "SubnetMappings": [{"SubnetId": "subnet-a", "AllocationId": "eipalloc-1"}]},
         ),
         ("DuplicateTargetGroupName", "create_target_group", {"Name": "udp", "Protocol": "UDP", "Port": 54}),
         ("InvalidConfigurationRequest", "create_target_group", {"Name": "x", "Protocol": "HTTP", "Port": 80}),

@@ -75,12 +75,12 @@ keys = [
 ]
 
 [[address_pools]]
-name = "pool-a"
+name = "subnet-a"
 zone = "a"
 addresses = ["198.18.100.16-198.18.100.31", "2001:db8:100::10-2001:db8:100::1f"]
 
 [[address_pools]]
-name = "pool-b"
+name = "subnet-b"
 zone = "b"
 addresses = ["198.18.100.40-198.18.100.41"]
 "#,
