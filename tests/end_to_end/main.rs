@@ -32,6 +32,7 @@ mod refusals;
 mod reserved_ports;
 mod restart;
 mod store;
+mod storm;
 mod stranger;
 mod strays;
 mod syn_cookies;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         asleep::TESTS,
         churn::TESTS,
         store::TESTS,
+        storm::TESTS,
         flood::TESTS,
         flows::TESTS,
         why::TESTS,
@@ -90,7 +92,8 @@ fn main() -> ExitCode {
     let trial = |(name, test)| Trial::test(name, test);
     let mut trials: Vec<_> = tests.into_iter().map(|test| trial(test).with_ignored_flag(!runnable)).collect();
     trials.extend(elbv2::TESTS.iter().map(|&test| trial(test).with_ignored_flag(!runnable || !has_tools)));
-    trials.extend(flood::BY_HAND.iter().map(|&test| trial(test).with_ignored_flag(true)));
+    trials
+        .extend(flood::BY_HAND.iter().chain(storm::BY_HAND).map(|&test| trial(test).with_ignored_flag(true)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
