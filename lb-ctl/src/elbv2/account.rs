@@ -9,7 +9,7 @@ use super::{
     view::View,
     xml::Element,
 };
-use crate::change::{LISTENERS, RULES};
+use crate::change::{LISTENERS, LOAD_BALANCERS, RULES};
 
 pub(super) fn limits(parameters: &Parameters<'_>, _: &View<'_>) -> Result<Element, Fault> {
     let item = |(name, most): &(&str, usize)| Item {
@@ -31,7 +31,7 @@ pub(super) fn ssl_policies(parameters: &Parameters<'_>, _: &View<'_>) -> Result<
 }
 
 const LIMITS: [(&str, usize); 13] = [
-    ("network-load-balancers", limits::LISTENERS),
+    ("network-load-balancers", LOAD_BALANCERS),
     ("listeners-per-network-load-balancer", LISTENERS),
     ("rules-per-network-load-balancer-listener", RULES),
     ("target-groups", limits::TARGET_GROUPS),

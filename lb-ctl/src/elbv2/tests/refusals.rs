@@ -140,6 +140,36 @@ fn a_port_has_one_listener() {
 }
 
 #[test]
+fn more_than_there_may_be_is_refused() {
+    let world = World::new();
+    let lb = world.arn(
+        "Action=CreateLoadBalancer&Name=edge&Type=network&IpAddressType=dualstack&Subnets.member.1=pool-a",
+        "LoadBalancerArn",
+    );
+    let group = world.target_group("web");
+    let listeners: Vec<String> = (1..=50).map(|port| world.listener(&lb, port, &group)).collect();
+    let one_more = format!(
+        "Action=CreateListener&LoadBalancerArn={lb}&Protocol=TCP&Port=51&DefaultActions.member.1.Type=forward&\
+         DefaultActions.member.1.TargetGroupArn={group}"
+    );
+    assert_eq!(world.refused(&one_more), "TooManyListeners");
+    let rule = |priority: u16| {
+        format!(
+            "Action=CreateRule&ListenerArn={}&Priority={priority}&Conditions.member.1.Field=source-ip&\
+             Conditions.member.1.SourceIpConfig.IpAddressType=ipv4&Actions.member.1.Type=forward&\
+             Actions.member.1.TargetGroupArn={group}",
+            listeners[0]
+        )
+    };
+    for priority in 1..=100 {
+        world.ok(&rule(priority));
+    }
+    assert_eq!(world.refused(&rule(101)), "TooManyRules");
+    let tags: String = (0..51).map(|number| format!("&Tags.member.{}.Key=k{number}", number + 1)).collect();
+    assert_eq!(world.refused(&format!("Action=AddTags&ResourceArns.member.1={lb}{tags}")), "TooManyTags");
+}
+
+#[test]
 fn what_there_cannot_be_is_refused_by_the_operations_own_errors() {
     let world = World::new();
     let (lb, group) = (world.load_balancer("edge"), world.target_group("web"));
