@@ -72,9 +72,9 @@ fn measure(network: &Network, listeners: u32) -> Result<(), Box<dyn Error>> {
     println!("{listeners:>5} listeners: next hops of all targets known {:?} later", begun.elapsed());
     for what in ["unchanged", "with one target less"] {
         let begun = Instant::now();
-        let wanted = control.reload()?.generation;
+        let wanted = control.reload()?.tables_generation;
         let answered = begun.elapsed();
-        while control.status()?.applied_generation < wanted {
+        while control.status()?.applied_tables_generation < wanted {
             std::thread::sleep(Duration::from_millis(1));
         }
         println!(

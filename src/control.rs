@@ -15,23 +15,26 @@ use std::{
 use crossbeam_channel::{Receiver, Select};
 use lb_core::{limits, steer::Steering, tables::Tables, time};
 use lb_ctl::{
+    api::{Happening, InterfaceState, Refusal, RefusalCode},
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
     config::Config,
     health::{self, Health, TargetHealth, Transition},
-    metrics::MetricsServer,
-    server::{Call, ChangeTargets, Server},
+    metrics::{Checks, MetricsServer, Peaks},
+    server::{Call, Caller, ChangeCall, Server, Snapshot},
     state::{RunMarker, StateDirectory},
+    store::Store,
 };
 use lb_io::{clock, engine::Engine, nexthop::NextHops};
 
 use crate::{
     addresses::Addresses,
+    changes::now,
     events::{self, FailingOpen},
     ledger::Ledger,
-    metrics::Kept,
+    log::{self, complain, say},
     passive::PassiveSignal,
+    questions::{Answered, Questions},
     reserved_ports::ReservedPorts,
-    run::any_flow,
 };
 
 /// What the control thread waits for.
@@ -43,6 +46,8 @@ pub enum Event {
     Health(Transition),
     /// A route, a neighbour or an address of the host changed.
     NextHops,
+    /// The workers have said why packets fare as they do.
+    Why(Answered),
     /// Read the configuration again.
     Reload,
     /// Stop cleanly.
@@ -53,8 +58,8 @@ pub enum Event {
 pub struct Control {
     /// Configuration file.
     pub path: PathBuf,
-    /// Configuration in force.
-    pub config: Arc<Config>,
+    /// The objects in force, and the configuration that they come to.
+    pub store: Store,
     /// What outlives the process.
     pub state: StateDirectory,
     /// The data path.
@@ -93,12 +98,16 @@ pub struct Control {
     pub failing_open: FailingOpen,
     /// What ids have counted for their holders of today.
     pub ledger: Ledger,
-    /// What metrics tell beside what is counted.
-    pub kept: Kept,
+    /// Peak rates of load balancers.
+    pub peaks: Peaks,
+    /// Health checks of target groups.
+    pub checks: Checks,
     /// When the process started.
     pub started: Instant,
     /// The same, in seconds since the epoch.
     pub started_seconds: f64,
+    /// Questions to the workers.
+    pub questions: Questions,
     /// The control API.
     pub server: Server,
     /// Metrics by HTTP, if they are wanted.
@@ -116,7 +125,7 @@ enum Turn {
 #[derive(Default)]
 struct Batch {
     transitions: Vec<Transition>,
-    calls: Vec<ChangeTargets>,
+    calls: Vec<ChangeCall>,
     is_stale: bool,
 }
 
@@ -125,7 +134,7 @@ impl Control {
     /// would answer for them.
     pub fn begin(&mut self) -> Result<(), Box<dyn Error>> {
         self.watch_next_hops();
-        let config = self.config.clone();
+        let config = self.store.config.clone();
         let host = self.host_addresses();
         let sources = compile::sources(&config, &|address| self.addresses.ownership(address, &host));
         // Before the first check, which must not have one of these ports.
@@ -153,14 +162,14 @@ impl Control {
         self.addresses.release_all();
         let stopped = self.engine.stop();
         if let Err(error) = self.reserved_ports.release(&self.state) {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
         if let Err(error) = self.state.save_health(&self.health.snapshot()) {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
         self.state.mark_stopped()?;
         stopped?;
-        println!("lbd: stopped");
+        say!("stopped");
         Ok(())
     }
 
@@ -172,7 +181,7 @@ impl Control {
         }
         let released = self.reserved_ports.release(&self.state);
         if let Err(error) = released.and_then(|()| Ok(self.state.mark_stopped()?)) {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
     }
 
@@ -188,11 +197,11 @@ impl Control {
                 return Turn::Stop;
             }
         }
-        events::log(&batch.transitions);
+        events::tell(&batch.transitions, &self.server.events());
         batch.is_stale |= self.is_deadline_over();
         batch.is_stale |= self.watch_devices();
         batch.is_stale |= self.learn_wanted_hops();
-        let is_fresh = self.change_targets(batch.calls);
+        let is_fresh = self.change_objects(batch.calls);
         if batch.is_stale && !is_fresh {
             self.refresh();
         }
@@ -201,9 +210,10 @@ impl Control {
         self.save_health();
         if let Some(worker) = self.engine.lost_worker() {
             // What a crash leaves is what the next start takes over: VIP traffic is dropped, nobody resets a connection.
-            eprintln!(
-                "lbd: worker {worker} has ended, which is a defect: ending as after a crash, start lbd again"
+            complain!(
+                "worker {worker} has ended, which is a defect: ending as after a crash, start lbd again"
             );
+            log::finish();
             std::process::exit(CRASHED);
         }
         Turn::Next
@@ -218,13 +228,9 @@ impl Control {
                 batch.is_stale = true;
                 self.health_saved.get_or_insert_with(Instant::now);
             }
-            Event::Reload => match self.reload() {
-                Ok(reloaded) => {
-                    println!("lbd: reloaded {}, generation {}", self.path.display(), reloaded.generation)
-                }
-                Err(error) => eprintln!("lbd: not reloaded, the old configuration stays: {error}"),
-            },
+            Event::Reload => drop(self.reload_for(&Caller("SIGHUP".into()))),
             Event::Call(call) => self.answer(call, batch),
+            Event::Why(answered) => self.explain(answered),
         }
         Turn::Next
     }
@@ -237,33 +243,36 @@ impl Control {
                 Ok(rows) => reply.send(rows),
                 Err(refusal) => reply.refuse(refusal),
             },
-            Call::ChangeTargets(call) => batch.calls.push(call),
-            Call::Flows { limit, reply } => {
-                reply.send(self.engine.flows(limit, any_flow).into_iter().map(Into::into).collect());
+            Call::Change(call) => batch.calls.push(call),
+            Call::Snapshot(reply) => {
+                let Store { generation, objects, .. } = &self.store;
+                reply.send(Snapshot { generation: *generation, objects: objects.clone() });
             }
+            Call::Export(reply) => match self.store.export() {
+                Ok(text) => reply.send(text),
+                Err(error) => reply.refuse(error),
+            },
+            Call::Differences { file, reply } => match self.store.differences(&file, &now()) {
+                Ok(rows) => reply.send(rows),
+                Err(errors) => reply.refuse(Refusal::of(RefusalCode::ValidationError, errors.to_string())),
+            },
+            Call::Flows { query, reply } => self.find_flows(query, reply),
+            Call::Why { query, key, reply } => self.ask_why(query, key, reply),
             Call::Stats(reply) => reply.send(self.stats()),
             Call::Metrics(reply) => reply.send(self.metrics()),
-            Call::Reload(reply) => match self.reload() {
-                Ok(reloaded) => {
-                    let path = self.path.display();
-                    println!("lbd: reloaded {path} by call, generation {}", reloaded.generation);
-                    reply.send(reloaded);
-                }
-                Err(error) => {
-                    let refusal = format!("not reloaded, the old configuration stays: {error}");
-                    eprintln!("lbd: {refusal}");
-                    reply.refuse(refusal);
-                }
+            Call::Reload { by, reply } => match self.reload_for(&by) {
+                Ok(in_force) => reply.send(in_force),
+                Err(refusal) => reply.refuse(refusal),
             },
         }
     }
 
     /// Compiles, publishes and steers what is known now. On a failure the tables in force stay.
     pub(crate) fn refresh(&mut self) {
-        let config = self.config.clone();
+        let config = self.store.config.clone();
         let tables = match self.compile(&config) {
             Ok(tables) => tables,
-            Err(error) => return eprintln!("lbd: the tables stay as they are: {error}"),
+            Err(error) => return complain!("the tables stay as they are: {error}"),
         };
         self.put_in_force(tables);
     }
@@ -272,7 +281,7 @@ impl Control {
     pub(crate) fn put_in_force(&mut self, tables: Arc<Tables>) {
         self.ledger.note(&self.tables, &tables, &self.engine.counters());
         self.engine.publish(tables.clone());
-        self.failing_open.log(&self.tables, &tables);
+        self.failing_open.tell(&self.tables, &tables, &self.server.events());
         self.tables = tables;
         self.reserve_ports_of_tables();
         self.steer();
@@ -290,7 +299,7 @@ impl Control {
                 && let Err(error) = self.engine.steer(&steering)
             {
                 self.steered_by = None;
-                return eprintln!("lbd: the XDP program's maps stay as they are: {error}");
+                return complain!("the XDP program's maps stay as they are: {error}");
             }
             self.steering = steering;
         }
@@ -319,7 +328,7 @@ impl Control {
 
     /// Has the next hops of all that may need one looked after.
     pub(crate) fn watch_next_hops(&self) {
-        self.next_hops.watch(&self.watched(&self.config));
+        self.next_hops.watch(&self.watched(&self.store.config));
     }
 
     /// Addresses whose next hop must be known: every target's, deregistered ones included, and those that workers want.
@@ -357,11 +366,13 @@ impl Control {
         self.devices_seen = Instant::now();
         let changes = self.engine.look_at_devices();
         for name in &changes.lost {
-            eprintln!("lbd: interface {name} is gone: its traffic rests until it is there again");
+            self.tell_of_interface(Some(name), InterfaceState::Gone);
+            complain!("interface {name} is gone: its traffic rests until it is there again");
         }
         for name in &changes.rehashed {
-            eprintln!(
-                "lbd: WARNING: {name} spreads packets over its queues in another way than at the start: workers hand more to \
+            self.tell_of_interface(Some(name), InterfaceState::Rehashed);
+            complain!(
+                "WARNING: {name} spreads packets over its queues in another way than at the start: workers hand more to \
                  each other until lbd is restarted"
             );
         }
@@ -369,9 +380,14 @@ impl Control {
             start_anew();
         }
         if changes.is_altered {
+            self.tell_of_interface(None, InterfaceState::Altered);
             self.addresses.announce(); // Under the new link address.
         }
         changes.is_altered
+    }
+
+    fn tell_of_interface(&self, interface: Option<&String>, state: InterfaceState) {
+        self.server.events().publish(Happening::Interface { interface: interface.cloned(), state });
     }
 
     /// Looks at the targets once in a while: at the signs of their flows, and at deregistration delays that are over.
@@ -392,7 +408,8 @@ impl Control {
             from: TargetHealth::DeregistrationInProgress,
             to: TargetHealth::NotRegistered,
         };
-        events::log(&targets.iter().filter(is_over).map(unused).collect::<Vec<_>>());
+        let unused: Vec<Transition> = targets.iter().filter(is_over).map(unused).collect();
+        events::tell(&unused, &self.server.events());
         self.hasten_suspects(&targets);
     }
 
@@ -401,7 +418,7 @@ impl Control {
         if self.health_saved.is_some_and(|since| since.elapsed() >= HEALTH_SAVE_DELAY) {
             self.health_saved = None;
             if let Err(error) = self.state.save_health(&self.health.snapshot()) {
-                eprintln!("lbd: health states are not saved: {error}");
+                complain!("health states are not saved: {error}");
             }
         }
     }
@@ -420,9 +437,11 @@ impl Control {
 /// Puts a new process in this one's place. Sockets and programs of an interface that was taken away and made again cannot be
 /// mended one by one; a start after what looks like a crash does it all, and adopts the connections under way.
 fn start_anew() {
-    println!("lbd: an interface was made anew: starting again, connections under way are adopted");
+    say!("an interface was made anew: starting again, connections under way are adopted");
+    log::finish();
     let error = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
-    eprintln!("lbd: cannot start again: {error}");
+    complain!("cannot start again: {error}");
+    log::finish();
     std::process::exit(CRASHED);
 }
 

@@ -28,7 +28,8 @@ struct Signs {
 impl Control {
     /// Looks at the counters of targets, which are in the order of their keys, and has the suspects checked.
     pub(crate) fn hasten_suspects(&mut self, targets: &[TargetEntry]) {
-        let groups = self.config.target_groups.iter().filter(|group| group.health_check.has_passive_signal);
+        let groups =
+            self.store.config.target_groups.iter().filter(|group| group.health_check.has_passive_signal);
         let groups: HashSet<&str> = groups.map(|group| group.name.as_str()).collect();
         let is_watched = |entry: &&TargetEntry| {
             entry.registration == Registration::Registered { unused: None }

@@ -44,8 +44,9 @@ impl Control {
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs(),
             configuration: self.path.display().to_string(),
-            generation: self.tables.generation(),
-            applied_generation: self.engine.applied_generation(),
+            generation: self.store.generation,
+            tables_generation: self.tables.generation(),
+            applied_tables_generation: self.engine.applied_generation(),
             adopting_seconds: adopting_ns.div_ceil(1_000_000_000),
             load_balancers: self.load_balancers(&counters),
             interfaces: self.interfaces(),
@@ -63,13 +64,13 @@ impl Control {
     pub fn stats(&self) -> Stats {
         let sockets = self.engine.workers().into_iter().flat_map(|worker| worker.sockets);
         let missed = sockets.map(|socket| missed(&socket)).sum();
-        Stats { missed, ..Stats::sum(&self.engine.counters()) }
+        Stats { missed, control_api: self.server.traffic(), ..Stats::sum(&self.engine.counters()) }
     }
 
     pub(crate) fn load_balancers(&self, counters: &[Arc<WorkerCounters>]) -> Vec<LoadBalancerRow> {
         let counts = self.target_counts();
         let zonal_health: HashMap<IpAddr, ZonalHealth> = self.compiler.zonal_health().into_iter().collect();
-        let rows = self.config.load_balancers.iter().map(|lb| {
+        let rows = self.store.config.load_balancers.iter().map(|lb| {
             let listeners = self.tables.listeners().iter().enumerate().filter_map(|(id, listener)| {
                 let listener = listener.as_ref().filter(|listener| !listener.forward.is_closing())?;
                 lb.addresses()
@@ -80,7 +81,7 @@ impl Control {
             LoadBalancerRow {
                 name: lb.name.clone(),
                 addresses: lb.vips.iter().map(|vip| vip_row(vip, &zonal_health)).collect(),
-                interface: self.config.interfaces[usize::from(lb.interface.0)].clone(),
+                interface: self.store.config.interfaces[usize::from(lb.interface.0)].clone(),
                 crosses_zones: lb.crosses_zones,
                 listeners: listeners.map(|(id, row)| self.listener(row, &counts, traffic(id))).collect(),
             }
@@ -122,8 +123,9 @@ impl Control {
 
     /// What targets see of clients of an address: of each group, once.
     fn mode(&self, forward: &[ForwardRow], vip: IpAddr) -> String {
-        let group =
-            |row: &ForwardRow| self.config.target_groups.iter().find(|group| group.name == row.target_group);
+        let group = |row: &ForwardRow| {
+            self.store.config.target_groups.iter().find(|group| group.name == row.target_group)
+        };
         let mut modes: Vec<&str> =
             forward.iter().filter_map(group).map(|group| group.client_address(vip).name()).collect();
         modes.dedup();
@@ -137,7 +139,7 @@ impl Control {
             let healthy = compile::keys(group).filter(is_healthy).count();
             TargetCounts { healthy: healthy as u32, registered: group.targets.len() as u32 }
         };
-        self.config.target_groups.iter().map(|group| (group.name.as_str(), count(group))).collect()
+        self.store.config.target_groups.iter().map(|group| (group.name.as_str(), count(group))).collect()
     }
 
     fn interfaces(&self) -> Vec<InterfaceRow> {

@@ -8,19 +8,21 @@ use std::{
 };
 
 use crossbeam_channel::{Sender, unbounded};
-use lb_core::{datapath::FlowView, time};
+use lb_core::time;
 use lb_ctl::{
     compile::Compiler,
-    config::{self, Config},
+    config::{self, Config, ControlApi, Document},
     health::Health,
     metrics::{MetricsServer, MetricsServerError},
-    server::Server,
+    server::{Access, Server, Settings},
     state::StateDirectory,
+    store::Store,
 };
 use lb_io::{
     clock,
     engine::{AttachMode, Engine, EngineSettings, Polling},
     nexthop::NextHops,
+    peer::peer_groups,
 };
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -29,18 +31,29 @@ use signal_hook::{
 
 use crate::{
     addresses::Addresses,
+    changes::now,
     control::{Control, Event},
+    log::{self, complain, say},
+    questions::Questions,
     reserved_ports::ReservedPorts,
 };
 
 /// Runs until SIGTERM or SIGINT. An error means that the daemon could not start, and that nothing is left behind.
 pub fn run(path: &Path) -> Result<(), Box<dyn Error>> {
-    let config = config::load(path)?;
+    log::start()?;
+    let outcome = run_to_the_end(path);
+    log::finish();
+    outcome
+}
+
+fn run_to_the_end(path: &Path) -> Result<(), Box<dyn Error>> {
+    let file = Document::load(path)?;
+    let config = file.config()?;
     let mut made = Made::by_a_start_of(&config);
     let (sender, events) = unbounded();
     let (signals, signal_thread) = forward_signals(sender.clone())?;
     let outcome =
-        start(path, config, &sender, &mut made).map_err(Stopped::BeforeStart).and_then(|mut control| {
+        start(path, file, &sender, &mut made).map_err(Stopped::BeforeStart).and_then(|mut control| {
             control.run(&events);
             control.stop().map_err(Stopped::Later)
         });
@@ -94,17 +107,16 @@ impl Stopped {
 /// Starts everything. After a failure nothing is left but what an earlier run had left.
 fn start(
     path: &Path,
-    mut config: Config,
+    file: Document,
     events: &Sender<Event>,
     made: &mut Made,
 ) -> Result<Control, Box<dyn Error>> {
     let started = Instant::now();
-    let state = StateDirectory::open(&config.state_directory)?;
+    let state = StateDirectory::open(&file.config()?.state_directory)?;
     made.is_state_ours = true;
-    let dropped = state.registrations()?.merge_into(&mut config).map_err(|error| {
-        let directory = config.state_directory.display();
-        format!("{error}; while lbd is stopped: take it out of {directory}/registrations.json")
-    })?;
+    let (store, is_new) = Store::open(state.objects()?, file, &now())
+        .map_err(|error| format!("{error} (what was made by call is kept in {})", state.path().display()))?;
+    let config = store.config.clone();
     let unclean = state.unclean_run()?;
     let selection_secret = match config.selection.secret {
         Some(secret) => secret,
@@ -114,7 +126,7 @@ fn start(
         unclean.as_ref().map(|_| clock::now().after_seconds(u64::from(config.selection.adopt_seconds)));
     let deliver = events.clone();
     // The socket first: a second instance must find out before it touches an interface.
-    let server = Server::start(&config.control_socket, move |call| drop(deliver.send(Event::Call(call))))?;
+    let server = Server::with(server_settings(&config), move |call| drop(deliver.send(Event::Call(call))))?;
     let metrics_server = start_metrics(&config, events)?;
     let engine = Engine::prepare(engine_settings(&config, selection_secret, adopt_until)?)?;
 
@@ -125,7 +137,7 @@ fn start(
     if unclean.is_some() {
         match state.health() {
             Ok(states) => health.restore(states),
-            Err(error) => eprintln!("lbd: {error}; health checks begin anew"),
+            Err(error) => complain!("{error}; health checks begin anew"),
         }
     }
 
@@ -140,16 +152,18 @@ fn start(
         wanted_hops: Default::default(),
         failing_open: Default::default(),
         ledger: Default::default(),
-        kept: Default::default(),
+        peaks: Default::default(),
+        checks: Default::default(),
         health_saved: None,
         adopt_until,
         devices_seen: started,
         targets_seen: started,
         delays_seen: clock::now(),
         passive: Default::default(),
+        questions: Questions::new(events.clone()),
         started,
         started_seconds: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
-        config: config.into(),
+        store,
         state,
         server,
         metrics_server,
@@ -158,14 +172,19 @@ fn start(
         health,
     };
     if let Some(marker) = &unclean {
-        println!(
-            "lbd: process {} did not stop cleanly: TCP packets of unknown flows are adopted for {} s",
-            marker.pid, control.config.selection.adopt_seconds
+        say!(
+            "process {} did not stop cleanly: TCP packets of unknown flows are adopted for {} s",
+            marker.pid,
+            control.store.config.selection.adopt_seconds
         );
     }
     match control.begin() {
         Ok(()) => {
-            control.forget(&dropped);
+            if is_new && let Err(error) = control.state.save_objects(&control.store.to_keep()) {
+                complain!(
+                    "WARNING: {error}; the objects are the configuration file's, and calls are refused"
+                );
+            }
             print_start(&control);
             Ok(control)
         }
@@ -185,7 +204,18 @@ fn start_metrics(
     config.metrics.listen.map(start).transpose()
 }
 
-fn engine_settings(
+fn server_settings(config: &Config) -> Settings {
+    let ControlApi { read_write_groups, read_only_groups, limits } = config.control_api.clone();
+    Settings {
+        socket: config.control_socket.clone(),
+        access: Access { read_write_groups, read_only_groups, peer_groups },
+        limits,
+        log: log::out,
+    }
+}
+
+/// What the data path is set up by.
+pub(crate) fn engine_settings(
     config: &Config,
     selection_secret: [u8; 16],
     adopt_until: Option<time::Instant>,
@@ -224,47 +254,52 @@ fn print_start(control: &Control) {
             ),
         };
         let adopted = if attachment.adopted { ", in place of one left by an earlier run" } else { "" };
-        println!("lbd: {}: XDP program {mode}{adopted}", attachment.interface);
+        say!("{}: XDP program {mode}{adopted}", attachment.interface);
     }
     for worker in control.engine.workers() {
         for socket in worker.sockets {
-            println!(
-                "lbd: worker {} on CPU {}: {} queue {}: {}",
-                worker.worker, worker.cpu, socket.interface, socket.queue, socket.mode
+            say!(
+                "worker {} on CPU {}: {} queue {}: {}",
+                worker.worker,
+                worker.cpu,
+                socket.interface,
+                socket.queue,
+                socket.mode
             );
         }
     }
     if control.engine.shares_cores() {
-        eprintln!(
-            "lbd: WARNING: workers share CPUs, which costs latency: set workers.count to no more than there are CPUs"
+        complain!(
+            "WARNING: workers share CPUs, which costs latency: set workers.count to no more than there are CPUs"
         );
     }
     let longest = control.engine.longest_frame() - ETHERNET_HEADER_BYTES;
     for interface in control.engine.interfaces().iter().filter(|interface| interface.mtu > longest) {
-        eprintln!(
-            "lbd: WARNING: {} has an MTU of {}, but packets of more than {longest} bytes are lost here (`lbctl status` counts \
+        complain!(
+            "WARNING: {} has an MTU of {}, but packets of more than {longest} bytes are lost here (`lbctl status` counts \
              them as missed): set the MTU of clients and targets, or of their routes through this host, to {longest} or less",
-            interface.name, interface.mtu
+            interface.name,
+            interface.mtu
         );
     }
     let memory = control.engine.flow_memory();
     let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     let each = |bytes: usize| bytes / (memory.flows.max(1) as usize);
-    println!(
-        "lbd: flow table: {} flows in {:.1} MiB, {} bytes each; up to {:.1} MiB as flows have IPv6 ends, {} bytes each",
+    say!(
+        "flow table: {} flows in {:.1} MiB, {} bytes each; up to {:.1} MiB as flows have IPv6 ends, {} bytes each",
         memory.flows,
         mebibytes(memory.bytes),
         each(memory.bytes),
         mebibytes(memory.most_bytes),
         each(memory.most_bytes)
     );
-    println!(
-        "lbd: ready in {} ms; control socket {}",
+    say!(
+        "ready in {} ms; control socket {}",
         control.started.elapsed().as_millis(),
-        control.config.control_socket.display()
+        control.store.config.control_socket.display()
     );
     if let Some(server) = &control.metrics_server {
-        println!("lbd: metrics for Prometheus: http://{}/metrics", server.address());
+        say!("metrics for Prometheus: http://{}/metrics", server.address());
     }
 }
 
@@ -283,12 +318,7 @@ fn forward_signals(
     Ok((handle, thread))
 }
 
-/// Flows of one answer of the control API.
-pub fn any_flow(_: &FlowView) -> bool {
-    true
-}
-
 const ETHERNET_HEADER_BYTES: u32 = 14;
 
 /// Where the files stand that keep two instances off one interface.
-const LOCK_DIRECTORY: &str = "/run/lbd";
+pub(crate) const LOCK_DIRECTORY: &str = "/run/lbd";

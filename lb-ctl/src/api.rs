@@ -3,77 +3,69 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/status` | [`Status`] |
+//! | `GET /v1/load-balancers`, `/NAME`, `/NAME/listeners`, `/NAME/listeners/PORT`, `.../rules`, `.../rules/PRIORITY` | objects ([`crate::objects`]) |
+//! | `GET /v1/target-groups`, `/NAME` | the same |
+//! | `POST` to the lists, `PATCH` and `DELETE` of each | [`InForce`] |
+//! | `POST /v1/tags` [`TagsBody`] | [`InForce`] |
+//! | `POST /v1/apply`, a file | [`InForce`] |
+//! | `POST /v1/diff`, a file | [`crate::objects::Difference`] array |
+//! | `GET /v1/export` | a file |
 //! | `GET /v1/targets` | [`TargetRow`] array |
 //! | `GET /v1/target-groups/NAME/targets` | the same of one target group |
 //! | `POST /v1/target-groups/NAME/targets` [`TargetChanges`] | [`InForce`] |
-//! | `GET /v1/flows?limit=N` | [`FlowRow`] array |
+//! | `GET /v1/flows?`[`FlowsQuery`] | [`FlowList`] |
+//! | `GET /v1/why?`[`WhyQuery`] | [`Why`] |
 //! | `GET /v1/stats` | [`Stats`] |
 //! | `GET /v1/metrics` | [`crate::metrics`] in the text format of OpenMetrics |
-//! | `POST /v1/reload` | [`Reloaded`] |
+//! | `GET /v1/events?since=SEQ&follow=true` | [`Event`] lines |
+//! | `POST /v1/reload` | [`InForce`] |
 //!
-//! An answer other than 200 carries a [`Refusal`].
+//! An answer other than 200 carries a [`Refusal`]. Answers about objects carry their generation as `ETag`; a change with `If-Match` is
+//! refused unless it is still that one. `GET /v1/openapi.json` describes all of it.
 
+mod events;
+mod flows;
+mod objects;
 mod stats;
 mod status;
 mod targets;
+mod why;
 
-use std::net::SocketAddr;
+use std::fmt;
 
-use lb_core::datapath::FlowView;
 use serde::{Deserialize, Serialize};
 
-pub use stats::{CutRow, ReasonRow, Stats, Traffic};
+use crate::objects::Id;
+
+pub use events::{Event, Happening, InterfaceState};
+pub use flows::{
+    AddressFilter, FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowList, FlowRow, FlowsQuery, ProtocolName, StateName,
+};
+pub use objects::{
+    ListenerPatch, LoadBalancerPatch, NewListenerBody, NewRuleBody, ResourceName, RulePatch, TagChanges,
+    TagsBody, TargetGroupPatch,
+};
+pub use stats::{ApiTraffic, CutRow, ReasonRow, Stats, Traffic};
 pub use status::{
     FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, RingCounters, SocketRow, Status,
     VipRow, WorkerFrames, WorkerRow,
 };
 pub use targets::{NewTarget, TargetAddress, TargetChanges, TargetRow};
+pub use why::{
+    Why, WhyAddress, WhyFlow, WhyListener, WhyQuery, WhyRule, WhySelection, WhySender, WhySource, WhyVerdict,
+    WhyWeight,
+};
 
-/// A flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowRow {
-    /// `TCP` or `UDP`.
-    pub protocol: String,
-    /// Client.
-    pub client: SocketAddr,
-    /// Listener's address and port.
-    pub listener: SocketAddr,
-    /// What the target sees as the client: another than `client` when that is hidden or translated.
-    pub source: SocketAddr,
-    /// Target.
-    pub target: SocketAddr,
-    /// State, such as `established`.
-    pub state: String,
-    /// Time without packets, in milliseconds.
-    pub idle_ms: u32,
-    /// Forgotten after this long without packets, in milliseconds.
-    pub timeout_ms: u32,
-}
-
-/// A configuration was applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reloaded {
-    /// Generation of the tables that it led to.
-    pub generation: u32,
-    /// Registrations by call that went with it.
-    #[serde(default)]
-    pub dropped: Vec<DroppedRegistrations>,
-}
-
-/// Targets registered by call whose target group is gone from the file, or has its targets there now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DroppedRegistrations {
-    /// Name of the target group.
-    pub target_group: String,
-    /// How many targets.
-    pub targets: usize,
-}
-
-/// Targets were registered or deregistered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A change, or a configuration, is in force and kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InForce {
-    /// Generation of the tables that hold the change.
-    pub generation: u32,
+    /// Generation of the objects that have it.
+    pub generation: u64,
+    /// Generation of the tables that hold it.
+    pub tables_generation: u32,
+    /// Id of the object that was made or changed, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Id>,
 }
 
 /// Why a request was not carried out.
@@ -84,51 +76,100 @@ pub struct Refusal {
     /// What kind of error, for a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<RefusalCode>,
+    /// Path of the key that is to blame, such as `load_balancers[0].listeners[1].port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The generation that the objects are of, where another was expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
 }
 
-/// Kinds of errors, by their names in the Elastic Load Balancing API.
+/// Kinds of errors, by their names in the Elastic Load Balancing API where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RefusalCode {
+    /// There is no such load balancer.
+    LoadBalancerNotFound,
+    /// There is no such listener.
+    ListenerNotFound,
+    /// There is no such rule.
+    RuleNotFound,
     /// There is no such target group.
     TargetGroupNotFound,
+    /// There is no such address pool.
+    SubnetNotFound,
+    /// Another load balancer has the name, with other settings.
+    DuplicateLoadBalancerName,
+    /// Another target group has the name, with other settings.
+    DuplicateTargetGroupName,
+    /// Another listener has the port.
+    DuplicateListener,
+    /// Another rule has the priority.
+    PriorityInUse,
     /// A target is not registered, or cannot be.
     InvalidTarget,
+    /// An address pool that cannot give what is asked of it.
+    InvalidSubnet,
+    /// Settings that contradict each other, or do not exist here.
+    InvalidConfigurationRequest,
+    /// A value out of its range, or of another shape.
+    ValidationError,
+    /// A target group whose protocol does not go with the listener's.
+    IncompatibleProtocols,
+    /// A protocol that this load balancer does not have.
+    UnsupportedProtocol,
+    /// The target group belongs to another load balancer.
+    TargetGroupAssociationLimit,
+    /// Somebody still uses it.
+    ResourceInUse,
+    /// A protection forbids it.
+    OperationNotPermitted,
+    /// More load balancers than there may be.
+    TooManyLoadBalancers,
+    /// More listeners than there may be.
+    TooManyListeners,
+    /// More rules than there may be.
+    TooManyRules,
+    /// More target groups than there may be.
+    TooManyTargetGroups,
     /// More targets than there may be.
     TooManyTargets,
-    /// The target group has its targets in the file.
-    OperationNotPermitted,
+    /// More tags than there may be.
+    TooManyTags,
+    /// The objects have changed since the caller looked.
+    GenerationMismatch,
+    /// What is asked cannot be kept: the state directory cannot be written.
+    StoreUnwritable,
+    /// The caller may not do this.
+    AccessDenied,
+}
+
+impl RefusalCode {
+    /// Its name, as in JSON.
+    pub fn name(self) -> String {
+        format!("{self:?}")
+    }
 }
 
 impl Refusal {
     /// With a kind.
     pub fn of(code: RefusalCode, error: impl Into<String>) -> Refusal {
-        Refusal { error: error.into(), code: Some(code) }
+        Refusal { code: Some(code), ..Refusal::from(error) }
+    }
+
+    /// The same, because of a key.
+    pub fn at(self, path: impl Into<String>) -> Refusal {
+        Refusal { path: Some(path.into()), ..self }
     }
 }
 
 impl<T: Into<String>> From<T> for Refusal {
     fn from(error: T) -> Refusal {
-        Refusal { error: error.into(), code: None }
+        Refusal { error: error.into(), code: None, path: None, generation: None }
     }
 }
 
-impl From<FlowView> for FlowRow {
-    fn from(view: FlowView) -> FlowRow {
-        FlowRow {
-            protocol: view.protocol.name().into(),
-            client: view.client.into(),
-            listener: view.vip.into(),
-            source: view.source.into(),
-            target: view.target.into(),
-            state: view.state.into(),
-            idle_ms: view.idle_ms,
-            timeout_ms: view.timeout_ms,
-        }
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error)
     }
 }
-
-/// Flows that `GET /v1/flows` lists when the request names no limit.
-pub const FLOWS_LISTED_DEFAULT: usize = 100;
-
-/// Most flows that `GET /v1/flows` lists.
-pub const FLOWS_LISTED: usize = 10_000;

@@ -1,6 +1,9 @@
 //! `lbctl`: its verbs, as one table, and what each does.
 
+mod doctor;
+mod flows;
 mod targets;
+mod why;
 
 use std::{
     fs::File,
@@ -16,14 +19,17 @@ use clap_complete::Shell;
 use serde::Serialize;
 
 use crate::{
-    api::{FLOWS_LISTED, FLOWS_LISTED_DEFAULT},
     client::{Client, ClientError},
     config::{self, CONTROL_SOCKET, Config, ConfigErrors},
+    doctor::{Facts, Inquiry},
     hex, show,
     simulate::{self, AssumedState, Assumptions, MTU_DEFAULT, Neighbor, SimulateError},
     top::{self, TopError},
 };
+use doctor::DoctorArguments;
+use flows::FlowsArguments;
 use targets::TargetsArguments;
+use why::WhyArguments;
 
 /// Ask and steer the load balancer lbd.
 #[derive(Debug, Parser)]
@@ -31,7 +37,8 @@ use targets::TargetsArguments;
     name = "lbctl",
     version,
     after_help = "Exit codes: 0 done; 1 refused by lbd, or (status) a listener without a healthy target, or (targets wait) \
-                  targets that are not healthy; 2 wrong usage or configuration, or lbd cannot be reached."
+                  targets that are not healthy, or (doctor) a warning or a fault; 2 wrong usage or configuration, or lbd \
+                  cannot be reached."
 )]
 pub struct Arguments {
     /// Control socket of lbd
@@ -62,11 +69,9 @@ enum Verb {
     /// Every target with its health and traffic; register, deregister, wait
     Targets(TargetsArguments),
     /// Flows in the flow table
-    Flows {
-        /// List at most this many
-        #[arg(long, value_name = "N", default_value_t = FLOWS_LISTED_DEFAULT, value_parser = limit)]
-        limit: usize,
-    },
+    Flows(FlowsArguments),
+    /// Say in sentences what becomes of packets, and why
+    Why(WhyArguments),
     /// What became of every frame, by reason
     Stats,
     /// What goes on, once a second, on the whole terminal; ? shows the keys
@@ -91,6 +96,8 @@ enum Verb {
     /// One JSON line answers each frame: its number, the verdict and its reason, the listener, the target, and the frames
     /// that leave. Every target is healthy and every next hop is known, unless options say otherwise.
     Simulate(SimulateArguments),
+    /// Look whether this host and its interfaces are fit for the load balancer, and say what to type where they are not
+    Doctor(DoctorArguments),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -145,16 +152,16 @@ enum Failure {
     Unusable(String),
 }
 
-/// Carries out what the command line asks for.
-pub fn run(arguments: Arguments) -> ExitCode {
-    match carry_out(arguments) {
+/// Carries out what the command line asks for. `examine` collects what `doctor` judges.
+pub fn run(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>) -> ExitCode {
+    match carry_out(arguments, examine) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Refused(message)) => fail(1, &message),
         Err(Failure::Unusable(message)) => fail(2, &message),
     }
 }
 
-fn carry_out(arguments: Arguments) -> Result<(), Failure> {
+fn carry_out(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>) -> Result<(), Failure> {
     let Arguments { socket, output, verb } = arguments;
     let client = Client::new(&socket);
     match verb {
@@ -169,12 +176,14 @@ fn carry_out(arguments: Arguments) -> Result<(), Failure> {
             ))
         }
         Verb::Targets(arguments) => targets::run(&client, output, arguments),
-        Verb::Flows { limit } => print(output, &client.flows(limit)?, |rows| show::flows(rows)),
+        Verb::Flows(arguments) => flows::run(&client, output, arguments),
+        Verb::Why(arguments) => why::run(&client, output, &arguments),
         Verb::Stats => print(output, &client.stats()?, show::stats),
         Verb::Top { interval, once } => show_top(client, Duration::from_secs(interval), once),
         Verb::Reload => print(output, &client.reload()?, show::reloaded),
         Verb::Check { file } => check(&file),
         Verb::Simulate(arguments) => simulate(arguments),
+        Verb::Doctor(arguments) => doctor::run(output, arguments, examine),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "lbctl", &mut io::stdout());
             Ok(())
@@ -261,11 +270,6 @@ fn fail(code: u8, message: &str) -> ExitCode {
 
 fn unusable(error: &impl std::fmt::Display) -> Failure {
     Failure::Unusable(error.to_string())
-}
-
-fn limit(text: &str) -> Result<usize, String> {
-    let limit = text.parse().ok().filter(|limit| (1..=FLOWS_LISTED).contains(limit));
-    limit.ok_or_else(|| format!("expected a number from 1 to {FLOWS_LISTED}"))
 }
 
 impl From<ClientError> for Failure {

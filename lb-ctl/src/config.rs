@@ -4,7 +4,10 @@
 //! rule holds; otherwise [`ConfigErrors`] names every place that breaks one.
 
 mod address;
+mod address_pool;
 mod attributes;
+mod control_api;
+mod document;
 mod errors;
 mod forward;
 mod health_check;
@@ -12,7 +15,9 @@ mod listener;
 mod load_balancer;
 mod metrics;
 mod read;
+mod rule;
 mod source_nat;
+mod tags;
 mod target;
 mod target_group;
 mod walk;
@@ -26,6 +31,8 @@ use std::{
 };
 
 pub use address::{ClientAddress, Family};
+pub use address_pool::AddressPool;
+pub use control_api::ControlApi;
 pub use errors::{ConfigError, ConfigErrors};
 pub use forward::{Forward, WeightedGroup};
 pub use health_check::{CheckProtocol, HealthCheck};
@@ -33,23 +40,104 @@ use lb_core::{
     limits,
     tables::{InterfaceId, Protocol},
 };
+pub use rule::Rule;
+use serde::{Deserialize, Serialize};
+pub use tags::TAGS;
 pub use target::{Target, TargetRequest};
 
 /// Reads and checks a file.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    let file = path.display().to_string();
-    match std::fs::read(path) {
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => parse(&text, &file),
-            Err(error) => Err(ConfigErrors::not_text(&file, &error)),
-        },
-        Err(error) => Err(ConfigErrors::unreadable(&file, &error)),
-    }
+    Document::load(path)?.config()
 }
 
 /// Checks the text of a file; `file` is its name in errors.
 pub fn parse(text: &str, file: &str) -> Result<Config, ConfigErrors> {
-    read::config(text).map_err(|errors| ConfigErrors { file: file.into(), errors })
+    Document::parse(text, file)?.config()
+}
+
+/// A configuration as it is written: settings of the host and objects, not checked yet.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Its name in errors.
+    file: String,
+    text: String,
+    table: document::Table,
+}
+
+impl Document {
+    /// Reads a file.
+    pub fn load(path: &Path) -> Result<Document, ConfigErrors> {
+        let file = path.display().to_string();
+        match std::fs::read(path) {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Document::parse(&text, &file),
+                Err(error) => Err(ConfigErrors::not_text(&file, &error)),
+            },
+            Err(error) => Err(ConfigErrors::unreadable(&file, &error)),
+        }
+    }
+
+    /// Parses TOML; `file` is its name in errors.
+    pub fn parse(text: &str, file: &str) -> Result<Document, ConfigErrors> {
+        let table = document::parse(text).map_err(|fault| ConfigErrors::not_toml(file, text, &fault))?;
+        Ok(Document { file: file.into(), text: text.into(), table })
+    }
+
+    /// Parses JSON with the keys of a file. Errors tell no useful line.
+    pub fn parse_json(text: &str, file: &str) -> Result<Document, ConfigErrors> {
+        let parsed =
+            serde_json::from_str(text).map_err(|error| ConfigErrors::not_understood(file, &error))?;
+        Ok(Document { file: file.into(), text: text.into(), table: document::table_of(&parsed) })
+    }
+
+    /// Its name in errors.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// What is written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// All of it, checked.
+    pub fn config(&self) -> Result<Config, ConfigErrors> {
+        self.config_of(self)
+    }
+
+    /// Its settings of the host with the objects of another document, checked. Errors name the other's lines.
+    pub fn config_of(&self, objects: &Document) -> Result<Config, ConfigErrors> {
+        let config = read::config(&self.table, &objects.table, Some(&objects.text));
+        config.map_err(|errors| ConfigErrors { file: objects.file.clone(), errors })
+    }
+
+    /// Its settings of the host with these objects (`load_balancers` and `target_groups` as in a file), checked. Errors have no lines.
+    pub(crate) fn config_with(
+        &self,
+        objects: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Config, Vec<ConfigError>> {
+        read::config(&self.table, &document::table_of(objects), None)
+    }
+
+    /// The tables under its keys of objects, or those of the host, as JSON.
+    pub(crate) fn part(&self, part: Part) -> serde_json::Map<String, serde_json::Value> {
+        let keys = match part {
+            Part::Host => read::HOST_KEYS,
+            Part::Objects => read::OBJECT_KEYS,
+        };
+        let mut table = self.table.clone();
+        table.retain(|key, _| keys.contains(&key.as_str()));
+        document::to_json(&table)
+    }
+}
+
+/// A part of a configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Settings that a file of `lbd --config` alone can make.
+    Host,
+    /// Load balancers and target groups.
+    Objects,
 }
 
 /// A checked configuration.
@@ -61,6 +149,8 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// Unix socket of the control API.
     pub control_socket: PathBuf,
+    /// Who may use it, and how much.
+    pub control_api: ControlApi,
     /// Packet threads.
     pub workers: Workers,
     /// Flows that all workers together can hold.
@@ -71,7 +161,9 @@ pub struct Config {
     pub source_nat: SourceNat,
     /// Metrics for Prometheus.
     pub metrics: Metrics,
-    /// Load balancers, at least one, no name twice.
+    /// Where load balancers made by call have their addresses from; no name twice.
+    pub address_pools: Vec<AddressPool>,
+    /// Load balancers, no name twice.
     pub load_balancers: Vec<LoadBalancer>,
     /// Target groups, no name twice.
     pub target_groups: Vec<TargetGroup>,
@@ -87,7 +179,7 @@ impl Config {
     pub fn user(&self, target_group: usize) -> Option<(&LoadBalancer, &Listener)> {
         let mut listeners =
             self.load_balancers.iter().flat_map(|lb| lb.listeners.iter().map(move |listener| (lb, listener)));
-        listeners.find(|(_, listener)| listener.forward.has(target_group))
+        listeners.find(|(_, listener)| listener.forwards().any(|forward| forward.has(target_group)))
     }
 
     /// A registered target.
@@ -216,8 +308,10 @@ pub struct Listener {
     pub protocol: Protocols,
     /// Port, not 0.
     pub port: u16,
-    /// Where new flows go.
+    /// Where new flows go that no rule is for.
     pub forward: Forward,
+    /// Rules, the first one that fits wins; no priority twice.
+    pub rules: Vec<Rule>,
     /// Attribute `tcp.idle_timeout.seconds`; no meaning for UDP.
     pub tcp_idle_timeout_seconds: u16,
     /// Attribute `tcp.adopt_strays.enabled`: whether TCP packets of no flow start one, always.
@@ -226,18 +320,43 @@ pub struct Listener {
     pub has_syn_cookies: bool,
 }
 
+impl Listener {
+    /// Where new flows go of clients of a family.
+    pub fn forward_for(&self, client: Family) -> &Forward {
+        self.rule_for(client).map_or(&self.forward, |rule| &rule.forward)
+    }
+
+    /// The rule that is for clients of a family, if one is.
+    pub fn rule_for(&self, client: Family) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.source == client)
+    }
+
+    /// Every forward action: the default one and the rules'.
+    pub fn forwards(&self) -> impl Iterator<Item = &Forward> {
+        [&self.forward].into_iter().chain(self.rules.iter().map(|rule| &rule.forward))
+    }
+}
+
 /// Protocols of a listener or a target group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocols {
     /// `TCP`.
+    #[serde(rename = "TCP")]
     Tcp,
     /// `UDP`.
+    #[serde(rename = "UDP")]
     Udp,
     /// `TCP_UDP`: both on one port.
+    #[serde(rename = "TCP_UDP")]
     TcpUdp,
 }
 
 impl Protocols {
+    /// Those of a name in the configuration.
+    pub fn named(name: &str) -> Option<Protocols> {
+        [Protocols::Tcp, Protocols::Udp, Protocols::TcpUdp].into_iter().find(|each| each.name() == name)
+    }
+
     /// The name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
@@ -312,7 +431,8 @@ pub struct TargetGroup {
 }
 
 /// How targets of a group are named, which decides defaults (NLB "Target type").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TargetType {
     /// Nodes, by their IPv4 address.
     Instance,
@@ -353,6 +473,11 @@ impl Default for MinimumHealthy {
 }
 
 impl TargetGroup {
+    /// Whether its targets come and go by calls alone.
+    pub fn is_open(&self) -> bool {
+        self.registrar == Registrar::Calls
+    }
+
     /// What its targets see of a client that came to an address of a load balancer.
     pub fn client_address(&self, vip: IpAddr) -> ClientAddress {
         if self.family != Family::of(vip) {

@@ -1,4 +1,4 @@
-//! What must outlive the daemon: the selection secret, the run marker, ports taken from the host, targets registered by call, and
+//! What must outlive the daemon: the selection secret, the run marker, ports taken from the host, the objects, and
 //! the last known health of targets.
 //!
 //! One directory, used by one process at a time. Every write is whole or absent (a new file, synced, renamed over the old
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     health::{TargetHealth, TargetKey},
     hex,
-    registrations::Registrations,
+    store::Kept,
 };
 
 /// The state directory, locked for as long as this lives.
@@ -81,6 +81,11 @@ impl StateDirectory {
         }
     }
 
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The secret of target selection: drawn at the first call ever (mode 0600), the same ever after. A damaged file is an
     /// error, not a reason to draw another: existing flows would not find their targets again.
     pub fn selection_secret(&self) -> Result<[u8; 16], StateError> {
@@ -139,25 +144,27 @@ impl StateDirectory {
         self.write_json(HEALTH, &states)
     }
 
-    /// The targets that were registered by call. A damaged file is an error, not a reason to begin without: their load balancers
-    /// would refuse all traffic.
-    pub fn registrations(&self) -> Result<Registrations, StateError> {
-        let kept: Registrations = match self.read_json(REGISTRATIONS) {
-            Ok(kept) => kept.unwrap_or_default(),
+    /// The objects that were kept last; `None` at the first start. A damaged file is an error, not a reason to begin without: what was
+    /// made by call would be lost.
+    pub fn objects(&self) -> Result<Option<Kept>, StateError> {
+        let kept: Option<Kept> = match self.read_json(OBJECTS) {
+            Ok(kept) => kept,
             Err(StateError { path, what }) => {
-                return Err(StateError { path, what: format!("{what}: {REGISTRATIONS_ADVICE}") });
+                return Err(StateError { path, what: format!("{what}: {OBJECTS_ADVICE}") });
             }
         };
-        if !kept.is_understood() {
-            let what = format!("is of another version of lbd: {REGISTRATIONS_ADVICE}");
-            return Err(fault(&self.path.join(REGISTRATIONS), what));
+        match kept {
+            Some(kept) if !kept.is_understood() => {
+                let what = format!("is of another version of lbd: {OBJECTS_ADVICE}");
+                Err(fault(&self.path.join(OBJECTS), what))
+            }
+            kept => Ok(kept),
         }
-        Ok(kept)
     }
 
-    /// Keeps the targets that were registered by call.
-    pub fn save_registrations(&self, registrations: &Registrations) -> Result<(), StateError> {
-        self.write_json(REGISTRATIONS, registrations)
+    /// Keeps objects: when this returns, they outlive a power cut.
+    pub fn save_objects(&self, kept: &Kept) -> Result<(), StateError> {
+        self.write_json(OBJECTS, kept)
     }
 
     fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
@@ -237,11 +244,12 @@ const SECRET: &str = "selection.secret";
 const RUN: &str = "run.json";
 const PORTS: &str = "reserved_ports.json";
 const HEALTH: &str = "health.json";
-const REGISTRATIONS: &str = "registrations.json";
-const REGISTRATIONS_ADVICE: &str = "restore it, or remove it to start without the targets that were registered by call, and register them again";
+const OBJECTS: &str = "objects.json";
+const OBJECTS_ADVICE: &str =
+    "restore it, or remove it to start with what the configuration file declares alone";
 
 /// No state file is longer, in bytes.
-const FILE_BYTES: u64 = 16 << 20;
+const FILE_BYTES: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -301,22 +309,21 @@ mod tests {
     }
 
     #[test]
-    fn registrations_are_kept_and_damage_is_refused() {
+    fn objects_are_kept_and_damage_is_refused() {
         let scratch = tempfile::tempdir().unwrap();
         let state = StateDirectory::open(scratch.path()).unwrap();
-        assert_eq!(state.registrations().unwrap(), Registrations::default());
-        let kept = r#"{"version":1,"target_groups":{"web":[{"address":"198.19.1.2","port":80,"weight":1}]}}"#;
-        fs::write(scratch.path().join(REGISTRATIONS), kept).unwrap();
-        let registrations = state.registrations().unwrap();
-        state.save_registrations(&registrations).unwrap();
-        assert_eq!(fs::read_to_string(scratch.path().join(REGISTRATIONS)).unwrap(), kept);
+        assert_eq!(state.objects().unwrap(), None);
+        let kept = Kept::new(7, "interfaces = []".into(), Default::default());
+        state.save_objects(&kept).unwrap();
+        assert_eq!(state.objects().unwrap(), Some(kept));
+        let text = fs::read_to_string(scratch.path().join(OBJECTS)).unwrap();
         for (text, what) in [
-            (&kept[..40], "is damaged: "),
-            (r#"{"version":2,"target_groups":{}}"#, "is of another version of lbd: "),
+            (text[..20].to_owned(), "is damaged: "),
+            (text.replace("\"version\":1", "\"version\":2"), "is of another version of lbd: "),
         ] {
-            fs::write(scratch.path().join(REGISTRATIONS), text).unwrap();
-            let message = state.registrations().unwrap_err().to_string();
-            assert!(message.contains(&format!("registrations.json {what}")), "{message}");
+            fs::write(scratch.path().join(OBJECTS), text).unwrap();
+            let message = state.objects().unwrap_err().to_string();
+            assert!(message.contains(&format!("objects.json {what}")), "{message}");
             assert!(message.contains("restore it, or remove it"), "{message}");
         }
     }

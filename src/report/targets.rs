@@ -27,16 +27,16 @@ impl Control {
     /// The targets of one group, which exists or has draining targets.
     pub fn targets_of(&self, group: &str) -> Result<Vec<TargetRow>, Refusal> {
         let rows = self.target_rows(|entry| *entry.key.group == *group);
-        if rows.is_empty() && !self.config.target_groups.iter().any(|known| known.name == group) {
+        if rows.is_empty() && !self.store.config.target_groups.iter().any(|known| known.name == group) {
             let error = format!("there is no target group {group:?}");
             return Err(Refusal::of(RefusalCode::TargetGroupNotFound, error));
         }
         Ok(rows)
     }
 
-    fn target_rows(&self, is_wanted: impl Fn(&TargetEntry) -> bool) -> Vec<TargetRow> {
+    pub(crate) fn target_rows(&self, is_wanted: impl Fn(&TargetEntry) -> bool) -> Vec<TargetRow> {
         let entries: Vec<TargetEntry> = self.compiler.targets().into_iter().filter(is_wanted).collect();
-        let registered = registered(&self.config);
+        let registered = registered(&self.store.config);
         let target = |entry: &TargetEntry| {
             registered.get(&(&*entry.key.group, entry.key.address, entry.key.port)).copied()
         };
@@ -102,7 +102,8 @@ impl Control {
                 Some(Duration::from_nanos(now.nanos() - delay_ends.nanos()))
             }
             Registration::Deregistered { delay_ends } => {
-                let group = self.config.target_groups.iter().find(|group| *group.name == *entry.key.group)?;
+                let group =
+                    self.store.config.target_groups.iter().find(|group| *group.name == *entry.key.group)?;
                 let delay = Duration::from_secs(group.deregistration_delay_seconds.into());
                 delay.checked_sub(Duration::from_nanos(delay_ends.nanos() - now.nanos()))
             }

@@ -148,9 +148,9 @@ impl Rig {
     /// Gives the running daemon another configuration, as an operator does, and waits until all workers go by it.
     pub fn reload(&self, config: &Config) -> Result<(), Failed> {
         self.write(config)?;
-        let wanted = self.control.reload()?.generation;
+        let wanted = self.control.reload()?.tables_generation;
         let deadline = Instant::now() + PATIENCE;
-        while self.control.status()?.applied_generation < wanted {
+        while self.control.status()?.applied_tables_generation < wanted {
             if Instant::now() > deadline {
                 return Err(format!("generation {wanted} was not applied").into());
             }
@@ -269,4 +269,6 @@ pub fn unprivileged(command: &mut Command) -> &mut Command {
 pub const SOCKET: &str = "control/lbd.sock";
 /// The program under test.
 pub const LBD: &str = env!("CARGO_BIN_EXE_lbd");
+/// The command line under test.
+pub const LBCTL: &str = env!("CARGO_BIN_EXE_lbctl");
 const NOBODY: u32 = 65534;

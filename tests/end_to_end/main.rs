@@ -12,9 +12,11 @@ mod churn;
 mod config;
 mod cuts;
 mod demo;
+mod doctor;
 mod dual_stack;
 mod flood;
 mod flow_rules;
+mod flows;
 mod fragments;
 mod full_nat;
 mod hairpin;
@@ -28,6 +30,7 @@ mod path_mtu;
 mod refusals;
 mod reserved_ports;
 mod restart;
+mod store;
 mod stranger;
 mod strays;
 mod syn_cookies;
@@ -35,6 +38,7 @@ mod target_process;
 mod targets;
 mod testbed_network;
 mod web;
+mod why;
 
 /// One test: what it shows, as a name.
 type Test = (&'static str, fn() -> Result<(), Failed>);
@@ -63,11 +67,15 @@ fn main() -> ExitCode {
         health::TESTS,
         asleep::TESTS,
         churn::TESTS,
+        store::TESTS,
         flood::TESTS,
+        flows::TESTS,
+        why::TESTS,
         refusals::TESTS,
         metrics::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
+        doctor::TESTS,
     ]
     .concat();
     let runnable = testbed::is_privileged();

@@ -58,7 +58,7 @@ fn assert_frames(scrape: &Scrape, status: &Status, stats: &Stats) {
     assert_eq!(scrape.sum("lbd_worker_flows", &[]), stats.flows as f64);
     assert_eq!(scrape.count("lbd_worker_busy_seconds_total", &[]), status.workers.len());
     assert_eq!(scrape.only("lbd_flow_table_capacity_flows", &[]), Some(status.flow_table.capacity as f64));
-    assert_eq!(scrape.only("lbd_tables_generation", &[]), Some(f64::from(status.generation)));
+    assert_eq!(scrape.only("lbd_tables_generation", &[]), Some(f64::from(status.tables_generation)));
     let version = [("version", status.version.as_str())];
     assert_eq!(scrape.only("lbd_build_info", &version), Some(1.0));
 }

@@ -17,10 +17,12 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// Path of the configuration in force.
     pub configuration: String,
+    /// Generation of the objects.
+    pub generation: u64,
     /// Generation of the tables last published.
-    pub generation: u32,
-    /// Oldest generation that a worker still uses.
-    pub applied_generation: u32,
+    pub tables_generation: u32,
+    /// Oldest generation of tables that a worker still uses.
+    pub applied_tables_generation: u32,
     /// How long TCP packets of no flow are still adopted, in seconds; 0: they are reset.
     pub adopting_seconds: u64,
     /// Load balancers.

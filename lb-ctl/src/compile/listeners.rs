@@ -9,7 +9,7 @@ use lb_core::{
 };
 
 use super::{Inputs, after, by_id, registry::Registry, sources, zones::Zones};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Family};
 
 /// The listeners, by id.
 pub(super) fn listeners(
@@ -32,12 +32,13 @@ pub(super) fn listeners(
     let listeners = endpoints(config).filter_map(|(endpoint, lb, listener)| {
         let id = registry.listeners.id(&endpoint)?;
         let is_tcp = endpoint.protocol == Protocol::Tcp;
+        let forward = listener.forward_for(Family::of(endpoint.address));
         let listener = Listener {
             name: listener_name(lb, &endpoint),
             endpoint,
             forward: Forward {
-                groups: listener.forward.groups.iter().filter_map(|row| group(lb, &endpoint, row)).collect(),
-                is_sticky: listener.forward.is_sticky,
+                groups: forward.groups.iter().filter_map(|row| group(lb, &endpoint, row)).collect(),
+                is_sticky: forward.is_sticky,
             },
             idle_timeout_s: if is_tcp { listener.tcp_idle_timeout_seconds } else { limits::UDP_IDLE_S },
             interface: lb.interface,

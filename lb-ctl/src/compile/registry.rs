@@ -16,7 +16,7 @@ use super::{
     sources,
 };
 use crate::{
-    config::{Config, Leftover, Protocols},
+    config::{Config, Family, Leftover, Protocols},
     health::TargetKey,
 };
 
@@ -66,7 +66,7 @@ impl Registry {
         self.weigh(config, now);
         self.deregistrations.retain(|name, _| self.groups.id(name).is_some());
         for listener in config.load_balancers.iter().flat_map(|lb| &lb.listeners) {
-            for row in &listener.forward.groups {
+            for row in listener.forwards().flat_map(|forward| &forward.groups) {
                 let group = config.target_groups[row.group].name.as_str().into();
                 let served = self.served.entry(group).or_insert(listener.protocol);
                 *served = served.and(listener.protocol);
@@ -79,7 +79,8 @@ impl Registry {
     fn weigh(&mut self, config: &Config, now: Instant) {
         let before = mem::take(&mut self.weightless);
         for (endpoint, _, listener) in endpoints(config) {
-            for row in listener.forward.groups.iter().filter(|row| row.weight == 0) {
+            let forward = listener.forward_for(Family::of(endpoint.address));
+            for row in forward.groups.iter().filter(|row| row.weight == 0) {
                 let part = (endpoint, config.target_groups[row.group].name.as_str().into());
                 let since = before.get(&part).copied().unwrap_or(now);
                 self.weightless.insert(part, since);

@@ -40,7 +40,8 @@ fn addresses(
     (lb, vip): (&LoadBalancer, IpAddr),
     listener: &Listener,
 ) -> Vec<IpAddr> {
-    let groups = || listener.forward.groups.iter().map(|row| &config.target_groups[row.group]);
+    let forward = listener.forward_for(Family::of(vip));
+    let groups = || forward.groups.iter().map(|row| &config.target_groups[row.group]);
     let is_usable = |address: &IpAddr| {
         let mut groups = groups().filter(|group| group.family == Family::of(*address)).peekable();
         groups.peek().is_some()

@@ -77,7 +77,12 @@ impl<'c> Zones<'c> {
 fn users(config: &Config) -> Vec<Option<&LoadBalancer>> {
     let mut users = vec![None; config.target_groups.len()];
     for lb in &config.load_balancers {
-        for row in lb.listeners.iter().flat_map(|listener| &listener.forward.groups) {
+        for row in lb
+            .listeners
+            .iter()
+            .flat_map(crate::config::Listener::forwards)
+            .flat_map(|forward| &forward.groups)
+        {
             users[row.group] = Some(lb);
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::{document::Fault, walk::line};
+
 /// Everything that is wrong with one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {
@@ -57,6 +59,18 @@ impl ConfigErrors {
 
     pub(super) fn not_text(file: &str, error: &std::string::FromUtf8Error) -> ConfigErrors {
         ConfigErrors::whole_file(file, format!("bytes that are not text ({})", error.utf8_error()))
+    }
+
+    pub(super) fn not_toml(file: &str, text: &str, fault: &Fault) -> ConfigErrors {
+        let found = format!("text that is not TOML ({})", fault.message);
+        let line = Some(line(text, fault.span.start));
+        let error =
+            ConfigError { line, path: String::new(), found, expected: "TOML 1.1".into(), advice: None };
+        ConfigErrors { file: file.into(), errors: vec![error] }
+    }
+
+    pub(crate) fn not_understood(file: &str, error: &serde_json::Error) -> ConfigErrors {
+        ConfigErrors::whole_file(file, format!("a document of another shape ({error})"))
     }
 
     fn whole_file(file: &str, found: String) -> ConfigErrors {

@@ -3,7 +3,8 @@
 use super::{
     Listener, Protocols, attributes, forward,
     load_balancer::{Known, Owner, Taken},
-    read::{port, protocols, required_sections},
+    read::{port, protocols, sections},
+    rule, tags,
     walk::Section,
 };
 
@@ -14,7 +15,7 @@ pub(super) fn all(
     owner: &Owner<'_>,
 ) -> Option<Vec<Listener>> {
     let mut listeners: Vec<Option<Listener>> = Vec::new();
-    for section in required_sections(section, "listeners")? {
+    for section in sections(section, "listeners")? {
         let listener = section.and_then(|section| listener(&section, known, taken, owner, &listeners));
         listeners.push(listener);
     }
@@ -28,10 +29,13 @@ fn listener(
     owner: &Owner<'_>,
     earlier: &[Option<Listener>],
 ) -> Option<Listener> {
-    section.allow_only(&["protocol", "port", "target_group", "forward", "attributes"]);
+    section.allow_only(&["protocol", "port", "target_group", "forward", "rules", "attributes", "tags"]);
     let protocol = protocols(section);
     let port = port(section);
-    let forward = forward::read(section, &forward::Rules { protocol, known, owner }, taken);
+    let forwarding = forward::Rules { protocol, known, owner };
+    let forward = forward::read(section, &forwarding, taken);
+    let rules = rule::all(section, &forwarding, taken);
+    tags::check(section);
     let attributes = attributes::of_listener(section, protocol);
     let (protocol, port) = (protocol?, port?);
     if earlier.iter().flatten().any(|listener| listener.port == port && overlap(listener.protocol, protocol))
@@ -45,6 +49,7 @@ fn listener(
         protocol,
         port,
         forward: forward?,
+        rules: rules?,
         tcp_idle_timeout_seconds: attributes.tcp_idle_timeout_seconds,
         adopts_strays: attributes.adopts_strays,
         has_syn_cookies: attributes.has_syn_cookies,

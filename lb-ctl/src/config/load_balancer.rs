@@ -6,7 +6,8 @@ use super::{
     ADDRESSES, LoadBalancer, SourceNat, Vip,
     address::{ADDRESS_EXPECTED, unicast},
     attributes, listener,
-    read::{assignment, interface, name, required_sections},
+    read::{assignment, interface, name, one_of, sections},
+    tags,
     target_group::Group,
     walk::{Section, Value},
     zone,
@@ -22,7 +23,7 @@ pub(super) struct Known<'k> {
 
 /// Every load balancer; what no two of them may share is kept in `Taken`.
 pub(super) fn all(root: &Section<'_>, known: &Known<'_>) -> Option<Vec<LoadBalancer>> {
-    let sections = required_sections(root, "load_balancers")?;
+    let sections = sections(root, "load_balancers")?;
     let mut taken = Taken { names: HashMap::new(), addresses: HashMap::new(), groups: HashMap::new() };
     taken.addresses_of_targets(known.groups);
     let mut load_balancers = Vec::new();
@@ -63,7 +64,16 @@ impl Taken {
 }
 
 fn load_balancer(section: &Section<'_>, known: &Known<'_>, taken: &mut Taken) -> Option<LoadBalancer> {
-    section.allow_only(&["name", "addresses", "interface", "assign", "listeners", "attributes"]);
+    section.allow_only(&[
+        "name",
+        "scheme",
+        "addresses",
+        "interface",
+        "assign",
+        "listeners",
+        "attributes",
+        "tags",
+    ]);
     let name = unique_name(section, taken);
     let vips = vips(section, taken);
     let interface = interface(section, known.interfaces);
@@ -71,6 +81,10 @@ fn load_balancer(section: &Section<'_>, known: &Known<'_>, taken: &mut Taken) ->
     let owner = Owner { path: &section.place.path, vips: vips.as_deref() };
     let listeners = listener::all(section, known, taken, &owner);
     let attributes = attributes::of_load_balancer(section);
+    if let Some(value) = section.optional("scheme") {
+        one_of(&value, &SCHEMES.map(|scheme| (scheme, ())))?;
+    }
+    tags::check(section);
     Some(LoadBalancer {
         name: name?,
         vips: vips?,
@@ -123,7 +137,10 @@ fn vip(item: &Value<'_>, taken: &mut Taken) -> Option<Vip> {
         return Some(Vip { address: free_address(item, taken)?, zone: None });
     }
     let section = item.section_or("an address, or { address = \"198.18.100.1\", zone = \"a\" }")?;
-    section.allow_only(&["address", "zone"]);
+    section.allow_only(&["address", "zone", "pool"]);
+    if let Some(value) = section.optional("pool") {
+        value.text("the name of an address pool")?;
+    }
     let address = section.required("address", ADDRESS_EXPECTED).and_then(|value| free_address(&value, taken));
     let zone = match section.optional("zone") {
         Some(value) => zone::one(&value).map(Some),
@@ -140,3 +157,6 @@ fn free_address(value: &Value<'_>, taken: &mut Taken) -> Option<IpAddr> {
     taken.addresses.insert(address, value.place.path.clone());
     Some(address)
 }
+
+/// Where clients are; nothing depends on it (NLB "Scheme").
+const SCHEMES: [&str; 2] = ["internal", "internet-facing"];

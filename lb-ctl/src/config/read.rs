@@ -2,12 +2,11 @@
 
 use std::{ops::RangeInclusive, path::PathBuf};
 
-use toml::de::DeTable;
-
 use super::{
     ADOPT_SECONDS, Assignment, CONTROL_SOCKET, Config, FLOWS, FRAMES, FRAMES_DEFAULT, INTERFACE_NAME_BYTES,
     Listener, LoadBalancer, NAME_CHARACTERS, Polling, Protocols, SOCKET_PATH_BYTES, STATE_DIRECTORY,
-    Selection, Workers,
+    Selection, Workers, address_pool, control_api,
+    document::Table,
     errors::ConfigError,
     load_balancer::{self, Known},
     metrics, source_nat, target_group,
@@ -18,18 +17,11 @@ use lb_core::{
     tables::{InterfaceId, Protocol},
 };
 
-pub(super) fn config(text: &str) -> Result<Config, Vec<ConfigError>> {
-    let (document, faults) = DeTable::parse_recoverable(text);
+/// The host's settings of one document with the objects of another, or the same. `text` is what lines of errors refer to.
+pub(super) fn config(host: &Table, objects: &Table, text: Option<&str>) -> Result<Config, Vec<ConfigError>> {
     let errors = Errors::new(text);
-    // What follows the first is mostly its consequence.
-    if let Some(fault) = faults.first() {
-        let at = Place::new("", fault.span().unwrap_or_default());
-        errors.report(&at, format!("text that is not TOML ({})", one_line(fault.message())), "TOML 1.1");
-    }
-    let config = match faults.is_empty() {
-        true => root(&Section::new(Place::default(), document.get_ref(), &errors)),
-        false => None,
-    };
+    let section = |table| Section::new(Place::default(), table, &errors);
+    let config = root(&section(host), &section(objects));
     let errors = errors.into_sorted();
     match config {
         Some(config) if errors.is_empty() => Ok(config),
@@ -37,28 +29,19 @@ pub(super) fn config(text: &str) -> Result<Config, Vec<ConfigError>> {
     }
 }
 
-fn root(section: &Section<'_>) -> Option<Config> {
-    section.allow_only(&[
-        "interfaces",
-        "state_directory",
-        "control_socket",
-        "workers",
-        "flow_table",
-        "selection",
-        "source_nat",
-        "metrics",
-        "load_balancers",
-        "target_groups",
-    ]);
+fn root(section: &Section<'_>, objects: &Section<'_>) -> Option<Config> {
+    section.allow_only(&[HOST_KEYS, OBJECT_KEYS].concat());
     let interfaces = interfaces(section);
     let state_directory = path(section, "state_directory", STATE_DIRECTORY);
     let control_socket = socket(section, "control_socket", CONTROL_SOCKET);
+    let control_api = control_api::read(section);
     let workers = workers(section);
     let flow_capacity = flow_capacity(section);
-    let groups = target_group::all(section);
+    let address_pools = address_pool::all(section, interfaces.as_deref());
+    let groups = target_group::all(objects);
     let source_nat = source_nat::read(section, interfaces.as_deref(), &groups);
     let known = Known { interfaces: interfaces.as_deref(), groups: &groups, source_nat: source_nat.as_ref() };
-    let load_balancers = load_balancer::all(section, &known);
+    let load_balancers = load_balancer::all(objects, &known);
     let metrics = metrics::read(section);
     let selection = selection(section, load_balancers.as_deref().unwrap_or_default());
     let target_groups = groups.into_iter().map(|group| group.checked).collect::<Option<Vec<_>>>();
@@ -66,11 +49,13 @@ fn root(section: &Section<'_>) -> Option<Config> {
         interfaces: interfaces?,
         state_directory: state_directory?,
         control_socket: control_socket?,
+        control_api: control_api?,
         workers: workers?,
         flow_capacity: flow_capacity?,
         selection: selection?,
         source_nat: source_nat?,
         metrics: metrics?,
+        address_pools: address_pools?,
         load_balancers: load_balancers?,
         target_groups: target_groups?,
     })
@@ -283,23 +268,28 @@ pub(super) fn assignment(section: &Section<'_>) -> Option<Assignment> {
     }
 }
 
-/// The sections of an array of tables; empty when it is left out.
-pub(super) fn sections<'t>(section: &Section<'t>, key: &str) -> Vec<Option<Section<'t>>> {
-    let items = section.optional(key).and_then(|value| value.items("an array of tables"));
-    items.unwrap_or_default().iter().map(Value::section).collect()
+/// The sections of an array of tables; none when it is left out.
+pub(super) fn sections<'t>(section: &Section<'t>, key: &str) -> Option<Vec<Option<Section<'t>>>> {
+    let Some(value) = section.optional(key) else { return Some(Vec::new()) };
+    Some(value.items("an array of tables")?.iter().map(Value::section).collect())
 }
 
-/// The sections of an array of tables that must have at least one.
-pub(super) fn required_sections<'t>(section: &Section<'t>, key: &str) -> Option<Vec<Option<Section<'t>>>> {
-    let expected = "an array of at least one table";
-    let value = section.required(key, expected)?;
-    let items = value.items(expected)?;
-    if items.is_empty() { value.refuse(expected) } else { Some(items.iter().map(Value::section).collect()) }
-}
+/// Top-level keys that are settings of the host.
+pub(super) const HOST_KEYS: &[&str] = &[
+    "interfaces",
+    "state_directory",
+    "control_socket",
+    "control_api",
+    "workers",
+    "flow_table",
+    "selection",
+    "source_nat",
+    "metrics",
+    "address_pools",
+];
 
-fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
-}
+/// Top-level keys that hold objects.
+pub(super) const OBJECT_KEYS: &[&str] = &["load_balancers", "target_groups"];
 
 pub(super) const PORT: RangeInclusive<i64> = 1..=65_535;
 

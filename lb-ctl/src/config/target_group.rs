@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{
     TargetGroup, TargetType, attributes, health_check,
     read::{name, one_of, port, protocols, sections},
-    target,
+    tags, target,
     walk::Section,
 };
 use lb_core::limits;
@@ -18,7 +18,7 @@ pub(super) struct Group {
 }
 
 pub(super) fn all(root: &Section<'_>) -> Vec<Group> {
-    let sections = sections(root, "target_groups");
+    let sections = sections(root, "target_groups").unwrap_or_default();
     if sections.len() > limits::TARGET_GROUPS {
         root.errors().report(
             &root.place,
@@ -49,7 +49,13 @@ fn group(section: &Section<'_>, earlier: &[Group]) -> Group {
         "targets",
         "health_check",
         "attributes",
+        "vpc",
+        "tags",
     ]);
+    tags::check(section);
+    if let Some(value) = section.optional("vpc") {
+        value.text("the name of a VPC");
+    }
     let name = unique_name(section, earlier);
     let protocol = protocols(section);
     let port = port(section);

@@ -4,9 +4,11 @@ use super::*;
 
 mod attributes;
 mod client_address;
+mod control_api;
 mod errors;
 mod forwards;
 mod health_checks;
+mod metrics;
 mod targets;
 
 const BASE: &str = r#"interfaces = ["eth0", "eth1"]

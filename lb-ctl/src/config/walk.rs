@@ -1,24 +1,23 @@
-//! A walk over parsed TOML that knows each value's key path and line, and collects every error instead of the first.
+//! A walk over a document that knows each value's key path and line, and collects every error instead of the first.
 //!
 //! A reader returns `None` exactly when it has reported an error, so a whole file is read before it is refused.
 
-use std::{cell::RefCell, ops::Range, ops::RangeInclusive};
+use std::{cell::RefCell, ops::RangeInclusive};
 
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
+use super::{
+    document::{Entry, Item, Node, Table},
+    errors::{ConfigError, Refusal},
 };
-
-use super::errors::{ConfigError, Refusal};
 
 /// Where errors are collected.
 pub(super) struct Errors<'t> {
-    text: &'t str,
+    /// `None`: the document is of no text that has lines.
+    text: Option<&'t str>,
     errors: RefCell<Vec<ConfigError>>,
 }
 
 impl<'t> Errors<'t> {
-    pub(super) fn new(text: &'t str) -> Errors<'t> {
+    pub(super) fn new(text: Option<&'t str>) -> Errors<'t> {
         Errors { text, errors: RefCell::default() }
     }
 
@@ -37,7 +36,7 @@ impl<'t> Errors<'t> {
     }
 
     pub(super) fn refuse(&self, at: &Place, refusal: Refusal) {
-        let line = Some(self.line(at.offset));
+        let line = self.text.map(|text| line(text, at.offset));
         self.errors.borrow_mut().push(ConfigError { line, ..refusal.of_key(&at.path) });
     }
 
@@ -47,11 +46,12 @@ impl<'t> Errors<'t> {
         errors.sort_by_key(|error| error.line);
         errors
     }
+}
 
-    pub(super) fn line(&self, offset: usize) -> usize {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        1 + before.iter().filter(|&&byte| byte == b'\n').count()
-    }
+/// The line of a place in a text, from 1.
+pub(super) fn line(text: &str, offset: usize) -> usize {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    1 + before.iter().filter(|&&byte| byte == b'\n').count()
 }
 
 /// Where in the file something stands.
@@ -63,8 +63,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(path: impl Into<String>, span: Range<usize>) -> Place {
-        Place { path: path.into(), offset: span.start }
+    pub(super) fn new(path: impl Into<String>, offset: usize) -> Place {
+        Place { path: path.into(), offset }
     }
 }
 
@@ -72,12 +72,12 @@ impl Place {
 #[derive(Clone)]
 pub(super) struct Section<'t> {
     pub(super) place: Place,
-    table: &'t DeTable<'t>,
+    table: &'t Table,
     errors: &'t Errors<'t>,
 }
 
 impl<'t> Section<'t> {
-    pub(super) fn new(place: Place, table: &'t DeTable<'t>, errors: &'t Errors<'t>) -> Section<'t> {
+    pub(super) fn new(place: Place, table: &'t Table, errors: &'t Errors<'t>) -> Section<'t> {
         Section { place, table, errors }
     }
 
@@ -87,9 +87,9 @@ impl<'t> Section<'t> {
 
     /// Reports every key that is not in `allowed`.
     pub(super) fn allow_only(&self, allowed: &[&str]) {
-        for (key, _) in self.table {
-            if !allowed.contains(&key.get_ref().as_ref()) {
-                let at = Place::new(self.path_of(key.get_ref()), key.span());
+        for (key, entry) in self.table {
+            if !allowed.contains(&key.as_str()) {
+                let at = Place::new(self.path_of(key), entry.key_offset);
                 self.errors.report(&at, "an unknown key", format!("one of: {}", allowed.join(", ")));
             }
         }
@@ -97,10 +97,10 @@ impl<'t> Section<'t> {
 
     /// The value of a key that may be left out.
     pub(super) fn optional(&self, key: &str) -> Option<Value<'t>> {
-        let value = self.table.get(key)?;
+        let item = &self.table.get(key)?.item;
         Some(Value {
-            place: Place::new(self.path_of(key), value.span()),
-            value: value.get_ref(),
+            place: Place::new(self.path_of(key), item.offset),
+            node: &item.node,
             errors: self.errors,
         })
     }
@@ -113,6 +113,15 @@ impl<'t> Section<'t> {
             self.errors.report(&at, "nothing", expected);
         }
         value
+    }
+
+    /// Every value, by its key.
+    pub(super) fn values(&self) -> Vec<(&'t str, Value<'t>)> {
+        let value = |(key, entry): (&'t String, &'t Entry)| {
+            let place = Place::new(self.path_of(key), entry.key_offset);
+            (key.as_str(), Value { place, node: &entry.item.node, errors: self.errors })
+        };
+        self.table.iter().map(value).collect()
     }
 
     /// The table under a key; `Some(None)` when it is left out.
@@ -128,14 +137,14 @@ impl<'t> Section<'t> {
     }
 
     fn flatten_into(&self, prefix: &str, rows: &mut Vec<(String, Value<'t>)>) {
-        for (key, value) in self.table {
-            let name = format!("{prefix}{}", key.get_ref());
-            let place = Place::new(self.path_of(key.get_ref()), key.span());
-            match value.get_ref() {
-                DeValue::Table(table) => {
+        for (key, entry) in self.table {
+            let name = format!("{prefix}{key}");
+            let place = Place::new(self.path_of(key), entry.key_offset);
+            match &entry.item.node {
+                Node::Table(table) => {
                     Section::new(place, table, self.errors).flatten_into(&format!("{name}."), rows);
                 }
-                value => rows.push((name, Value { place, value, errors: self.errors })),
+                node => rows.push((name, Value { place, node, errors: self.errors })),
             }
         }
     }
@@ -152,7 +161,7 @@ impl<'t> Section<'t> {
 #[derive(Clone)]
 pub(super) struct Value<'t> {
     pub(super) place: Place,
-    value: &'t DeValue<'t>,
+    node: &'t Node,
     errors: &'t Errors<'t>,
 }
 
@@ -175,23 +184,23 @@ impl<'t> Value<'t> {
     }
 
     pub(super) fn text(&self, expected: &str) -> Option<&'t str> {
-        match self.value {
-            DeValue::String(text) => Some(text),
+        match self.node {
+            Node::Text(text) => Some(text),
             _ => self.refuse(expected),
         }
     }
 
     /// The text, if it is text; reports nothing.
     pub(super) fn as_text(&self) -> Option<&'t str> {
-        match self.value {
-            DeValue::String(text) => Some(text),
+        match self.node {
+            Node::Text(text) => Some(text),
             _ => None,
         }
     }
 
     pub(super) fn boolean(&self) -> Option<bool> {
-        match self.value {
-            DeValue::Boolean(value) => Some(*value),
+        match self.node {
+            Node::Boolean(value) => Some(*value),
             _ => self.refuse("true or false"),
         }
     }
@@ -202,8 +211,8 @@ impl<'t> Value<'t> {
     }
 
     fn as_integer(&self) -> Option<i64> {
-        match self.value {
-            DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix()).ok(),
+        match self.node {
+            Node::Integer(integer, _) => *integer,
             _ => None,
         }
     }
@@ -220,10 +229,10 @@ impl<'t> Value<'t> {
 
     /// The same; reports nothing.
     pub(super) fn as_attribute_boolean(&self) -> Option<bool> {
-        match self.value {
-            DeValue::Boolean(value) => Some(*value),
-            DeValue::String(text) if text == "true" => Some(true),
-            DeValue::String(text) if text == "false" => Some(false),
+        match self.node {
+            Node::Boolean(value) => Some(*value),
+            Node::Text(text) if text == "true" => Some(true),
+            Node::Text(text) if text == "false" => Some(false),
             _ => None,
         }
     }
@@ -236,8 +245,8 @@ impl<'t> Value<'t> {
 
     /// The same; reports nothing.
     pub(super) fn as_attribute_integer<N: TryFrom<i64>>(&self, range: &RangeInclusive<i64>) -> Option<N> {
-        let number = match self.value {
-            DeValue::String(text) => text.parse().ok(),
+        let number = match self.node {
+            Node::Text(text) => text.parse().ok(),
             _ => self.as_integer(),
         };
         number.and_then(|number| within(number, range))
@@ -249,19 +258,19 @@ impl<'t> Value<'t> {
 
     /// The table, or an error that expects something else.
     pub(super) fn section_or(&self, expected: &str) -> Option<Section<'t>> {
-        match self.value {
-            DeValue::Table(table) => Some(Section::new(self.place.clone(), table, self.errors)),
+        match self.node {
+            Node::Table(table) => Some(Section::new(self.place.clone(), table, self.errors)),
             _ => self.refuse(expected),
         }
     }
 
     pub(super) fn items(&self, expected: &str) -> Option<Vec<Value<'t>>> {
-        let DeValue::Array(array) = self.value else {
+        let Node::Array(array) = self.node else {
             return self.refuse(expected);
         };
-        let item = |(index, value): (usize, &'t Spanned<DeValue<'t>>)| Value {
-            place: Place::new(format!("{}[{index}]", self.place.path), value.span()),
-            value: value.get_ref(),
+        let item = |(index, item): (usize, &'t Item)| Value {
+            place: Place::new(format!("{}[{index}]", self.place.path), item.offset),
+            node: &item.node,
             errors: self.errors,
         };
         Some(array.iter().enumerate().map(item).collect())
@@ -269,18 +278,16 @@ impl<'t> Value<'t> {
 
     /// What stands here, for an error.
     pub(super) fn found(&self) -> String {
-        match self.value {
-            DeValue::String(text) if text.chars().count() > FOUND_CHARACTERS => {
+        match self.node {
+            Node::Text(text) if text.chars().count() > FOUND_CHARACTERS => {
                 format!("{:?}...", text.chars().take(FOUND_CHARACTERS).collect::<String>())
             }
-            DeValue::String(text) => format!("{text:?}"),
-            DeValue::Integer(integer) => integer.to_string(),
-            DeValue::Float(float) => float.to_string(),
-            DeValue::Boolean(value) => value.to_string(),
-            DeValue::Datetime(value) => value.to_string(),
-            DeValue::Array(array) if array.is_empty() => "an empty array".into(),
-            DeValue::Array(_) => "an array".into(),
-            DeValue::Table(_) => "a table".into(),
+            Node::Text(text) => format!("{text:?}"),
+            Node::Integer(_, text) | Node::Other(text) => text.clone(),
+            Node::Boolean(value) => value.to_string(),
+            Node::Array(array) if array.is_empty() => "an empty array".into(),
+            Node::Array(_) => "an array".into(),
+            Node::Table(_) => "a table".into(),
         }
     }
 }

@@ -39,7 +39,7 @@ pub fn changed(changes: &TargetChanges, in_force: &InForce) -> String {
         .filter(|(_, count)| *count > 0)
         .map(|(verb, count)| format!("{} {verb}", plural(*count, "target")))
         .collect();
-    format!("{}: tables generation {}\n", verbs.join(", "), in_force.generation)
+    format!("{}: generation {}\n", verbs.join(", "), in_force.generation)
 }
 
 fn state(row: &TargetRow) -> Cell {

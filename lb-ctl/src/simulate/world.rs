@@ -14,10 +14,10 @@ use lb_core::{
 use super::{AssumedHealth, AssumedState, Assumptions, Neighbor, SimulateError};
 use crate::{
     api::{NewTarget, TargetChanges},
+    change::targets,
     compile::{Compiler, Inputs},
     config::{Config, Registrar},
     health::{TargetHealth, TargetKey},
-    registrations,
 };
 
 /// All that tables are compiled from.
@@ -90,7 +90,7 @@ impl<'a> World<'a> {
                 let new =
                     NewTarget { address: target.ip(), port: Some(target.port()), weight: None, zone: None };
                 let changes = TargetChanges { register: vec![new], deregister: Vec::new() };
-                let registered = registrations::apply(&mut self.config, group, &changes);
+                let registered = targets::apply(&mut self.config, group, &changes);
                 registered.map_err(|refusal| SimulateError::Assumption(refusal.error))?;
             }
         }

@@ -8,8 +8,8 @@ const ERRORS: &[(&str, &str, &[&str])] = &[
         "interfaces",
         "interface",
         &[
-            "1: interface: found an unknown key, expected one of: interfaces, state_directory, control_socket, workers, \
-             flow_table, selection, source_nat, load_balancers, target_groups",
+            "1: interface: found an unknown key, expected one of: interfaces, state_directory, control_socket, control_api, workers, \
+             flow_table, selection, source_nat, address_pools, load_balancers, target_groups",
             "1: interfaces: found nothing, expected an array of 1 to 16 interface names",
         ],
     ),
@@ -39,7 +39,7 @@ const ERRORS: &[(&str, &str, &[&str])] = &[
         "port = 80\nprt = 1\n",
         &[
             "11: load_balancers[0].listeners[0].prt: found an unknown key, expected one of: protocol, port, target_group, \
-           forward, attributes",
+           forward, rules, attributes, tags",
         ],
     ),
     (
@@ -253,7 +253,7 @@ const ADDITIONS: &[(&str, &str)] = &[
     (
         "interfaces = 3",
         "21: target_groups[0].interfaces: found an unknown key, expected one of: name, protocol, port, \
-     target_type, ip_address_type, targets, health_check, attributes",
+     target_type, ip_address_type, targets, health_check, attributes, vpc, tags",
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! Calls against a configuration with a group of calls, `web`, and a group of the file, `dns`.
+//! Calls against a configuration with two groups.
 
 use super::*;
 use crate::config;
@@ -52,7 +52,7 @@ fn targets_come_and_go() {
         (&["198.19.1.3"], &["198.19.1.2"], &["198.19.1.2:81", "198.19.1.3:8080"]),
         (&["198.19.1.3"], &[], &["198.19.1.2:81", "198.19.1.3:8080"]),
         (&[], &["198.19.1.2:81", "198.19.1.3"], &[]),
-        (&[], &[], &[]),
+        (&[], &["198.19.1.9"], &[]), // Gone already.
     ] {
         apply(&mut config, "web", &changes(register, deregister)).unwrap();
         assert_eq!(targets(&config), expected);
@@ -78,14 +78,7 @@ fn a_call_that_is_wrong_somewhere_changes_nothing() {
     let mut before = in_force();
     apply(&mut before, "web", &changes(&["198.19.1.2"], &[])).unwrap();
     for (group, register, deregister, code, error) in [
-        (
-            "wbe",
-            &["198.19.1.3"][..],
-            &[][..],
-            TargetGroupNotFound,
-            "there is no target group \"wbe\": those in force are web, dns",
-        ),
-        ("dns", &["198.19.1.3"], &[], OperationNotPermitted, "stand in the file: edit it and reload"),
+        ("wbe", &["198.19.1.3"][..], &[][..], TargetGroupNotFound, "there is no target group \"wbe\""),
         (
             "web",
             &["198.19.1.3", "2001:db8::2"],
@@ -95,13 +88,6 @@ fn a_call_that_is_wrong_somewhere_changes_nothing() {
         ),
         ("web", &["198.19.1.3", "198.18.100.1"], &[], InvalidTarget, "an address that no load balancer has"),
         ("web", &["198.19.1.3", "198.19.1.3:8080"], &[], InvalidTarget, "198.19.1.3:8080 is named twice"),
-        (
-            "web",
-            &["198.19.1.3"],
-            &["198.19.1.4"],
-            InvalidTarget,
-            "target web/198.19.1.4:8080 is not registered",
-        ),
         (
             "web",
             &["198.19.1.3"],
@@ -134,33 +120,4 @@ fn a_group_has_so_many_targets_and_no_more() {
     let swap =
         TargetChanges { deregister: vec!["198.19.1.2:1".parse().unwrap()], ..many(most + 1..=most + 1) };
     apply(&mut config, "web", &swap).unwrap();
-}
-
-#[test]
-fn registrations_survive_with_their_group() {
-    let mut config = in_force();
-    apply(&mut config, "web", &changes(&["198.19.1.2", "198.19.1.3:81"], &[])).unwrap();
-    let kept = Registrations::of(&config);
-    let json = serde_json::to_string(&kept).unwrap();
-    let kept: Registrations = serde_json::from_str(&json).unwrap();
-
-    let mut same = in_force();
-    assert_eq!(kept.clone().merge_into(&mut same), Ok(vec![]));
-    assert_eq!(same, config);
-
-    let gone = DroppedRegistrations { target_group: "web".into(), targets: 2 };
-    for text in [
-        CONFIG.replace("\"web\"", "\"shop\""),
-        CONFIG.replace("port = 8080", "port = 8080\ntargets = [{ address = \"198.19.1.9\" }]"),
-    ] {
-        let mut other = config::parse(&text, "lbd.toml").unwrap();
-        let before = other.clone();
-        assert_eq!(kept.clone().merge_into(&mut other), Ok(vec![gone.clone()]));
-        assert_eq!(other, before);
-    }
-
-    let mut taken = config::parse(&CONFIG.replace("198.18.100.1", "198.19.1.3"), "lbd.toml").unwrap();
-    let error = kept.merge_into(&mut taken).unwrap_err();
-    assert!(error.contains("target web/198.19.1.3:81 cannot be registered"), "{error}");
-    assert!(error.contains("change the configuration, or deregister the target first"), "{error}");
 }

@@ -11,7 +11,8 @@ use std::{
 use lb_ctl::{
     api::{ForwardRow, InForce, ListenerRow, LoadBalancerRow, Status, TargetRow, Traffic, VipRow},
     capture::CaptureWriter,
-    server::{Call, ChangeTargets, Server},
+    change::{Change, Ref},
+    server::{Call, ChangeCall, Changed, Server},
 };
 
 const CONFIG: &str = r#"
@@ -150,7 +151,7 @@ fn status_and_reload_answer_by_text_json_and_exit_code() {
     let status = Status { load_balancers: vec![lb], generation: 3, ..Status::default() };
     let _server = Server::start(&socket, move |call| match call {
         Call::Status(reply) => reply.send(status.clone()),
-        Call::Reload(reply) => reply.refuse("lbd.toml:8: port: found 0"),
+        Call::Reload { reply, .. } => reply.refuse("lbd.toml:8: port: found 0"),
         _ => {}
     })
     .unwrap();
@@ -286,12 +287,15 @@ fn targets_are_registered_deregistered_and_waited_for() {
     let socket = scratch.path("lbd.sock");
     let (sender, calls) = mpsc::channel();
     let _server = Server::start(&socket, move |call| match call {
-        Call::ChangeTargets(ChangeTargets { target_group, reply, .. }) if target_group == "dns" => {
-            reply.refuse("the targets of target group \"dns\" stand in the file");
-        }
-        Call::ChangeTargets(ChangeTargets { target_group, changes, reply }) => {
+        Call::Change(ChangeCall {
+            change: Change::ChangeTargets { target_group, changes }, reply, ..
+        }) => {
+            if target_group == Ref::Name("dns".into()) {
+                return reply.refuse("there is no target group \"dns\"");
+            }
             sender.send((target_group, serde_json::to_string(&changes).unwrap())).unwrap();
-            reply.send(InForce { generation: 5 });
+            let in_force = InForce { generation: 5, tables_generation: 6, id: None };
+            reply.send(Changed { in_force, objects: Default::default() });
         }
         Call::TargetsOf { reply, .. } => {
             reply.send(vec![target("198.19.1.2:80", "healthy"), target("198.19.1.3:80", "initial")])
@@ -307,18 +311,15 @@ fn targets_are_registered_deregistered_and_waited_for() {
 
     let (code, [text, _]) =
         run(&["register", "web", "198.19.1.2", "[2001:db8::2]:81", "--weight", "2", "--zone", "a"]);
-    assert_eq!((code, text.as_str()), (Some(0), "2 targets registered: tables generation 5\n"));
+    assert_eq!((code, text.as_str()), (Some(0), "2 targets registered: generation 5\n"));
     let expected = r#"{"register":[{"address":"198.19.1.2","weight":2,"zone":"a"},{"address":"2001:db8::2","port":81,"weight":2,"zone":"a"}]}"#;
-    assert_eq!(calls.recv().unwrap(), ("web".into(), expected.into()));
+    assert_eq!(calls.recv().unwrap(), (Ref::Name("web".into()), expected.into()));
     let (code, [text, _]) = run(&["deregister", "web", "198.19.1.2:80", "-o", "json"]);
     assert_eq!((code, json(&text)["generation"].as_u64()), (Some(0), Some(5)));
     let expected = r#"{"deregister":[{"address":"198.19.1.2","port":80}]}"#;
-    assert_eq!(calls.recv().unwrap(), ("web".into(), expected.into()));
+    assert_eq!(calls.recv().unwrap(), (Ref::Name("web".into()), expected.into()));
     let (code, [_, text]) = run(&["register", "dns", "198.19.1.2"]);
-    assert_eq!(
-        (code, text.as_str()),
-        (Some(1), "lbctl: the targets of target group \"dns\" stand in the file\n")
-    );
+    assert_eq!((code, text.as_str()), (Some(1), "lbctl: there is no target group \"dns\"\n"));
 
     let (code, [text, _]) = run(&["wait", "web", "198.19.1.2"]);
     assert!(code == Some(0) && text.contains("198.19.1.2:80") && !text.contains("198.19.1.3"), "{text}");
