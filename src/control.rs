@@ -20,7 +20,7 @@ use lb_ctl::{
     config::Config,
     elbv2::Endpoint,
     health::{self, Health, TargetHealth, Transition},
-    metrics::MetricsServer,
+    metrics::{Checks, MetricsServer, Peaks},
     server::{Call, Caller, ChangeCall, Server, Snapshot},
     state::{RunMarker, StateDirectory},
     store::Store,
@@ -33,7 +33,6 @@ use crate::{
     events::{self, FailingOpen},
     ledger::Ledger,
     log::{self, complain, say},
-    metrics::Kept,
     passive::PassiveSignal,
     questions::{Answered, Questions},
     reserved_ports::ReservedPorts,
@@ -100,8 +99,10 @@ pub struct Control {
     pub failing_open: FailingOpen,
     /// What ids have counted for their holders of today.
     pub ledger: Ledger,
-    /// What metrics tell beside what is counted.
-    pub kept: Kept,
+    /// Peak rates of load balancers.
+    pub peaks: Peaks,
+    /// Health checks of target groups.
+    pub checks: Checks,
     /// When the process started.
     pub started: Instant,
     /// Questions to the workers.

@@ -1,32 +1,25 @@
-//! What a scrape is told, and what has to be kept for that from one look to the next.
+//! What a scrape is told.
 
 use std::collections::{HashMap, HashSet};
 
 use lb_ctl::{
     api::TargetRow,
     config::{Config, TargetGroup},
-    metrics::{Checks, GroupRow, Metrics, Peaks},
+    metrics::{GroupRow, Metrics},
 };
 
 use crate::{control::Control, events::is_failing_open};
-
-/// What metrics tell beside what is counted.
-#[derive(Debug, Default)]
-pub struct Kept {
-    peaks: Peaks,
-    checks: Checks,
-}
 
 impl Control {
     /// What a scrape is told.
     pub fn metrics(&mut self) -> Metrics {
         let targets: Vec<TargetRow> = self.targets();
-        self.kept.checks.note(&targets);
+        self.checks.note(&targets);
         Metrics {
             started_seconds: self.started_seconds,
             status: self.status(),
             stats: self.stats(),
-            peaks: self.kept.peaks.highest(),
+            peaks: self.peaks.highest(),
             target_groups: self.group_rows(),
             targets,
             targets_max: self.store.config.metrics.targets_max,
@@ -36,9 +29,9 @@ impl Control {
     /// Ends a window of peak rates when it is due.
     pub(crate) fn watch_peaks(&mut self) {
         let now = self.started.elapsed();
-        if self.kept.peaks.is_due(now) {
+        if self.peaks.is_due(now) {
             let rows = self.load_balancers(&self.engine.counters());
-            self.kept.peaks.observe(now, &rows);
+            self.peaks.observe(now, &rows);
         }
     }
 
@@ -48,7 +41,7 @@ impl Control {
         let open: HashSet<&str> = open.map(|group| &*group.name).collect();
         let users = users(&self.store.config);
         let row = |(index, group): (usize, &TargetGroup)| {
-            let checks = self.kept.checks.of(&group.name);
+            let checks = self.checks.of(&group.name);
             GroupRow {
                 name: group.name.clone(),
                 load_balancer: users.get(&index).map(|name| (*name).to_owned()),

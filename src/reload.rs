@@ -59,6 +59,7 @@ impl Control {
             ("interfaces", old.interfaces != new.interfaces),
             ("state_directory", old.state_directory != new.state_directory),
             ("control_socket", old.control_socket != new.control_socket),
+            ("metrics.listen", old.metrics.listen != new.metrics.listen),
             ("control_api", old.control_api != new.control_api),
             ("elbv2", old.elbv2 != new.elbv2),
             ("workers", old.workers != new.workers),

@@ -10,7 +10,7 @@
 
 mod accept;
 mod access;
-mod answer;
+pub(crate) mod answer;
 mod connection;
 mod events;
 mod limits;

@@ -9,6 +9,7 @@ mod elbv2;
 mod errors;
 mod forwards;
 mod health_checks;
+mod metrics;
 mod targets;
 
 const BASE: &str = r#"interfaces = ["eth0", "eth1"]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::api::{Stats, Status, VipRow, WorkerFrames, WorkerRow};
+use crate::api::{ApiTraffic, ReasonRow, RingCounters, Stats, Status, VipRow, WorkerFrames, WorkerRow};
 
 use super::{
     Metrics,
@@ -13,6 +13,7 @@ use super::{
 /// Writes all of them.
 pub(super) fn write(metrics: &Metrics, to: &mut Families<'_>) -> fmt::Result {
     daemon(metrics, to)?;
+    control(&metrics.stats, to)?;
     frames(&metrics.stats, to)?;
     workers(&metrics.status.workers, to)?;
     sockets(&metrics.status.workers, to)?;
@@ -26,12 +27,24 @@ fn daemon(metrics: &Metrics, to: &mut Families<'_>) -> fmt::Result {
     to.info("build", "Version of lbd.", [Labels::of("version", &status.version)])?;
     let help = "When lbd started, in seconds since the epoch.";
     to.gauge("start_time_seconds", help, metrics.started_seconds)?;
-    to.gauge("generation", "Generation of the objects: changes so far.", status.generation)?;
+    to.gauge("objects_generation", "Generation of the objects in force.", status.generation)?;
     to.gauge("tables_generation", "Generation of the tables last published.", status.tables_generation)?;
     let help = "Oldest generation of tables that a worker still uses.";
     to.gauge("tables_applied_generation", help, status.applied_tables_generation)?;
     let help = "How long TCP packets of no flow are still adopted.";
     to.gauge("adopting_remaining_seconds", help, status.adopting_seconds)
+}
+
+fn control(stats: &Stats, to: &mut Families<'_>) -> fmt::Result {
+    let ApiTraffic { accepted, refused_access, refused_busy, accept_errors } = stats.control_api;
+    let rows = [
+        ("accepted", accepted),
+        ("refused_access", refused_access),
+        ("refused_busy", refused_busy),
+        ("lost", accept_errors),
+    ];
+    let rows = rows.map(|(outcome, connections)| (Labels::of("outcome", outcome), connections));
+    to.counters("control_connections", "Connections to the control socket, by what became of them.", rows)
 }
 
 fn frames(stats: &Stats, to: &mut Families<'_>) -> fmt::Result {
@@ -41,7 +54,7 @@ fn frames(stats: &Stats, to: &mut Families<'_>) -> fmt::Result {
     to.counter("frames_missed", help, stats.missed)?;
     let help = "Frames by their fate and why. Those of verdict transmit, reply and drop are those received and made; hand_over \
                 and hold come beside.";
-    let row = |row: &'_ crate::api::ReasonRow| {
+    let row = |row: &'_ ReasonRow| {
         (Labels::of("reason", row.reason.clone()).and("verdict", row.verdict.clone()), row.frames)
     };
     to.counters("frames_settled", help, stats.reasons.iter().map(row))
@@ -87,7 +100,7 @@ fn sockets(workers: &[WorkerRow], to: &mut Families<'_>) -> fmt::Result {
     };
     let modes = labelled().map(|(labels, socket)| labels.and("mode", socket.mode.as_str()));
     to.info("socket", "How frames reach a socket.", modes)?;
-    let each = |count: fn(&crate::api::RingCounters) -> u64| {
+    let each = |count: fn(&RingCounters) -> u64| {
         labelled().map(move |(labels, socket)| (labels, count(&socket.rings)))
     };
     let help = "Frames that the kernel dropped for want of a buffer, or because they were too long.";

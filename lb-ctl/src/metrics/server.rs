@@ -2,23 +2,18 @@
 
 use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
-use http_body_util::Full;
-use hyper::{
-    Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    header::{ALLOW, CONTENT_TYPE, HeaderName},
-    server::conn::http1,
-    service::service_fn,
+use axum::{
+    http::{Method, Request, StatusCode, header::ALLOW},
+    response::{IntoResponse, Response},
 };
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, oneshot},
 };
 
-use crate::server::{Call, Deliver};
-
-use super::{CONTENT_TYPE as OPEN_METRICS, expose};
+use crate::server::{Call, Deliver, answer};
 
 /// The running server. Dropping it stops the thread.
 #[derive(Debug)]
@@ -119,28 +114,16 @@ async fn serve(stream: TcpStream, deliver: Deliver) -> hyper::Result<()> {
         .await
 }
 
-async fn answer(request: &Request<Incoming>, deliver: &Deliver) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, deliver: &Deliver) -> Response {
     match (request.method(), request.uri().path()) {
-        (&Method::GET, PATH) => match deliver.ask(Call::Metrics).await {
-            Ok(metrics) => text(StatusCode::OK, (CONTENT_TYPE, OPEN_METRICS), expose(metrics)),
-            Err((status, refusal)) => text(status, PLAIN, refusal.error + "\n"),
-        },
-        (_, PATH) => text(StatusCode::METHOD_NOT_ALLOWED, (ALLOW, "GET"), "expected GET\n".into()),
-        _ => text(StatusCode::NOT_FOUND, PLAIN, format!("expected the path {PATH}\n")),
+        (&Method::GET, PATH) => answer::metrics(deliver).await,
+        (_, PATH) => (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET")], "expected GET\n").into_response(),
+        _ => (StatusCode::NOT_FOUND, format!("expected the path {PATH}\n")).into_response(),
     }
-}
-
-fn text(status: StatusCode, header: (HeaderName, &'static str), body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header.0, hyper::header::HeaderValue::from_static(header.1));
-    response
 }
 
 /// Where metrics are.
 const PATH: &str = "/metrics";
-
-const PLAIN: (HeaderName, &str) = (CONTENT_TYPE, "text/plain; charset=utf-8");
 
 /// Connections at a time.
 const CONNECTIONS: usize = 8;

@@ -8,7 +8,10 @@ use axum::{
 use serde::Serialize;
 
 use super::{Call, Deliver, Reply};
-use crate::api::{Refusal, RefusalCode};
+use crate::{
+    api::{Refusal, RefusalCode},
+    metrics,
+};
 
 /// The control thread's answer to a call, or what the client is told instead.
 pub(super) async fn ask<T>(deliver: &Deliver, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Response> {
@@ -18,6 +21,16 @@ pub(super) async fn ask<T>(deliver: &Deliver, call: impl FnOnce(Reply<T>) -> Cal
 /// The same as JSON.
 pub(super) async fn tell<T: Serialize>(deliver: &Deliver, call: impl FnOnce(Reply<T>) -> Call) -> Response {
     ask(deliver, call).await.map_or_else(|refused| refused, |answer| Json(answer).into_response())
+}
+
+/// Metrics, as text.
+pub(crate) async fn metrics(deliver: &Deliver) -> Response {
+    match ask(deliver, Call::Metrics).await {
+        Ok(metrics) => {
+            ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::expose(metrics)).into_response()
+        }
+        Err(refused) => refused,
+    }
 }
 
 /// A refusal without a code.

@@ -16,20 +16,20 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     extract::{Request, State},
-    http::{Method, StatusCode, header},
+    http::{Method, StatusCode},
     middleware::{self, Next},
-    response::{IntoResponse, Response},
+    response::Response,
     routing::{MethodRouter, get, post},
 };
 
 use super::{
     Call, Deliver,
     access::Role,
-    answer::{ask, forbid, refuse, tell},
+    answer::{self, forbid, refuse, tell},
     connection::Client,
     events::{EventsQuery, Feed},
 };
-use crate::{api::TagsBody, change::Change, metrics as exposition};
+use crate::{api::TagsBody, change::Change};
 use changes::Caller;
 use extract::{Arguments, Json};
 
@@ -111,12 +111,7 @@ async fn stats(State(api): State<Api>) -> Response {
 }
 
 async fn metrics(State(api): State<Api>) -> Response {
-    match ask(&api.deliver, Call::Metrics).await {
-        Ok(metrics) => {
-            ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::expose(metrics)).into_response()
-        }
-        Err(refused) => refused,
-    }
+    answer::metrics(&api.deliver).await
 }
 
 async fn all_targets(State(api): State<Api>) -> Response {

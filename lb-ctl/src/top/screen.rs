@@ -63,12 +63,16 @@ impl Screen<'_> {
         let points: Vec<f64> = self.0.history.all.graph.iter().copied().collect();
         let table = &status.flow_table;
         let healthy = sample.targets.iter().filter(|row| row.state == "healthy").count();
-        let first =
-            format!("lbd {}, process {}, up {}", status.version, status.pid, duration(status.uptime_seconds));
-        let second = format!(
-            "packets {packets}  bits {bits}  new flows {new_flows}  drops {drops}  handed over {handed_over}  "
+        let first = format!(
+            "lbd {}, process {}, up {}  ",
+            status.version,
+            status.pid,
+            duration(status.uptime_seconds)
         );
-        let graph = bars(&points, usize::from(width).saturating_sub(second.len()));
+        let second = format!(
+            "packets {packets}  bits {bits}  new flows {new_flows}  drops {drops}  handed over {handed_over}"
+        );
+        let graph = bars(&points, usize::from(width).saturating_sub(first.len()));
         let third = format!(
             "flows {} of {} ({} half-open)  targets {} of {} healthy",
             count(table.flows),
@@ -77,11 +81,8 @@ impl Screen<'_> {
             healthy,
             sample.targets.len()
         );
-        vec![
-            Line::raw(first),
-            Line::from(vec![Span::raw(second), Span::styled(graph, GRAPH)]),
-            Line::raw(third),
-        ]
+        let first = Line::from(vec![Span::raw(first), Span::styled(graph, GRAPH)]);
+        vec![first, Line::raw(second), Line::raw(third)]
     }
 
     fn tabs(&self, area: Rect, buffer: &mut Buffer) {

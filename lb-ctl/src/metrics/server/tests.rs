@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::metrics::Metrics;
+use crate::metrics::{CONTENT_TYPE, Metrics};
 
 fn start() -> MetricsServer {
     let deliver = |call| match call {
@@ -31,7 +31,7 @@ fn a_scrape_is_answered_and_nothing_else() {
     let server = start();
     let answer = exchange(&server, SCRAPE);
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(answer.contains(&format!("content-type: {OPEN_METRICS}\r\n")), "{answer}");
+    assert!(answer.contains(&format!("content-type: {CONTENT_TYPE}\r\n")), "{answer}");
     assert!(answer.ends_with("\n# EOF\n"), "{answer}");
     for (request, status) in [
         ("GET / HTTP/1.1\r\nHost: lbd\r\n\r\n", "404 Not Found"),
