@@ -201,11 +201,12 @@ fn start(
 }
 
 fn server_settings(config: &Config) -> Settings {
-    let ControlApi { read_write_groups, read_only_groups, limits } = config.control_api.clone();
+    let ControlApi { read_write_groups, read_only_groups, limits, tcp } = config.control_api.clone();
     Settings {
         socket: config.control_socket.clone(),
         access: Access { read_write_groups, read_only_groups, peer_groups },
         limits,
+        tcp,
         log: log::out,
     }
 }

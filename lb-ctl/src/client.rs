@@ -1,5 +1,7 @@
 //! A client of the control API that blocks: for `lbctl`, the demo and tests.
 
+mod dial;
+
 use std::{
     fmt,
     io::{self, ErrorKind},
@@ -16,11 +18,12 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
 
 use crate::api::{
     FlowList, FlowsQuery, InForce, Refusal, Stats, Status, TargetChanges, TargetRow, Why, WhyQuery,
 };
+
+use dial::dial;
 
 /// A client of the daemon on one socket. Every call is a connection of its own.
 #[derive(Clone, Debug)]
@@ -137,7 +140,7 @@ impl Client {
     ) -> Result<(StatusCode, Bytes), ClientError> {
         let unreachable = |error| ClientError::Unreachable(self.socket.clone(), error);
         let garbled = |error: &dyn fmt::Display| ClientError::Garbled(error.to_string());
-        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let stream = dial(&self.socket, PATIENCE).map_err(unreachable)?;
         let (mut sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(|error| garbled(&error))?;
         let headers = [(HOST, "lbd"), (CONNECTION, "close"), (CONTENT_TYPE, "application/json")];
@@ -181,7 +184,9 @@ impl fmt::Display for ClientError {
                     ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
                         "; is lbd running, with this control_socket?"
                     }
-                    ErrorKind::PermissionDenied => "; run as root or as a member of the socket's group",
+                    ErrorKind::PermissionDenied => {
+                        "; run as root, or as a member of a group that control_api names"
+                    }
                     _ => "",
                 };
                 write!(f, "cannot reach lbd on {}: {error}{advice}", socket.display())

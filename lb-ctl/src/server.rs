@@ -11,16 +11,19 @@
 mod accept;
 mod access;
 pub(crate) mod answer;
+mod certificate;
 mod connection;
 mod events;
 mod limits;
 mod routes;
 mod seats;
 mod socket;
+mod tcp;
 mod unstalled;
 
 use std::{
     fmt, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -42,6 +45,8 @@ pub use access::Access;
 pub use events::Events;
 pub use limits::Limits;
 use socket::{Place, Reach};
+use tcp::Door;
+pub use tcp::Tcp;
 
 /// A request for the control thread.
 #[derive(Debug)]
@@ -171,6 +176,8 @@ pub struct Settings {
     pub access: Access,
     /// How much a client may take.
     pub limits: Limits,
+    /// Where to listen beside the socket.
+    pub tcp: Option<Tcp>,
     /// Takes a line of the log, and must not block.
     pub log: fn(String),
 }
@@ -193,13 +200,23 @@ pub enum ServerError {
     NotASocket(PathBuf),
     /// The system refused.
     System(PathBuf, io::Error),
+    /// The system refused to listen on an address.
+    Tcp(SocketAddr, io::Error),
+    /// A file that a key of `control_api.tcp` names is of no use.
+    Tls(&'static str, String),
 }
 
 impl Settings {
     /// Uid 0 and the daemon's own user may use `socket`; the log goes to standard error.
     pub fn of(socket: &Path) -> Settings {
         let log = |line| eprintln!("lbd: {line}");
-        Settings { socket: socket.into(), access: Access::default(), limits: Limits::default(), log }
+        Settings {
+            socket: socket.into(),
+            access: Access::default(),
+            limits: Limits::default(),
+            tcp: None,
+            log,
+        }
     }
 }
 
@@ -222,6 +239,7 @@ impl Server {
         let system = |error| ServerError::System(path.clone(), error);
         let reach = if settings.access.has_groups() { Reach::Host } else { Reach::Owner };
         let (place, listener) = Place::bind(&path, reach)?;
+        let door = settings.tcp.clone().map(Door::open).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
         let listener = {
             let _inside = runtime.enter();
@@ -236,7 +254,8 @@ impl Server {
         let run = move || {
             runtime.block_on(async move {
                 tokio::select! {
-                    () = house.keep(place, listener) => {}
+                    () = house.clone().keep(place, listener) => {}
+                    () = house.clone().keep_door(door) => {}
                     () = async { feed.take_in(inbox).await; std::future::pending().await } => {}
                     _ = stopped => {}
                 }
@@ -284,6 +303,8 @@ impl fmt::Display for ServerError {
                 )
             }
             ServerError::System(path, error) => write!(f, "cannot listen on {}: {error}", path.display()),
+            ServerError::Tcp(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            ServerError::Tls(key, error) => write!(f, "control_api.tcp.{key}: {error}"),
         }
     }
 }

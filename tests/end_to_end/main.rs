@@ -10,6 +10,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 mod asleep;
 mod churn;
 mod config;
+mod control_api;
 mod cuts;
 mod demo;
 mod doctor;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         churn::TESTS,
         store::TESTS,
         storm::TESTS,
+        control_api::TESTS,
         flood::TESTS,
         flows::TESTS,
         why::TESTS,

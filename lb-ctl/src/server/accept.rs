@@ -25,6 +25,7 @@ use super::{
     limits::{ACCEPT_PAUSE, FAREWELL_TIME, FAREWELLS, WATCH_INTERVAL},
     seats::{Holder, Seats},
     socket::Place,
+    tcp::Door,
 };
 use crate::api::ApiTraffic;
 
@@ -40,10 +41,10 @@ pub(super) struct House {
 /// Connections so far.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    accepted: AtomicU64,
-    strangers: AtomicU64,
-    crowded: AtomicU64,
-    failed: AtomicU64,
+    pub(super) accepted: AtomicU64,
+    pub(super) strangers: AtomicU64,
+    pub(super) crowded: AtomicU64,
+    pub(super) failed: AtomicU64,
 }
 
 impl Counts {
@@ -79,6 +80,16 @@ impl House {
                 }
             }
         }
+    }
+
+    /// Accepts by TCP for ever, if that is wanted.
+    pub(super) async fn keep_door(self: Arc<House>, door: Option<Door>) {
+        if let Some(door) = door
+            && let Err(error) = door.keep(self.clone()).await
+        {
+            (self.settings.log)(format!("WARNING: nobody can reach the control API by TCP: {error}"));
+        }
+        std::future::pending().await
     }
 
     async fn accept_all(self: &Arc<House>, listener: &UnixListener) {
@@ -125,7 +136,7 @@ impl House {
     /// Tells a client why, if there are not too many to tell.
     fn turn_away(&self, stream: UnixStream, farewell: Farewell) {
         let count = match farewell {
-            Farewell::Stranger => &self.counts.strangers,
+            Farewell::Stranger | Farewell::Unnamed => &self.counts.strangers,
             Farewell::Crowd => &self.counts.crowded,
         };
         count.fetch_add(1, Relaxed);

@@ -82,6 +82,8 @@ pub(super) fn status(refusal: &Refusal) -> StatusCode {
 pub(super) enum Farewell {
     /// Its user has no role.
     Stranger,
+    /// No name in its certificate has a role.
+    Unnamed,
     /// There are too many connections.
     Crowd,
 }
@@ -91,6 +93,7 @@ impl Farewell {
     pub(super) fn bytes(self) -> Vec<u8> {
         let (status, refusal) = match self {
             Farewell::Stranger => ("403 Forbidden", Refusal::of(RefusalCode::AccessDenied, STRANGER)),
+            Farewell::Unnamed => ("403 Forbidden", Refusal::of(RefusalCode::AccessDenied, UNNAMED)),
             Farewell::Crowd => ("503 Service Unavailable", Refusal::from(CROWD)),
         };
         let body = serde_json::json!(refusal).to_string();
@@ -111,4 +114,6 @@ pub(super) fn lines(body: axum::body::Body) -> Response {
 
 const STRANGER: &str = "your user may not use this socket: it takes root, lbd's own user, or a member of a group that \
                         control_api.read_write_groups or control_api.read_only_groups names";
+const UNNAMED: &str =
+    "no name in your certificate may use this API: see control_api.tcp.read_write and read_only";
 const CROWD: &str = "there are too many connections: try again, and close those that are not needed";

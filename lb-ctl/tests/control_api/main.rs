@@ -7,6 +7,7 @@ mod events;
 mod hostile;
 mod mutate;
 mod objects;
+mod tls;
 
 use std::{
     path::{Path, PathBuf},
