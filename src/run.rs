@@ -11,11 +11,11 @@ use crossbeam_channel::{Sender, unbounded};
 use lb_core::time;
 use lb_ctl::{
     compile::Compiler,
-    config::{self, Config, ControlApi, Document},
-    elbv2,
+    config::{self, Config, ControlApi, Document, Elbv2},
+    elbv2::{Endpoint, Keys},
     health::Health,
     metrics::{MetricsServer, MetricsServerError},
-    server::{Access, Server, Settings},
+    server::{Access, Call, Server, Settings},
     state::StateDirectory,
     store::Store,
 };
@@ -131,7 +131,7 @@ fn start(
     let metrics_server = start_metrics(&config, events)?;
     let deliver = events.clone();
     let deliver = move |call| drop(deliver.send(Event::Call(call)));
-    let endpoint = config.elbv2.as_ref().map(|settings| elbv2::start(settings, deliver)).transpose()?;
+    let endpoint = config.elbv2.as_ref().map(|settings| endpoint(settings, deliver)).transpose()?;
     let engine = Engine::prepare(engine_settings(&config, selection_secret, adopt_until)?)?;
 
     let notify = events.clone();
@@ -218,6 +218,13 @@ fn start_metrics(
     let deliver = events.clone();
     let start = |listen| MetricsServer::start(listen, move |call| drop(deliver.send(Event::Call(call))));
     config.metrics.listen.map(start).transpose()
+}
+
+fn endpoint(
+    settings: &Elbv2,
+    deliver: impl Fn(Call) + Send + Sync + 'static,
+) -> Result<Endpoint, Box<dyn Error>> {
+    Endpoint::start(settings, Keys::load(&settings.access)?, deliver)
 }
 
 /// What the data path is set up by.

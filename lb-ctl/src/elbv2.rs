@@ -8,10 +8,11 @@ mod account;
 mod actions;
 mod attributes;
 mod control;
-mod endpoint;
 mod fault;
 mod form;
 mod health_checks;
+mod http_server;
+mod keys;
 mod listeners;
 mod load_balancers;
 mod operation;
@@ -26,25 +27,47 @@ mod unavailable;
 mod view;
 mod xml;
 
-use std::sync::Arc;
-
-pub use endpoint::{Endpoint, EndpointError};
+use std::{error::Error, net::SocketAddr, sync::Arc};
 
 use crate::{config::Elbv2, server::Call};
 use control::Control;
+use http_server::HttpServer;
+pub use keys::Keys;
 use service::Service;
 
-/// Starts the endpoint. `deliver` hands a call to the control thread, and must not block.
-///
-/// # Errors
-/// When the file of keys is not as it must be, or the address cannot be listened on.
-pub fn start(
-    settings: &Elbv2,
-    deliver: impl Fn(Call) + Send + Sync + 'static,
-) -> Result<Endpoint, Box<dyn std::error::Error>> {
-    let keys = settings.access.keys()?;
-    let service = Arc::new(Service { settings: settings.clone(), keys, control: Control::new(deliver) });
-    Ok(Endpoint::start(settings.listen, move |request, client| service.clone().answer(request, client))?)
+/// The running endpoint. Dropping it ends it.
+#[derive(Debug)]
+pub struct Endpoint {
+    server: HttpServer,
+    keys: Arc<Keys>,
+}
+
+impl Endpoint {
+    /// Listens, and serves whoever [`Keys`] let in. `deliver` hands a call to the control thread, and must not block.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on, or a thread not be started.
+    pub fn start(
+        settings: &Elbv2,
+        keys: Keys,
+        deliver: impl Fn(Call) + Send + Sync + 'static,
+    ) -> Result<Endpoint, Box<dyn Error>> {
+        let keys = Arc::new(keys);
+        let control = Control::new(deliver);
+        let service = Arc::new(Service { settings: settings.clone(), keys: keys.clone(), control });
+        let answer = move |request, client| service.clone().answer(request, client);
+        Ok(Endpoint { server: HttpServer::start(settings.listen, answer)?, keys })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Lets in whom these keys let in, from the next request on.
+    pub fn renew(&self, keys: Keys) {
+        self.keys.renew(keys);
+    }
 }
 
 #[cfg(test)]

@@ -178,6 +178,7 @@ class Edge:
 
 def dual_stack():
     """A second load balancer, with addresses of both families, whose rules choose by the client's."""
+    begin = time.monotonic()
     [made] = elbv2.create_load_balancer(
         Name="dual", Type="network", Subnets=["subnet-a"], IpAddressType="dualstack", Scheme="internal"
     )["LoadBalancers"]
@@ -198,6 +199,7 @@ def dual_stack():
     )["Rules"]
     until("an answer by IPv6", lambda: visit(f"[{addresses['IPv6Address']}]") == ["2"])
     until("an answer by IPv4", lambda: visit(addresses["PrivateIPv4Address"]) == ["1"])
+    print(f"by boto3 from nothing to answers by IPv6 and IPv4 in {time.monotonic() - begin:.2f} s")
     [moved] = elbv2.set_rule_priorities(RulePriorities=[{"RuleArn": rule["RuleArn"], "Priority": 20}])["Rules"]
     assert moved["Priority"] == "20" and moved["Conditions"] == [condition], moved
     elbv2.modify_rule(RuleArn=rule["RuleArn"], Actions=[forward(four)])

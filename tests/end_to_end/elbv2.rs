@@ -32,10 +32,17 @@ fn whole_life() -> Result<(), Failed> {
     let plan = Plan { layout: Layout::Direct, targets: 2, queues: 1, offload: Offload::Off };
     let mut rig = Rig::build(plan)?;
     let _servers = WebServers::start(&rig)?;
-    let config = rig.write_text(&config(&rig))?;
-    rig.launch_daemon_by(&config)?;
-    let said = output_of(&mut tools(&rig))?;
-    println!("{said}");
+    let config = config(&rig);
+    let file = rig.write_text(&config)?;
+    rig.launch_daemon_by(&file)?;
+    println!("{}", output_of(&mut tools(&rig))?);
+
+    // Keys change at a reload; the region, which names objects, does not.
+    rig.write_text(&config.replace("secret-of-the-reader", "another-secret-of-it"))?;
+    rig.control.reload()?;
+    rig.write_text(&config.replace("[elbv2]", "[elbv2]\nregion = \"eu-west-1\""))?;
+    let refused = rig.control.reload().err().ok_or("another region was taken")?.to_string();
+    assert!(refused.contains("elbv2 changed, which takes a restart"), "{refused}");
     rig.finish().map(drop)
 }
 

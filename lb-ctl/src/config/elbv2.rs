@@ -30,6 +30,13 @@ pub struct Elbv2 {
     pub access: Access,
 }
 
+impl Elbv2 {
+    /// Whether this is the other with other keys at most.
+    pub fn is_like(&self, other: &Elbv2) -> bool {
+        *self == Elbv2 { access: self.access.clone(), ..other.clone() }
+    }
+}
+
 /// Whose requests are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {

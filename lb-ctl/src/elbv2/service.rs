@@ -11,21 +11,17 @@ use super::{
     control::Control,
     fault::Fault,
     form::Form,
+    keys::Keys,
     operation::{self, Operation},
     sigv4,
     xml::Element,
 };
-use crate::{
-    config::{AccessKey, Elbv2},
-    hex,
-    server::Caller,
-};
+use crate::{config::Elbv2, hex, server::Caller};
 
 /// What answers requests.
 pub(super) struct Service {
     pub(super) settings: Elbv2,
-    /// `None`: nobody has to sign.
-    pub(super) keys: Option<Vec<AccessKey>>,
+    pub(super) keys: Arc<Keys>,
     pub(super) control: Control,
 }
 
@@ -85,11 +81,11 @@ impl Service {
     }
 
     fn identify(&self, head: &Parts, body: &[u8], address: SocketAddr) -> Result<Client, Fault> {
-        let Some(keys) = &self.keys else {
+        let Some(keys) = self.keys.now() else {
             refuse_browsers(head)?;
             return Ok(Client { key: None, address, may_change: true });
         };
-        let key = sigv4::verify(head, body, &self.settings.region, keys, SystemTime::now())?;
+        let key = sigv4::verify(head, body, &self.settings.region, &keys, SystemTime::now())?;
         Ok(Client { key: Some(key.id.clone()), address, may_change: !key.is_read_only })
     }
 }

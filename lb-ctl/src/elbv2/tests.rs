@@ -39,7 +39,8 @@ impl World {
         let host = Document::parse(HOST, "host").unwrap();
         let draft = Mutex::new(Draft::new(Default::default(), host.config().unwrap(), 1));
         let deliver = move |call| answer(call, &mut draft.lock().unwrap(), &host);
-        World { endpoint: start(&settings, deliver).unwrap() }
+        let keys = Keys::load(&settings.access).unwrap();
+        World { endpoint: Endpoint::start(&settings, keys, deliver).unwrap() }
     }
 
     /// Sends a request as it is. Returns the head and the body of the answer.

@@ -26,35 +26,35 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// The running endpoint. Dropping it stops the thread.
+/// The running server. Dropping it stops the thread.
 #[derive(Debug)]
-pub struct Endpoint {
+pub(super) struct HttpServer {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Why the endpoint cannot be started.
+/// Why it cannot be started.
 #[derive(Debug)]
-pub struct EndpointError {
+pub(super) struct HttpServerError {
     listen: SocketAddr,
     error: io::Error,
 }
 
-impl Endpoint {
+impl HttpServer {
     /// Listens on `listen`, and has every request answered by `service`, which is told the client's address.
     ///
     /// # Errors
     /// The system's, when the address is in use for instance.
-    pub(super) fn start<S, A>(listen: SocketAddr, service: S) -> Result<Endpoint, EndpointError>
+    pub(super) fn start<S, A>(listen: SocketAddr, service: S) -> Result<HttpServer, HttpServerError>
     where
         S: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync + 'static,
         A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
-        Endpoint::begin(listen, service).map_err(|error| EndpointError { listen, error })
+        HttpServer::begin(listen, service).map_err(|error| HttpServerError { listen, error })
     }
 
-    fn begin<S, A>(listen: SocketAddr, service: S) -> io::Result<Endpoint>
+    fn begin<S, A>(listen: SocketAddr, service: S) -> io::Result<HttpServer>
     where
         S: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync + 'static,
         A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
@@ -77,16 +77,16 @@ impl Endpoint {
             });
         };
         let thread = std::thread::Builder::new().name("elbv2".into()).spawn(run)?;
-        Ok(Endpoint { address, stop: Some(stop), thread: Some(thread) })
+        Ok(HttpServer { address, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-impl Drop for Endpoint {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -95,13 +95,13 @@ impl Drop for Endpoint {
     }
 }
 
-impl fmt::Display for EndpointError {
+impl fmt::Display for HttpServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "elbv2.listen: cannot listen on {}: {}", self.listen, self.error)
     }
 }
 
-impl std::error::Error for EndpointError {}
+impl std::error::Error for HttpServerError {}
 
 /// Takes connections for ever. One that comes while all seats are taken is told so, unread.
 async fn accept<S, A>(listener: tokio::net::TcpListener, service: Arc<S>)
@@ -173,10 +173,10 @@ mod tests {
 
     use super::*;
 
-    fn start() -> Endpoint {
+    fn start() -> HttpServer {
         let hello =
             |_: Request<Incoming>, _| async { Response::new(Full::new(Bytes::from_static(b"hello"))) };
-        Endpoint::start("127.0.0.1:0".parse().unwrap(), hello).unwrap()
+        HttpServer::start("127.0.0.1:0".parse().unwrap(), hello).unwrap()
     }
 
     fn ask(address: SocketAddr) -> String {
@@ -189,29 +189,29 @@ mod tests {
 
     #[test]
     fn requests_are_answered_until_it_is_dropped() {
-        let endpoint = start();
-        let address = endpoint.address();
+        let server = start();
+        let address = server.address();
         assert!(ask(address).ends_with("hello"));
-        let taken = Endpoint::start(address, |_, _| async { Response::default() }).unwrap_err();
+        let taken = HttpServer::start(address, |_, _| async { Response::default() }).unwrap_err();
         assert!(
             taken.to_string().starts_with(&format!("elbv2.listen: cannot listen on {address}")),
             "{taken}"
         );
-        drop(endpoint);
+        drop(server);
         assert!(TcpStream::connect(address).is_err());
     }
 
     #[test]
     fn one_connection_too_many_is_turned_away_and_the_next_served() {
-        let endpoint = start();
+        let server = start();
         let mut idle: Vec<_> =
-            (0..CONNECTIONS).map(|_| TcpStream::connect(endpoint.address()).unwrap()).collect();
-        let mut surplus = TcpStream::connect(endpoint.address()).unwrap();
+            (0..CONNECTIONS).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+        let mut surplus = TcpStream::connect(server.address()).unwrap();
         let mut answer = String::new();
         surplus.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
         idle.clear();
-        while !ask(endpoint.address()).ends_with("hello") {
+        while !ask(server.address()).ends_with("hello") {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
