@@ -4,7 +4,8 @@ use std::error::Error;
 
 use lb_ctl::{
     api::{Happening, InForce, Refusal},
-    config::{Config, Document},
+    config::{Config, Document, Elbv2},
+    elbv2::Keys,
     objects::Declaration,
     server::Caller,
 };
@@ -36,7 +37,9 @@ impl Control {
     /// Reads the file again and applies it, or changes nothing.
     fn reload(&mut self) -> Result<InForce, Box<dyn Error>> {
         let file = Document::load(&self.path)?;
-        self.check_unchangeable(&file.config()?)?;
+        let config = file.config()?;
+        self.check_unchangeable(&config)?;
+        let keys = config.elbv2.map(|settings| Keys::load(&settings.access)).transpose()?;
         let declared = Declaration::of(&file, &file)?;
         declared.check_protected(&self.store.objects).map_err(|refusal| refusal.error)?;
         let mut next = self.store.with_file(file, &now())?;
@@ -44,6 +47,9 @@ impl Control {
             next.generation = self.store.generation; // The file says what is in force.
         }
         self.put_objects_in_force(next).map_err(NotInForce::into_inner)?;
+        if let (Some(endpoint), Some(keys)) = (&self.endpoint, keys) {
+            endpoint.renew(keys);
+        }
         Ok(self.in_force())
     }
 
@@ -59,7 +65,9 @@ impl Control {
             ("interfaces", old.interfaces != new.interfaces),
             ("state_directory", old.state_directory != new.state_directory),
             ("control_socket", old.control_socket != new.control_socket),
+            ("metrics.listen", old.metrics.listen != new.metrics.listen),
             ("control_api", old.control_api != new.control_api),
+            ("elbv2", !is_same_endpoint(old.elbv2.as_ref(), new.elbv2.as_ref())),
             ("workers", old.workers != new.workers),
             ("flow_table", old.flow_capacity != new.flow_capacity),
             (
@@ -80,5 +88,13 @@ impl Control {
                 keys.join(", ")
             )),
         }
+    }
+}
+
+/// Keys may differ.
+fn is_same_endpoint(old: Option<&Elbv2>, new: Option<&Elbv2>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => old.is_like(new),
+        (old, new) => old.is_none() && new.is_none(),
     }
 }

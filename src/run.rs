@@ -4,16 +4,18 @@ use std::{
     error::Error,
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crossbeam_channel::{Sender, unbounded};
 use lb_core::time;
 use lb_ctl::{
     compile::Compiler,
-    config::{self, Config, ControlApi, Document},
+    config::{self, Config, ControlApi, Document, Elbv2},
+    elbv2::{Endpoint, Keys},
     health::Health,
-    server::{Access, Server, Settings},
+    metrics::{MetricsServer, MetricsServerError},
+    server::{Access, Call, Server, Settings},
     state::StateDirectory,
     store::Store,
 };
@@ -126,6 +128,10 @@ fn start(
     let deliver = events.clone();
     // The socket first: a second instance must find out before it touches an interface.
     let server = Server::with(server_settings(&config), move |call| drop(deliver.send(Event::Call(call))))?;
+    let metrics_server = start_metrics(&config, events)?;
+    let deliver = events.clone();
+    let deliver = move |call| drop(deliver.send(Event::Call(call)));
+    let endpoint = config.elbv2.as_ref().map(|settings| endpoint(settings, deliver)).transpose()?;
     let engine = Engine::prepare(engine_settings(&config, selection_secret, adopt_until)?)?;
 
     let notify = events.clone();
@@ -149,6 +155,9 @@ fn start(
         steered_by: None,
         wanted_hops: Default::default(),
         failing_open: Default::default(),
+        ledger: Default::default(),
+        peaks: Default::default(),
+        checks: Default::default(),
         health_saved: None,
         adopt_until,
         devices_seen: started,
@@ -157,9 +166,12 @@ fn start(
         passive: Default::default(),
         questions: Questions::new(events.clone()),
         started,
+        started_seconds: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         store,
         state,
         server,
+        metrics_server,
+        endpoint,
         engine,
         next_hops,
         health,
@@ -197,6 +209,22 @@ fn server_settings(config: &Config) -> Settings {
         tcp,
         log: log::out,
     }
+}
+
+fn start_metrics(
+    config: &Config,
+    events: &Sender<Event>,
+) -> Result<Option<MetricsServer>, MetricsServerError> {
+    let deliver = events.clone();
+    let start = |listen| MetricsServer::start(listen, move |call| drop(deliver.send(Event::Call(call))));
+    config.metrics.listen.map(start).transpose()
+}
+
+fn endpoint(
+    settings: &Elbv2,
+    deliver: impl Fn(Call) + Send + Sync + 'static,
+) -> Result<Endpoint, Box<dyn Error>> {
+    Endpoint::start(settings, Keys::load(&settings.access)?, deliver)
 }
 
 /// What the data path is set up by.
@@ -278,11 +306,17 @@ fn print_start(control: &Control) {
         mebibytes(memory.most_bytes),
         each(memory.most_bytes)
     );
+    if let Some(endpoint) = &control.endpoint {
+        say!("Elastic Load Balancing API at http://{}", endpoint.address());
+    }
     say!(
         "ready in {} ms; control socket {}",
         control.started.elapsed().as_millis(),
         control.store.config.control_socket.display()
     );
+    if let Some(server) = &control.metrics_server {
+        say!("metrics for Prometheus: http://{}/metrics", server.address());
+    }
 }
 
 /// Turns signals into events. The handle closes the stream, which ends the thread.

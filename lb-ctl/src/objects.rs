@@ -49,6 +49,7 @@ pub struct LoadBalancer {
     pub name: String,
     /// What tells it from others of the same name before and after it.
     #[serde(default = "Id::fresh")]
+    #[schemars(!default)]
     pub id: Id,
     /// When it was made (RFC 3339, UTC).
     #[serde(default)]
@@ -109,6 +110,7 @@ pub struct Address {
 pub struct Listener {
     /// What tells it from others.
     #[serde(default = "Id::fresh")]
+    #[schemars(!default)]
     pub id: Id,
     /// Whether a file set it last.
     #[serde(default)]
@@ -158,6 +160,7 @@ pub struct ForwardGroup {
 pub struct Rule {
     /// What tells it from others.
     #[serde(default = "Id::fresh")]
+    #[schemars(!default)]
     pub id: Id,
     /// The lowest that fits wins, 1 to 50000.
     pub priority: u16,
@@ -178,6 +181,7 @@ pub struct TargetGroup {
     pub name: String,
     /// What tells it from others of the same name before and after it.
     #[serde(default = "Id::fresh")]
+    #[schemars(!default)]
     pub id: Id,
     /// When it was made (RFC 3339, UTC).
     #[serde(default)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     change::Draft,
@@ -105,9 +106,14 @@ impl Store {
         Ok(differences(&self.objects, &after))
     }
 
-    /// The host's settings and all objects as a configuration file.
+    /// The host's settings and all objects as a configuration file. Secrets of keys are left out: who may read this need not know
+    /// them.
     pub fn export(&self) -> Result<String, String> {
         let mut document = self.host.part(Part::Host);
+        let keys = document.get_mut("elbv2").and_then(|section| section.get_mut("keys")?.as_array_mut());
+        for key in keys.into_iter().flatten().filter_map(Value::as_object_mut) {
+            key.remove("secret");
+        }
         document.extend(self.objects.to_document());
         let text = toml::to_string_pretty(&document).map_err(|error| error.to_string())?;
         let generation = self.generation;

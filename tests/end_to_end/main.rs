@@ -15,6 +15,7 @@ mod cuts;
 mod demo;
 mod doctor;
 mod dual_stack;
+mod elbv2;
 mod flood;
 mod flow_rules;
 mod flows;
@@ -26,11 +27,13 @@ mod health;
 mod http;
 mod instances;
 mod layouts;
+mod metrics;
 mod path_mtu;
 mod refusals;
 mod reserved_ports;
 mod restart;
 mod store;
+mod storm;
 mod stranger;
 mod strays;
 mod syn_cookies;
@@ -68,11 +71,13 @@ fn main() -> ExitCode {
         asleep::TESTS,
         churn::TESTS,
         store::TESTS,
+        storm::TESTS,
         control_api::TESTS,
         flood::TESTS,
         flows::TESTS,
         why::TESTS,
         refusals::TESTS,
+        metrics::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
         doctor::TESTS,
@@ -85,9 +90,12 @@ fn main() -> ExitCode {
         eprintln!("\nNOT RUN, because network namespaces and AF_XDP need root (run: sudo -E ./ci.sh test):");
         tests.iter().for_each(|(name, _)| eprintln!("    {name}"));
     }
+    let has_tools = elbv2::report_missing_tools();
     let trial = |(name, test)| Trial::test(name, test);
     let mut trials: Vec<_> = tests.into_iter().map(|test| trial(test).with_ignored_flag(!runnable)).collect();
-    trials.extend(flood::BY_HAND.iter().map(|&test| trial(test).with_ignored_flag(true)));
+    trials.extend(elbv2::TESTS.iter().map(|&test| trial(test).with_ignored_flag(!runnable || !has_tools)));
+    trials
+        .extend(flood::BY_HAND.iter().chain(storm::BY_HAND).map(|&test| trial(test).with_ignored_flag(true)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

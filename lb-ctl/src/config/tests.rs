@@ -5,9 +5,11 @@ use super::*;
 mod attributes;
 mod client_address;
 mod control_api;
+mod elbv2;
 mod errors;
 mod forwards;
 mod health_checks;
+mod metrics;
 mod targets;
 
 const BASE: &str = r#"interfaces = ["eth0", "eth1"]

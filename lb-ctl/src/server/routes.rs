@@ -25,7 +25,7 @@ use axum::{
 use super::{
     Call, Deliver,
     access::Role,
-    answer::{forbid, refuse, tell},
+    answer::{self, forbid, refuse, tell},
     connection::Client,
     counts::Counts,
     events::{EventsQuery, Feed},
@@ -62,6 +62,7 @@ struct Path(&'static str, fn() -> MethodRouter<Api>);
 const PATHS: &[Path] = &[
     Path("/v1/status", || get(status)),
     Path("/v1/stats", || get(stats)),
+    Path("/v1/metrics", || get(metrics)),
     Path("/v1/targets", || get(all_targets)),
     Path("/v1/flows", || get(flows::list)),
     Path("/v1/why", || get(flows::why)),
@@ -118,6 +119,10 @@ async fn status(State(api): State<Api>) -> Response {
 
 async fn stats(State(api): State<Api>) -> Response {
     tell(&api.deliver, Call::Stats).await
+}
+
+async fn metrics(State(api): State<Api>) -> Response {
+    answer::metrics(&api.deliver).await
 }
 
 async fn all_targets(State(api): State<Api>) -> Response {

@@ -118,6 +118,13 @@ fn applying_what_is_in_force_changes_nothing() {
 }
 
 #[test]
+fn an_export_tells_no_secret_of_a_key() {
+    let keys = "[elbv2]\nlisten = \"[::1]:9180\"\nkeys = [{ id = \"AKID\", secret = \"0123456789abcdef\" }]\n\n[[target_groups]]";
+    let exported = start(None, &FILE.replacen("[[target_groups]]", keys, 1)).export().unwrap();
+    assert!(exported.contains("AKID") && !exported.contains("0123456789abcdef"), "{exported}");
+}
+
+#[test]
 fn a_difference_names_object_and_key() {
     let store = start(None, FILE);
     let text = FILE.replace("weight = 2", "weight = 3").replace("name = \"open\"", "name = \"shut\"");
