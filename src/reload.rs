@@ -73,6 +73,7 @@ impl Control {
                 "source_nat.ports_per_client",
                 old.source_nat.ports_per_client != new.source_nat.ports_per_client,
             ),
+            ("metrics.listen", old.metrics.listen != new.metrics.listen),
             // `adopt_seconds` matters at a start only, so any change is fine.
             ("selection.secret", old.selection.secret != new.selection.secret),
         ]

@@ -4,17 +4,18 @@ use std::{
     error::Error,
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crossbeam_channel::{Sender, unbounded};
 use lb_core::time;
 use lb_ctl::{
     compile::Compiler,
-    config::{self, Config, ControlApi, Document, Elbv2},
+    config::{self, Config, ControlApi, Document},
     elbv2::{Endpoint, Keys},
     health::Health,
-    server::{Access, Call, Server, Settings},
+    metrics::{MetricsServer, MetricsServerError},
+    server::{Access, Server, Settings},
     state::StateDirectory,
     store::Store,
 };
@@ -127,9 +128,8 @@ fn start(
     let deliver = events.clone();
     // The socket first: a second instance must find out before it touches an interface.
     let server = Server::with(server_settings(&config), move |call| drop(deliver.send(Event::Call(call))))?;
-    let deliver = events.clone();
-    let deliver = move |call| drop(deliver.send(Event::Call(call)));
-    let endpoint = config.elbv2.as_ref().map(|settings| endpoint(settings, deliver)).transpose()?;
+    let metrics_server = start_metrics(&config, events)?;
+    let endpoint = start_endpoint(&config, events)?;
     let engine = Engine::prepare(engine_settings(&config, selection_secret, adopt_until)?)?;
 
     let notify = events.clone();
@@ -153,6 +153,8 @@ fn start(
         steered_by: None,
         wanted_hops: Default::default(),
         failing_open: Default::default(),
+        ledger: Default::default(),
+        kept: Default::default(),
         health_saved: None,
         adopt_until,
         devices_seen: started,
@@ -161,9 +163,11 @@ fn start(
         passive: Default::default(),
         questions: Questions::new(events.clone()),
         started,
+        started_seconds: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         store,
         state,
         server,
+        metrics_server,
         endpoint,
         engine,
         next_hops,
@@ -203,11 +207,20 @@ fn server_settings(config: &Config) -> Settings {
     }
 }
 
-fn endpoint(
-    settings: &Elbv2,
-    deliver: impl Fn(Call) + Send + Sync + 'static,
-) -> Result<Endpoint, Box<dyn Error>> {
-    Endpoint::start(settings, Keys::load(&settings.access)?, deliver)
+fn start_metrics(
+    config: &Config,
+    events: &Sender<Event>,
+) -> Result<Option<MetricsServer>, MetricsServerError> {
+    let deliver = events.clone();
+    let start = |listen| MetricsServer::start(listen, move |call| drop(deliver.send(Event::Call(call))));
+    config.metrics.listen.map(start).transpose()
+}
+
+fn start_endpoint(config: &Config, events: &Sender<Event>) -> Result<Option<Endpoint>, Box<dyn Error>> {
+    let Some(settings) = &config.elbv2 else { return Ok(None) };
+    let deliver = events.clone();
+    let deliver = move |call| drop(deliver.send(Event::Call(call)));
+    Endpoint::start(settings, Keys::load(&settings.access)?, deliver).map(Some)
 }
 
 /// What the data path is set up by.
@@ -297,6 +310,9 @@ fn print_start(control: &Control) {
         control.started.elapsed().as_millis(),
         control.store.config.control_socket.display()
     );
+    if let Some(server) = &control.metrics_server {
+        say!("metrics for Prometheus: http://{}/metrics", server.address());
+    }
 }
 
 /// Turns signals into events. The handle closes the stream, which ends the thread.

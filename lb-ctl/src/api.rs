@@ -16,6 +16,7 @@
 //! | `GET /v1/flows?`[`FlowsQuery`] | [`FlowList`] |
 //! | `GET /v1/why?`[`WhyQuery`] | [`Why`] |
 //! | `GET /v1/stats` | [`Stats`] |
+//! | `GET /v1/metrics` | [`crate::metrics`] in the text format of OpenMetrics |
 //! | `GET /v1/events?since=SEQ&follow=true` | [`Event`] lines |
 //! | `POST /v1/reload` | [`InForce`] |
 //!
@@ -32,6 +33,7 @@ mod why;
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::objects::Id;
@@ -46,7 +48,8 @@ pub use objects::{
 };
 pub use stats::{ApiTraffic, CutRow, ReasonRow, Stats, Traffic};
 pub use status::{
-    FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, SocketRow, Status, VipRow, WorkerRow,
+    FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, RingCounters, SocketRow, Status,
+    VipRow, WorkerFrames, WorkerRow,
 };
 pub use targets::{NewTarget, TargetAddress, TargetChanges, TargetRow};
 pub use why::{
@@ -55,7 +58,7 @@ pub use why::{
 };
 
 /// A change, or a configuration, is in force and kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InForce {
     /// Generation of the objects that have it.
     pub generation: u64,
@@ -67,7 +70,7 @@ pub struct InForce {
 }
 
 /// Why a request was not carried out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// One paragraph for a person.
     pub error: String,
@@ -83,7 +86,7 @@ pub struct Refusal {
 }
 
 /// Kinds of errors, by their names in the Elastic Load Balancing API where it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RefusalCode {
     /// There is no such load balancer.
     LoadBalancerNotFound,

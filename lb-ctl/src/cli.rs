@@ -11,6 +11,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -23,6 +24,7 @@ use crate::{
     doctor::{Facts, Inquiry},
     hex, show,
     simulate::{self, AssumedState, Assumptions, MTU_DEFAULT, Neighbor, SimulateError},
+    top::{self, TopError},
 };
 use doctor::DoctorArguments;
 use flows::FlowsArguments;
@@ -72,6 +74,16 @@ enum Verb {
     Why(WhyArguments),
     /// What became of every frame, by reason
     Stats,
+    /// What goes on, once a second, on the whole terminal; ? shows the keys
+    Top {
+        /// Seconds between two looks
+        #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        interval: u64,
+
+        /// Print one frame of 80 columns and 24 lines, after one interval, and end
+        #[arg(long)]
+        once: bool,
+    },
     /// Have lbd read its configuration again and apply it, or refuse it and keep the old one
     Reload,
     /// Check a configuration file; lbd need not run
@@ -167,6 +179,7 @@ fn carry_out(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>
         Verb::Flows(arguments) => flows::run(&client, output, arguments),
         Verb::Why(arguments) => why::run(&client, output, &arguments),
         Verb::Stats => print(output, &client.stats()?, show::stats),
+        Verb::Top { interval, once } => show_top(client, Duration::from_secs(interval), once),
         Verb::Reload => print(output, &client.reload()?, show::reloaded),
         Verb::Check { file } => check(&file),
         Verb::Simulate(arguments) => simulate(arguments),
@@ -184,6 +197,13 @@ fn print<T: Serialize>(output: Format, answer: &T, show: impl FnOnce(&T) -> Stri
         Format::Json => serde_json::to_string_pretty(answer).map_err(|error| unusable(&error))?,
     };
     say(&text)
+}
+
+fn show_top(client: Client, interval: Duration, once: bool) -> Result<(), Failure> {
+    if once {
+        return say(&top::once(&client, interval)?);
+    }
+    Ok(top::run(client, interval)?)
 }
 
 fn check(file: &Path) -> Result<(), Failure> {
@@ -256,6 +276,15 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         match error {
             ClientError::Refused(message) => Failure::Refused(message),
+            error => unusable(&error),
+        }
+    }
+}
+
+impl From<TopError> for Failure {
+    fn from(error: TopError) -> Failure {
+        match error {
+            TopError::Client(error) => error.into(),
             error => unusable(&error),
         }
     }

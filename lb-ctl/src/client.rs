@@ -85,6 +85,12 @@ impl Client {
         self.call(Method::GET, "/v1/stats")
     }
 
+    /// Metrics, in the text format of OpenMetrics.
+    pub fn metrics(&self) -> Result<String, ClientError> {
+        let text = self.answer(Method::GET, "/v1/metrics", Vec::new())?;
+        String::from_utf8(text.into()).map_err(|error| ClientError::Garbled(error.to_string()))
+    }
+
     /// Has the daemon read its configuration again and apply it.
     pub fn reload(&self) -> Result<InForce, ClientError> {
         self.call(Method::POST, "/v1/reload")
@@ -100,6 +106,12 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<T, ClientError> {
+        let answer = self.answer(method, path, body)?;
+        serde_json::from_slice(&answer).map_err(|error| ClientError::Garbled(error.to_string()))
+    }
+
+    /// The body of an answer.
+    fn answer(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
         let unreachable = |error| ClientError::Unreachable(self.socket.clone(), error);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
@@ -109,7 +121,7 @@ impl Client {
             Err(_) => return Err(unreachable(ErrorKind::TimedOut.into())),
         };
         if status == StatusCode::OK {
-            return serde_json::from_slice(&body).map_err(|error| ClientError::Garbled(error.to_string()));
+            return Ok(body);
         }
         match serde_json::from_slice::<Refusal>(&body) {
             Ok(refusal) => Err(ClientError::Refused(refusal.error)),

@@ -14,6 +14,7 @@ mod forward;
 mod health_check;
 mod listener;
 mod load_balancer;
+mod metrics;
 mod read;
 mod rule;
 mod source_nat;
@@ -23,7 +24,12 @@ mod target_group;
 mod walk;
 mod zone;
 
-use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::Path,
+    path::PathBuf,
+};
 
 pub use address::{ClientAddress, Family};
 pub use address_pool::AddressPool;
@@ -37,6 +43,7 @@ use lb_core::{
     tables::{InterfaceId, Protocol},
 };
 pub use rule::Rule;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use tags::TAGS;
 pub use target::{Target, TargetRequest};
@@ -155,6 +162,8 @@ pub struct Config {
     pub selection: Selection,
     /// What targets see in place of a client's address and port.
     pub source_nat: SourceNat,
+    /// Metrics for Prometheus.
+    pub metrics: Metrics,
     /// Where load balancers made by call have their addresses from; no name twice.
     pub address_pools: Vec<AddressPool>,
     /// The endpoint for the stock `aws` command line; `None`: there is none.
@@ -236,6 +245,15 @@ pub struct SourceNat {
     pub interface: InterfaceId,
     /// Who puts the addresses on that interface.
     pub assignment: Assignment,
+}
+
+/// Section `metrics`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where scrapes are answered by HTTP; `None`: on the control socket alone.
+    pub listen: Option<SocketAddr>,
+    /// With more targets than this, none has series of its own.
+    pub targets_max: usize,
 }
 
 /// A load balancer.
@@ -325,7 +343,7 @@ impl Listener {
 }
 
 /// Protocols of a listener or a target group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Protocols {
     /// `TCP`.
     #[serde(rename = "TCP")]
@@ -418,7 +436,7 @@ pub struct TargetGroup {
 }
 
 /// How targets of a group are named, which decides defaults (NLB "Target type").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetType {
     /// Nodes, by their IPv4 address.

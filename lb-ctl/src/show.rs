@@ -4,7 +4,7 @@ mod doctor;
 mod flows;
 mod status;
 mod targets;
-mod text;
+pub(crate) mod text;
 mod why;
 
 use comfy_table::Cell;

@@ -26,11 +26,13 @@ mod health;
 mod http;
 mod instances;
 mod layouts;
+mod metrics;
 mod path_mtu;
 mod refusals;
 mod reserved_ports;
 mod restart;
 mod store;
+mod storm;
 mod stranger;
 mod strays;
 mod syn_cookies;
@@ -68,10 +70,12 @@ fn main() -> ExitCode {
         asleep::TESTS,
         churn::TESTS,
         store::TESTS,
+        storm::TESTS,
         flood::TESTS,
         flows::TESTS,
         why::TESTS,
         refusals::TESTS,
+        metrics::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
         doctor::TESTS,
@@ -88,7 +92,8 @@ fn main() -> ExitCode {
     let trial = |(name, test)| Trial::test(name, test);
     let mut trials: Vec<_> = tests.into_iter().map(|test| trial(test).with_ignored_flag(!runnable)).collect();
     trials.extend(elbv2::TESTS.iter().map(|&test| trial(test).with_ignored_flag(!runnable || !has_tools)));
-    trials.extend(flood::BY_HAND.iter().map(|&test| trial(test).with_ignored_flag(true)));
+    trials
+        .extend(flood::BY_HAND.iter().chain(storm::BY_HAND).map(|&test| trial(test).with_ignored_flag(true)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -10,7 +10,7 @@ use super::{
     elbv2,
     errors::ConfigError,
     load_balancer::{self, Known},
-    source_nat, target_group,
+    metrics, source_nat, target_group,
     walk::{Errors, Place, Section, Value, integer_expected},
 };
 use lb_core::{
@@ -44,6 +44,7 @@ fn root(section: &Section<'_>, objects: &Section<'_>) -> Option<Config> {
     let elbv2 = elbv2::read(section);
     let known = Known { interfaces: interfaces.as_deref(), groups: &groups, source_nat: source_nat.as_ref() };
     let load_balancers = load_balancer::all(objects, &known);
+    let metrics = metrics::read(section);
     let selection = selection(section, load_balancers.as_deref().unwrap_or_default());
     let target_groups = groups.into_iter().map(|group| group.checked).collect::<Option<Vec<_>>>();
     Some(Config {
@@ -56,6 +57,7 @@ fn root(section: &Section<'_>, objects: &Section<'_>) -> Option<Config> {
         selection: selection?,
         source_nat: source_nat?,
         address_pools: address_pools?,
+        metrics: metrics?,
         elbv2: elbv2?,
         load_balancers: load_balancers?,
         target_groups: target_groups?,
@@ -285,6 +287,7 @@ pub(super) const HOST_KEYS: &[&str] = &[
     "flow_table",
     "selection",
     "source_nat",
+    "metrics",
     "address_pools",
     "elbv2",
 ];

@@ -6,28 +6,30 @@ mod files;
 mod flows;
 mod listeners;
 mod load_balancers;
+mod openapi;
 mod rules;
 mod target_groups;
 mod targets;
 
 use std::sync::Arc;
 
-use super::{
-    Call, Deliver,
-    access::Role,
-    answer::{forbid, refuse, tell},
-    connection::Client,
-    events::{EventsQuery, Feed},
-};
-use crate::{api::TagsBody, change::Change};
 use axum::{
     Extension, Router,
     extract::{Request, State},
     http::{Method, StatusCode, header},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
+
+use super::{
+    Call, Deliver,
+    access::Role,
+    answer::{ask, forbid, refuse, tell},
+    connection::Client,
+    events::{EventsQuery, Feed},
+};
+use crate::{api::TagsBody, change::Change, metrics as exposition};
 use changes::Caller;
 use extract::{Arguments, Json};
 
@@ -55,11 +57,12 @@ pub(super) fn router(api: Api) -> Router {
 const PATHS: &[(&str, fn() -> MethodRouter<Api>)] = &[
     ("/v1/status", || get(status)),
     ("/v1/stats", || get(stats)),
+    ("/v1/metrics", || get(metrics)),
     ("/v1/targets", || get(all_targets)),
     ("/v1/flows", || get(flows::list)),
     ("/v1/why", || get(flows::why)),
     ("/v1/events", || get(events)),
-    ("/v1/openapi.json", || get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI))),
+    ("/v1/openapi.json", || get(async || axum::Json(openapi::document()))),
     ("/v1/load-balancers", || get(load_balancers::list).post(load_balancers::create)),
     ("/v1/load-balancers/{name}", || {
         get(load_balancers::show).patch(load_balancers::modify).delete(load_balancers::delete)
@@ -84,9 +87,6 @@ const PATHS: &[(&str, fn() -> MethodRouter<Api>)] = &[
     ("/v1/reload", || post(reload)),
 ];
 
-/// The description of this API (OpenAPI 3.1). A test holds it against the routes and their answers.
-pub(super) const OPENAPI: &str = include_str!("../../openapi.json");
-
 /// Lets readers read.
 async fn by_role(Extension(client): Extension<Client>, request: Request, next: Next) -> Response {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -108,6 +108,15 @@ async fn status(State(api): State<Api>) -> Response {
 
 async fn stats(State(api): State<Api>) -> Response {
     tell(&api.deliver, Call::Stats).await
+}
+
+async fn metrics(State(api): State<Api>) -> Response {
+    match ask(&api.deliver, Call::Metrics).await {
+        Ok(metrics) => {
+            ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::expose(metrics)).into_response()
+        }
+        Err(refused) => refused,
+    }
 }
 
 async fn all_targets(State(api): State<Api>) -> Response {
@@ -136,3 +145,6 @@ async fn several(api: &Api, caller: Caller, changes: [Option<Change>; 3]) -> Res
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
