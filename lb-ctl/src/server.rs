@@ -13,6 +13,7 @@ mod access;
 pub(crate) mod answer;
 mod certificate;
 mod connection;
+mod counts;
 mod events;
 mod limits;
 mod routes;
@@ -40,8 +41,9 @@ use crate::{
     metrics::Metrics,
     objects::{Difference, Objects},
 };
-use accept::{Counts, House};
+use accept::House;
 pub use access::Access;
+use counts::Counts;
 pub use events::Events;
 pub use limits::Limits;
 use socket::{Place, Reach};
@@ -246,10 +248,11 @@ impl Server {
             tokio::net::UnixListener::from_std(listener).map_err(system)?
         };
         let (feed, events, inbox) = events::feed();
+        let counts = Arc::new(Counts::default());
         let (deliver, body_bytes) = (Deliver::new(deliver), settings.limits.body_bytes);
-        let router = routes::router(routes::Api { deliver, feed: feed.clone(), body_bytes });
-        let house = House::new(settings, router);
-        let counts = house.counts.clone();
+        let router =
+            routes::router(routes::Api { deliver, feed: feed.clone(), body_bytes, counts: counts.clone() });
+        let house = House::new(settings, router, counts.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let run = move || {
             runtime.block_on(async move {

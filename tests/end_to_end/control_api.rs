@@ -113,7 +113,7 @@ fn siege() -> Result<(), Failed> {
     assert_eq!(crowd.ask_all("after the siege", PATIENCE).len(), 0);
     assert!(during <= before + 0.001, "{during} of datagrams lost, {before} before");
     assert!(slowest < Duration::from_secs(3), "{slowest:?}");
-    assert!(rig.control.stats()?.control_api.refused_access >= 100);
+    assert!(rig.control.stats()?.control_api.refused_access > 0, "no stranger got as far as to be refused");
     rig.finish().map(drop)
 }
 

@@ -35,7 +35,12 @@ pub(crate) async fn metrics(deliver: &Deliver) -> Response {
 
 /// A refusal without a code.
 pub(super) fn refuse(status: StatusCode, error: impl Into<String>) -> Response {
-    (status, Json(Refusal::from(error))).into_response()
+    denial(status, error).into_response()
+}
+
+/// The same before it is an answer.
+pub(super) fn denial(status: StatusCode, error: impl Into<String>) -> (StatusCode, Json<Refusal>) {
+    (status, Json(Refusal::from(error)))
 }
 
 /// A refusal of what the client may not do.

@@ -110,4 +110,4 @@ fn remove_stale(socket: &Path) -> Result<(), ServerError> {
 }
 
 /// Connections that wait to be accepted. A client that does not wait for its turn is refused when there are more.
-const BACKLOG: i32 = 4_096;
+const BACKLOG: i32 = 1_024;

@@ -4,7 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
 };
 
 use rustls::{
@@ -111,7 +111,7 @@ impl Door {
         let tcp = Arc::new(tcp);
         loop {
             let Ok((stream, address)) = listener.accept().await else {
-                house.counts.failed.fetch_add(1, Relaxed);
+                house.counts.failed.note("somebody by TCP");
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             };
@@ -121,7 +121,7 @@ impl Door {
                     let guest = Guest { house: house.clone(), tcp: tcp.clone(), address, seat };
                     drop(tokio::spawn(guest.come_in(stream, acceptor.clone())));
                 }
-                None => drop(house.counts.crowded.fetch_add(1, Relaxed)),
+                None => house.counts.crowded.note(address),
             }
         }
     }
@@ -144,18 +144,18 @@ impl Guest {
             () = seat.displaced() => return,
         };
         let Ok(Ok(stream)) = shaken else {
-            house.counts.strangers.fetch_add(1, Relaxed);
+            house.counts.strangers.note(address);
             return;
         };
         let names = names(&stream);
         match names.into_iter().find_map(|name| Some((tcp.role(&name)?, name))) {
             Some((role, name)) => {
-                house.counts.accepted.fetch_add(1, Relaxed);
+                house.counts.accepted.note("");
                 let caller = Caller(format!("certificate {name:?} at {address}"));
                 connection::serve(stream, Client { caller, role }, seat, house.router.clone()).await;
             }
             None => {
-                house.counts.strangers.fetch_add(1, Relaxed);
+                house.counts.strangers.note(address);
                 drop(timeout(FAREWELL_TIME, part(stream)).await); // Who does not take the answer does not need it.
             }
         }

@@ -29,11 +29,12 @@ async fn every_route_is_described_and_every_description_has_its_route() {
         let rows = openapi::OPERATIONS.iter().filter(|row| row.path == path);
         rows.map(|row| row.method.to_uppercase()).collect()
     };
-    let routed: BTreeSet<&str> = PATHS.iter().map(|(path, _)| *path).collect();
+    let routed: BTreeSet<&str> = PATHS.iter().map(|Path(path, _)| *path).collect();
     assert_eq!(routed, openapi::OPERATIONS.iter().map(|row| row.path).collect());
     let (feed, ..) = events::feed();
     let deliver = Deliver(Arc::new(drop));
-    let service = TowerToHyperService::new(router(Api { deliver, feed, body_bytes: 0 }));
+    let service =
+        TowerToHyperService::new(router(Api { deliver, feed, body_bytes: 0, counts: Arc::default() }));
     for path in routed {
         let request = Request::builder().method("BREW").uri(path.replace(['{', '}'], "1"));
         let mut request = request.body(Body::empty()).unwrap();
