@@ -1,4 +1,4 @@
-//! The control side of the load balancer: configuration, health checks, the control API and the `lbctl` command.
+//! The control side of the load balancer: configuration, health checks, the control API and the verbs of `lbctl`.
 //!
 //! The daemon reads a [`config`], compiles it with health and next hops into `lb_core::tables::Tables`, and serves the API.
 //! Nothing here touches packets or the network interfaces; `simulate` runs the pure packet path over a capture.
