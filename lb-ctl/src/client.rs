@@ -9,10 +9,10 @@ use std::{
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
-    Method, Request, StatusCode,
+    HeaderMap, Method, Request, StatusCode,
     body::Bytes,
     client::conn::http1::handshake,
-    header::{CONNECTION, CONTENT_TYPE, HOST},
+    header::{CONNECTION, CONTENT_TYPE, ETAG, HOST, IF_MATCH},
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -32,7 +32,7 @@ pub enum ClientError {
     /// Nobody can be reached on the socket.
     Unreachable(PathBuf, io::Error),
     /// The daemon refused, for this reason.
-    Refused(String),
+    Refused(Refusal),
     /// What came was no answer.
     Garbled(String),
 }
@@ -93,56 +93,114 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<T, ClientError> {
+        self.ask(Question { body, ..Question::new(method, path) })?.json()
+    }
+
+    /// The answer to any request of the API.
+    ///
+    /// # Errors
+    /// Also when the daemon refuses.
+    pub fn ask(&self, question: Question) -> Result<Answer, ClientError> {
         let unreachable = |error| ClientError::Unreachable(self.socket.clone(), error);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
-        let exchange = async { tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await };
-        let (status, body) = match runtime.block_on(exchange) {
+        let exchange = async { tokio::time::timeout(PATIENCE, self.exchange(question)).await };
+        let (status, answer) = match runtime.block_on(exchange) {
             Ok(answer) => answer?,
             Err(_) => return Err(unreachable(ErrorKind::TimedOut.into())),
         };
-        if status == StatusCode::OK {
-            return serde_json::from_slice(&body).map_err(|error| ClientError::Garbled(error.to_string()));
+        if status.is_success() {
+            return Ok(answer);
         }
-        match serde_json::from_slice::<Refusal>(&body) {
-            Ok(refusal) => Err(ClientError::Refused(refusal.error)),
+        match answer.json::<Refusal>() {
+            Ok(refusal) => Err(ClientError::Refused(refusal)),
             Err(_) => Err(ClientError::Garbled(format!("HTTP status {status}"))),
         }
     }
 
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn exchange(&self, question: Question) -> Result<(StatusCode, Answer), ClientError> {
         let unreachable = |error| ClientError::Unreachable(self.socket.clone(), error);
         let garbled = |error: &dyn fmt::Display| ClientError::Garbled(error.to_string());
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let (mut sender, connection) =
             handshake(TokioIo::new(stream)).await.map_err(|error| garbled(&error))?;
-        let headers = [(HOST, "lbd"), (CONNECTION, "close"), (CONTENT_TYPE, "application/json")];
-        let request = Request::builder().method(method).uri(path);
-        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
-        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| garbled(&error))?;
+        let request = question.into_request().map_err(|error| garbled(&error))?;
         let answer = async {
             let answer = sender.send_request(request).await.map_err(|error| garbled(&error))?;
-            let status = answer.status();
+            let (status, generation) = (answer.status(), generation(answer.headers()));
             let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
-            Ok((status, body.map_err(|error| garbled(&error))?.to_bytes()))
+            let body = body.map_err(|error| garbled(&error))?.to_bytes();
+            Ok((status, Answer { generation, body }))
         };
         let (answer, _) = tokio::join!(answer, connection);
         answer
     }
 }
 
+/// A request.
+#[derive(Debug)]
+pub struct Question {
+    method: Method,
+    path: String,
+    /// Refuse a change unless the objects are of this generation.
+    pub if_generation: Option<u64>,
+    /// Media type of the body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Question {
+    /// Of a path, without a body.
+    pub fn new(method: Method, path: &str) -> Question {
+        let (path, content_type) = (path.into(), "application/json");
+        Question { method, path, if_generation: None, content_type, body: Vec::new() }
+    }
+
+    fn into_request(self) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+        let headers = [(HOST, "lbd"), (CONNECTION, "close"), (CONTENT_TYPE, self.content_type)];
+        let request = Request::builder().method(self.method).uri(self.path);
+        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        let request = match self.if_generation {
+            Some(generation) => request.header(IF_MATCH, format!("\"{generation}\"")),
+            None => request,
+        };
+        request.body(Full::new(Bytes::from(self.body)))
+    }
+}
+
+/// An answer that is no refusal.
+#[derive(Debug)]
+pub struct Answer {
+    /// Generation of the objects that it tells of, where it does.
+    pub generation: Option<u64>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// What the body says.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        serde_json::from_slice(&self.body).map_err(|error| ClientError::Garbled(error.to_string()))
+    }
+}
+
+fn generation(headers: &HeaderMap) -> Option<u64> {
+    headers.get(ETAG)?.to_str().ok()?.trim_matches('"').parse().ok()
+}
+
 /// Where a target group's targets are found; its name can be anything here.
 fn targets_path(target_group: &str) -> String {
+    format!("/v1/target-groups/{}/targets", segment(target_group))
+}
+
+/// Any text as a segment of a path.
+pub fn segment(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' => char::from(byte).to_string(),
         _ => format!("%{byte:02X}"),
     };
-    format!("/v1/target-groups/{}/targets", target_group.bytes().map(encode).collect::<String>())
+    text.bytes().map(encode).collect()
 }
 
 impl fmt::Display for ClientError {
@@ -158,7 +216,7 @@ impl fmt::Display for ClientError {
                 };
                 write!(f, "cannot reach lbd on {}: {error}{advice}", socket.display())
             }
-            ClientError::Refused(error) => f.write_str(error),
+            ClientError::Refused(refusal) => refusal.fmt(f),
             ClientError::Garbled(error) => {
                 write!(f, "lbd's answer makes no sense ({error}); is it of another version?")
             }

@@ -1,6 +1,11 @@
 //! Answers of the control API as text for people: tables that fit the terminal, with colours only on a terminal.
 
+mod differences;
+mod listeners;
+mod load_balancers;
+mod objects;
 mod status;
+mod target_groups;
 mod targets;
 mod text;
 
@@ -10,9 +15,30 @@ use crate::{
     api::{FlowRow, InForce, Stats, Traffic},
     config::Config,
 };
+pub use differences::{applied, differences};
+pub use listeners::{ListenerOf, listener, listener_rows, listeners, rules};
+pub use load_balancers::{load_balancer, load_balancers};
+pub use objects::tags;
 pub use status::status;
+pub use target_groups::{target_group, target_groups};
 pub use targets::{changed, targets};
 use text::{count, number, plural, right, seconds, table};
+
+/// How much of a table is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Columns {
+    /// What is mostly asked for.
+    Usual,
+    /// Everything.
+    All,
+}
+
+impl Columns {
+    /// These, where all are shown.
+    fn of_all<'h>(self, titles: &'h [&'h str]) -> &'h [&'h str] {
+        if self == Columns::All { titles } else { &[] }
+    }
+}
 
 /// Some flows; with sources when a target sees another than its client.
 pub fn flows(rows: &[FlowRow]) -> String {
