@@ -13,6 +13,8 @@ use lb_io::{
     vip::{self, Assigned},
 };
 
+use crate::log::{complain, say};
+
 /// Our addresses, by interface.
 #[derive(Debug, Default)]
 pub struct Addresses {
@@ -47,14 +49,14 @@ impl Addresses {
         let before = self.ours.clone();
         for row in wanted(config) {
             if !self.ours.contains(&row) && host.contains(&row.1) {
-                println!("lbd: {} is the host's already: ports that are not ours stay the host's", row.1);
+                say!("{} is the host's already: ports that are not ours stay the host's", row.1);
                 continue;
             }
             // Noted first: after a crash right behind this, it is known for ours.
             self.ours.insert(row.clone());
             let added = self.note(state).and_then(|()| add(&row));
             match added {
-                Ok(Assigned::Added) => println!("lbd: added {} to {}", row.1, row.0),
+                Ok(Assigned::Added) => say!("added {} to {}", row.1, row.0),
                 Ok(Assigned::AlreadyThere) if before.contains(&row) => {}
                 Ok(Assigned::AlreadyThere) => drop(self.ours.remove(&row)), // Somebody was quicker.
                 Err(error) => {
@@ -75,7 +77,7 @@ impl Addresses {
         for of_interface in ours.chunk_by(|one, other| one.0 == other.0) {
             let addresses: Vec<IpAddr> = of_interface.iter().map(|row| row.1).collect();
             if let Err(error) = announce(&of_interface[0].0, &addresses) {
-                eprintln!("lbd: {error}; neighbours find the addresses when they ask for them");
+                complain!("{error}; neighbours find the addresses when they ask for them");
             }
         }
     }
@@ -94,9 +96,9 @@ impl Addresses {
     fn keep_only(&mut self, keep: &BTreeSet<(String, IpAddr)>) {
         for (interface, address) in self.ours.difference(keep) {
             match remove(interface, *address) {
-                Ok(()) => println!("lbd: removed {address} from {interface}"),
+                Ok(()) => say!("removed {address} from {interface}"),
                 Err(error) => {
-                    eprintln!("lbd: {error}; remove it by hand: ip address del {address} dev {interface}")
+                    complain!("{error}; remove it by hand: ip address del {address} dev {interface}")
                 }
             }
         }
@@ -117,7 +119,7 @@ impl Addresses {
         match state.mark_run(&marker) {
             Ok(()) => self.noted = Some(marker),
             Err(error) if self.noted.as_ref().is_some_and(|noted| noted.assigned == marker.assigned) => {
-                eprintln!("lbd: WARNING: {error}; the one of an earlier run stays, which says the same");
+                complain!("WARNING: {error}; the one of an earlier run stays, which says the same");
             }
             Err(error) => return Err(error.into()),
         }

@@ -3,7 +3,7 @@
 use std::{error::Error, sync::Arc, time::SystemTime};
 
 use lb_ctl::{
-    api::{InForce, Refusal, RefusalCode},
+    api::{Happening, InForce, Refusal, RefusalCode},
     change::{Context, Draft},
     config::Config,
     health,
@@ -13,7 +13,7 @@ use lb_ctl::{
     timestamp::rfc3339,
 };
 
-use crate::control::Control;
+use crate::{audit, control::Control, log::complain};
 
 /// A call that changes nothing any more, or is about to be in force.
 struct Accepted {
@@ -66,10 +66,7 @@ impl Control {
     /// Tries a call on the draft, or refuses it.
     fn accept(&self, draft: &mut Draft, call: ChangeCall) -> Option<Accepted> {
         let applied = match call.expected_generation {
-            Some(expected) if expected != draft.generation => Err(Refusal::of(
-                RefusalCode::GenerationMismatch,
-                format!("the objects are of generation {}, not of {expected}: look again", draft.generation),
-            )),
+            Some(expected) if expected != draft.generation => Err(mismatch(draft.generation, expected)),
             _ => draft.apply(&call.change, &Context { host: &self.store.host, now: &now() }),
         };
         match applied {
@@ -120,7 +117,7 @@ impl Control {
     /// Takes the addresses off that the configuration in force does not want.
     fn release_addresses(&mut self) {
         if let Err(error) = self.addresses.release(&self.store.config, &self.state) {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
     }
 
@@ -128,7 +125,9 @@ impl Control {
     fn confirm(&self, accepted: Vec<Accepted>) {
         let objects: &Arc<_> = &self.store.objects;
         for Accepted { call, id, generation } in accepted {
-            println!("lbd: generation {generation}: {} by {}", call.change.describe(), call.by.0);
+            let change = call.change.describe();
+            audit::accepted(&call.by, &change, generation);
+            self.server.events().publish(Happening::Change { generation, by: call.by.to_string(), change });
             let in_force = InForce { generation, tables_generation: self.tables.generation(), id };
             call.reply.send(Changed { in_force, objects: objects.clone() });
         }
@@ -160,8 +159,13 @@ pub(crate) fn now() -> String {
     rfc3339(SystemTime::now())
 }
 
+fn mismatch(generation: u64, expected: u64) -> Refusal {
+    let error = format!("the objects are of generation {generation}, not of {expected}: look again");
+    Refusal { generation: Some(generation), ..Refusal::of(RefusalCode::GenerationMismatch, error) }
+}
+
 fn refuse(call: ChangeCall, refusal: Refusal) {
-    println!("lbd: refused: {} by {}: {}", call.change.describe(), call.by.0, refusal.error);
+    audit::refused(&call.by, call.change.describe(), &refusal);
     call.reply.refuse(refusal);
 }
 

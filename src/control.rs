@@ -15,11 +15,11 @@ use std::{
 use crossbeam_channel::{Receiver, Select};
 use lb_core::{limits, steer::Steering, tables::Tables, time};
 use lb_ctl::{
-    api::{Refusal, RefusalCode},
+    api::{Happening, InterfaceState, Refusal, RefusalCode},
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
     config::Config,
     health::{self, Health, TargetHealth, Transition},
-    server::{Call, ChangeCall, Server, Snapshot},
+    server::{Call, Caller, ChangeCall, Server, Snapshot},
     state::{RunMarker, StateDirectory},
     store::Store,
 };
@@ -29,6 +29,7 @@ use crate::{
     addresses::Addresses,
     changes::now,
     events::{self, FailingOpen},
+    log::{self, complain, say},
     passive::PassiveSignal,
     reserved_ports::ReservedPorts,
     run::any_flow,
@@ -145,14 +146,14 @@ impl Control {
         self.addresses.release_all();
         let stopped = self.engine.stop();
         if let Err(error) = self.reserved_ports.release(&self.state) {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
         if let Err(error) = self.state.save_health(&self.health.snapshot()) {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
         self.state.mark_stopped()?;
         stopped?;
-        println!("lbd: stopped");
+        say!("stopped");
         Ok(())
     }
 
@@ -164,7 +165,7 @@ impl Control {
         }
         let released = self.reserved_ports.release(&self.state);
         if let Err(error) = released.and_then(|()| Ok(self.state.mark_stopped()?)) {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
     }
 
@@ -180,7 +181,7 @@ impl Control {
                 return Turn::Stop;
             }
         }
-        events::log(&batch.transitions);
+        events::tell(&batch.transitions, &self.server.events());
         batch.is_stale |= self.is_deadline_over();
         batch.is_stale |= self.watch_devices();
         batch.is_stale |= self.learn_wanted_hops();
@@ -192,9 +193,10 @@ impl Control {
         self.save_health();
         if let Some(worker) = self.engine.lost_worker() {
             // What a crash leaves is what the next start takes over: VIP traffic is dropped, nobody resets a connection.
-            eprintln!(
-                "lbd: worker {worker} has ended, which is a defect: ending as after a crash, start lbd again"
+            complain!(
+                "worker {worker} has ended, which is a defect: ending as after a crash, start lbd again"
             );
+            log::finish();
             std::process::exit(CRASHED);
         }
         Turn::Next
@@ -209,12 +211,7 @@ impl Control {
                 batch.is_stale = true;
                 self.health_saved.get_or_insert_with(Instant::now);
             }
-            Event::Reload => match self.reload() {
-                Ok(reloaded) => {
-                    println!("lbd: reloaded {}, generation {}", self.path.display(), reloaded.generation)
-                }
-                Err(error) => eprintln!("lbd: not reloaded, the old configuration stays: {error}"),
-            },
+            Event::Reload => drop(self.reload_for(&Caller("SIGHUP".into()))),
             Event::Call(call) => self.answer(call, batch),
         }
         Turn::Next
@@ -245,17 +242,9 @@ impl Control {
                 reply.send(self.engine.flows(limit, any_flow).into_iter().map(Into::into).collect());
             }
             Call::Stats(reply) => reply.send(self.stats()),
-            Call::Reload(reply) => match self.reload() {
-                Ok(reloaded) => {
-                    let path = self.path.display();
-                    println!("lbd: reloaded {path} by call, generation {}", reloaded.generation);
-                    reply.send(reloaded);
-                }
-                Err(error) => {
-                    let refusal = format!("not reloaded, the old configuration stays: {error}");
-                    eprintln!("lbd: {refusal}");
-                    reply.refuse(refusal);
-                }
+            Call::Reload { by, reply } => match self.reload_for(&by) {
+                Ok(in_force) => reply.send(in_force),
+                Err(refusal) => reply.refuse(refusal),
             },
         }
     }
@@ -265,7 +254,7 @@ impl Control {
         let config = self.store.config.clone();
         let tables = match self.compile(&config) {
             Ok(tables) => tables,
-            Err(error) => return eprintln!("lbd: the tables stay as they are: {error}"),
+            Err(error) => return complain!("the tables stay as they are: {error}"),
         };
         self.put_in_force(tables);
     }
@@ -273,7 +262,7 @@ impl Control {
     /// Publishes tables, and has the kernel go by them.
     pub(crate) fn put_in_force(&mut self, tables: Arc<Tables>) {
         self.engine.publish(tables.clone());
-        self.failing_open.log(&self.tables, &tables);
+        self.failing_open.tell(&self.tables, &tables, &self.server.events());
         self.tables = tables;
         self.reserve_ports_of_tables();
         self.steer();
@@ -291,7 +280,7 @@ impl Control {
                 && let Err(error) = self.engine.steer(&steering)
             {
                 self.steered_by = None;
-                return eprintln!("lbd: the XDP program's maps stay as they are: {error}");
+                return complain!("the XDP program's maps stay as they are: {error}");
             }
             self.steering = steering;
         }
@@ -358,11 +347,13 @@ impl Control {
         self.devices_seen = Instant::now();
         let changes = self.engine.look_at_devices();
         for name in &changes.lost {
-            eprintln!("lbd: interface {name} is gone: its traffic rests until it is there again");
+            self.tell_of_interface(Some(name), InterfaceState::Gone);
+            complain!("interface {name} is gone: its traffic rests until it is there again");
         }
         for name in &changes.rehashed {
-            eprintln!(
-                "lbd: WARNING: {name} spreads packets over its queues in another way than at the start: workers hand more to \
+            self.tell_of_interface(Some(name), InterfaceState::Rehashed);
+            complain!(
+                "WARNING: {name} spreads packets over its queues in another way than at the start: workers hand more to \
                  each other until lbd is restarted"
             );
         }
@@ -370,9 +361,14 @@ impl Control {
             start_anew();
         }
         if changes.is_altered {
+            self.tell_of_interface(None, InterfaceState::Altered);
             self.addresses.announce(); // Under the new link address.
         }
         changes.is_altered
+    }
+
+    fn tell_of_interface(&self, interface: Option<&String>, state: InterfaceState) {
+        self.server.events().publish(Happening::Interface { interface: interface.cloned(), state });
     }
 
     /// Looks at the targets once in a while: at the signs of their flows, and at deregistration delays that are over.
@@ -393,7 +389,8 @@ impl Control {
             from: TargetHealth::DeregistrationInProgress,
             to: TargetHealth::NotRegistered,
         };
-        events::log(&targets.iter().filter(is_over).map(unused).collect::<Vec<_>>());
+        let unused: Vec<Transition> = targets.iter().filter(is_over).map(unused).collect();
+        events::tell(&unused, &self.server.events());
         self.hasten_suspects(&targets);
     }
 
@@ -402,7 +399,7 @@ impl Control {
         if self.health_saved.is_some_and(|since| since.elapsed() >= HEALTH_SAVE_DELAY) {
             self.health_saved = None;
             if let Err(error) = self.state.save_health(&self.health.snapshot()) {
-                eprintln!("lbd: health states are not saved: {error}");
+                complain!("health states are not saved: {error}");
             }
         }
     }
@@ -421,9 +418,11 @@ impl Control {
 /// Puts a new process in this one's place. Sockets and programs of an interface that was taken away and made again cannot be
 /// mended one by one; a start after what looks like a crash does it all, and adopts the connections under way.
 fn start_anew() {
-    println!("lbd: an interface was made anew: starting again, connections under way are adopted");
+    say!("an interface was made anew: starting again, connections under way are adopted");
+    log::finish();
     let error = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
-    eprintln!("lbd: cannot start again: {error}");
+    complain!("cannot start again: {error}");
+    log::finish();
     std::process::exit(CRASHED);
 }
 

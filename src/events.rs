@@ -1,21 +1,44 @@
 //! What the log says of targets' states: a line for each change, or, when many change at once, one for all that are alike. And of
-//! target groups that have too few healthy targets.
+//! target groups that have too few healthy targets. Those who follow the control API's events are told of each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use lb_core::tables::{Tables, TargetGroup};
-use lb_ctl::health::{TargetHealth, Transition};
+use lb_ctl::{
+    api::Happening,
+    health::{TargetHealth, Transition},
+    server::Events,
+};
 
-/// Prints the changes of state that came together.
-pub fn log(transitions: &[Transition]) {
+use crate::log::say;
+
+/// Tells the changes of state that came together.
+pub fn tell(transitions: &[Transition], events: &Events) {
     for line in lines(transitions) {
-        println!("lbd: {line}");
+        say!("{line}");
+    }
+    for Transition { key, from, to } in transitions.iter().filter(is_change) {
+        events.publish(Happening::Health {
+            target_group: key.group.to_string(),
+            target: SocketAddr::from((key.address, key.port)).to_string(),
+            from: from.state().into(),
+            to: to.state().into(),
+            reason: to.reason().map(Into::into),
+            description: to.description().map(|description| description.to_string()),
+        });
     }
 }
 
+/// Whether it is one of the state, and not of the reason alone.
+fn is_change(transition: &&Transition) -> bool {
+    transition.from.state() != transition.to.state()
+}
+
 fn lines(transitions: &[Transition]) -> Vec<String> {
-    let changes = transitions.iter().filter(|transition| transition.from.state() != transition.to.state());
-    let changes: Vec<&Transition> = changes.collect();
+    let changes: Vec<&Transition> = transitions.iter().filter(is_change).collect();
     if changes.len() <= EACH_SHOWN {
         let line = |Transition { key, from, to }: &&Transition| {
             format!("target {key}: {} -> {}", from.state(), describe(*to))
@@ -40,30 +63,36 @@ pub struct FailingOpen {
 }
 
 impl FailingOpen {
-    /// Prints which groups begin or end to fail open with new tables.
-    pub fn log(&mut self, before: &Tables, after: &Tables) {
-        for line in self.lines(before, after) {
-            println!("lbd: {line}");
+    /// Tells which groups begin or end to fail open with new tables.
+    pub fn tell(&mut self, before: &Tables, after: &Tables, events: &Events) {
+        for (target_group, is_failing_open) in self.changes(before, after) {
+            if is_failing_open {
+                say!(
+                    "WARNING: target group {target_group} fails open: too few targets are healthy, so all get flows"
+                );
+            } else {
+                say!("target group {target_group} fails open no longer");
+            }
+            events.publish(Happening::FailOpen { target_group, is_failing_open });
         }
     }
 
-    fn lines(&mut self, before: &Tables, after: &Tables) -> Vec<String> {
+    /// Names of groups, and whether they fail open now.
+    fn changes(&mut self, before: &Tables, after: &Tables) -> Vec<(String, bool)> {
         let well = |group: &&TargetGroup| !is_failing_open(group);
         let well: BTreeSet<&str> = before.groups().iter().filter(well).map(|group| &*group.name).collect();
-        let mut lines = Vec::new();
+        let mut changes = Vec::new();
         for TargetGroup { name, .. } in after.groups().iter().filter(|group| is_failing_open(group)) {
             if well.contains(&**name) && self.groups.insert(name.clone()) {
-                lines.push(format!(
-                    "WARNING: target group {name} fails open: too few targets are healthy, so all get flows"
-                ));
+                changes.push((name.to_string(), true));
             }
         }
         for TargetGroup { name, .. } in after.groups().iter().filter(|group| !is_failing_open(group)) {
             if self.groups.remove(name) {
-                lines.push(format!("target group {name} fails open no longer"));
+                changes.push((name.to_string(), false));
             }
         }
-        lines
+        changes
     }
 }
 
@@ -135,17 +164,16 @@ mod tests {
             Tables::new(parts).unwrap()
         };
         let (open, well, none) = (tables(true), tables(false), Tables::empty());
-        let begins = "WARNING: target group web fails open: too few targets are healthy, so all get flows";
-        let ends = "target group web fails open no longer";
+        let (begins, ends) = (("web".to_owned(), true), ("web".to_owned(), false));
         let mut failing = FailingOpen::default();
         for (before, after, expected) in [
             (&*none, &open, &[][..]), // At a start, before the first checks.
             (&open, &well, &[]),
-            (&well, &open, &[begins]),
+            (&well, &open, std::slice::from_ref(&begins)),
             (&open, &open, &[]),
-            (&open, &well, &[ends]),
+            (&open, &well, std::slice::from_ref(&ends)),
         ] {
-            assert_eq!(failing.lines(before, after), expected);
+            assert_eq!(failing.changes(before, after), expected);
         }
     }
 

@@ -5,11 +5,13 @@
 //! interfaces; [`reserved_ports`] keeps the ports of source addresses that are the host's, too, from the host's own connections.
 
 pub mod addresses;
+mod audit;
 pub mod changes;
 mod control;
 pub mod demo;
 mod events;
 pub mod host_sockets;
+mod log;
 mod passive;
 pub mod port_set;
 mod reload;

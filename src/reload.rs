@@ -3,19 +3,38 @@
 use std::error::Error;
 
 use lb_ctl::{
-    api::InForce,
+    api::{Happening, InForce, Refusal},
     config::{Config, Document},
     objects::Declaration,
+    server::Caller,
 };
 
 use crate::{
+    audit,
     changes::{NotInForce, now},
     control::Control,
 };
 
 impl Control {
+    /// Reads the file again and applies it, or changes nothing; the log and those who follow events are told which.
+    pub(crate) fn reload_for(&mut self, by: &Caller) -> Result<InForce, Refusal> {
+        let outcome =
+            self.reload().map_err(|error| format!("not reloaded, the old configuration stays: {error}"));
+        let change = format!("reload {}", self.path.display());
+        match &outcome {
+            Ok(in_force) => audit::accepted(by, change, in_force.generation),
+            Err(error) => audit::refused(by, change, error),
+        }
+        self.server.events().publish(Happening::Reload {
+            generation: outcome.as_ref().ok().map(|in_force| in_force.generation),
+            by: by.to_string(),
+            error: outcome.as_ref().err().cloned(),
+        });
+        outcome.map_err(Into::into)
+    }
+
     /// Reads the file again and applies it, or changes nothing.
-    pub(crate) fn reload(&mut self) -> Result<InForce, Box<dyn Error>> {
+    fn reload(&mut self) -> Result<InForce, Box<dyn Error>> {
         let file = Document::load(&self.path)?;
         self.check_unchangeable(&file.config()?)?;
         let declared = Declaration::of(&file, &file)?;
@@ -40,6 +59,7 @@ impl Control {
             ("interfaces", old.interfaces != new.interfaces),
             ("state_directory", old.state_directory != new.state_directory),
             ("control_socket", old.control_socket != new.control_socket),
+            ("control_api", old.control_api != new.control_api),
             ("workers", old.workers != new.workers),
             ("flow_table", old.flow_capacity != new.flow_capacity),
             (

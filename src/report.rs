@@ -61,7 +61,7 @@ impl Control {
     pub fn stats(&self) -> Stats {
         let sockets = self.engine.workers().into_iter().flat_map(|worker| worker.sockets);
         let missed = sockets.map(|socket| missed(&socket)).sum();
-        Stats { missed, ..Stats::sum(&self.engine.counters()) }
+        Stats { missed, control_api: self.server.traffic(), ..Stats::sum(&self.engine.counters()) }
     }
 
     fn load_balancers(&self, counters: &[Arc<WorkerCounters>]) -> Vec<LoadBalancerRow> {

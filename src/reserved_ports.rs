@@ -19,6 +19,8 @@ use lb_ctl::{
 
 use crate::{control::Control, host_sockets, port_set::PortSet};
 
+use crate::log::{complain, say};
+
 /// The ports that this process has reserved.
 pub struct ReservedPorts {
     kernel: Settings,
@@ -151,7 +153,7 @@ impl Control {
         let shared: BTreeSet<Source> = sources.iter().filter(is_shared).copied().collect();
         let added = self.reserved_ports.reserve(&shared, &self.state)?;
         if !added.is_empty() {
-            println!("lbd: ports {added} are kept from the host's own connections ({RESERVED_NAME})");
+            say!("ports {added} are kept from the host's own connections ({RESERVED_NAME})");
             warn_of_sockets(&shared, config);
         }
         Ok(())
@@ -164,7 +166,7 @@ impl Control {
         if let Some(error) =
             complaint.as_ref().filter(|error| self.reserved_ports.complaint.as_ref() != Some(error))
         {
-            eprintln!("lbd: {error}");
+            complain!("{error}");
         }
         self.reserved_ports.complaint = complaint;
     }
@@ -176,15 +178,15 @@ fn warn_of_sockets(sources: &BTreeSet<Source>, config: &Config) {
     match host_sockets::at_risk(sources, &targets.collect()) {
         Ok(sockets) => {
             for socket in sockets.iter().take(SOCKETS_SHOWN) {
-                eprintln!(
-                    "lbd: WARNING: the host's {socket} has a port of source_nat.ports: what targets send to it is lost"
+                complain!(
+                    "WARNING: the host's {socket} has a port of source_nat.ports: what targets send to it is lost"
                 );
             }
             if sockets.len() > SOCKETS_SHOWN {
-                eprintln!("lbd: WARNING: and {} sockets more", sockets.len() - SOCKETS_SHOWN);
+                complain!("WARNING: and {} sockets more", sockets.len() - SOCKETS_SHOWN);
             }
         }
-        Err(error) => eprintln!("lbd: the host's sockets are not looked at: {error}"),
+        Err(error) => complain!("the host's sockets are not looked at: {error}"),
     }
 }
 

@@ -11,9 +11,9 @@ use crossbeam_channel::{Sender, unbounded};
 use lb_core::{datapath::FlowView, time};
 use lb_ctl::{
     compile::Compiler,
-    config::{self, Config, Document},
+    config::{self, Config, ControlApi, Document},
     health::Health,
-    server::Server,
+    server::{Access, Server, Settings},
     state::StateDirectory,
     store::Store,
 };
@@ -21,6 +21,7 @@ use lb_io::{
     clock,
     engine::{AttachMode, Engine, EngineSettings, Polling},
     nexthop::NextHops,
+    peer::peer_groups,
 };
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -31,11 +32,19 @@ use crate::{
     addresses::Addresses,
     changes::now,
     control::{Control, Event},
+    log::{self, complain, say},
     reserved_ports::ReservedPorts,
 };
 
 /// Runs until SIGTERM or SIGINT. An error means that the daemon could not start, and that nothing is left behind.
 pub fn run(path: &Path) -> Result<(), Box<dyn Error>> {
+    log::start()?;
+    let outcome = run_to_the_end(path);
+    log::finish();
+    outcome
+}
+
+fn run_to_the_end(path: &Path) -> Result<(), Box<dyn Error>> {
     let file = Document::load(path)?;
     let config = file.config()?;
     let mut made = Made::by_a_start_of(&config);
@@ -115,7 +124,7 @@ fn start(
         unclean.as_ref().map(|_| clock::now().after_seconds(u64::from(config.selection.adopt_seconds)));
     let deliver = events.clone();
     // The socket first: a second instance must find out before it touches an interface.
-    let server = Server::start(&config.control_socket, move |call| drop(deliver.send(Event::Call(call))))?;
+    let server = Server::with(server_settings(&config), move |call| drop(deliver.send(Event::Call(call))))?;
     let engine = Engine::prepare(engine_settings(&config, selection_secret, adopt_until)?)?;
 
     let notify = events.clone();
@@ -125,7 +134,7 @@ fn start(
     if unclean.is_some() {
         match state.health() {
             Ok(states) => health.restore(states),
-            Err(error) => eprintln!("lbd: {error}; health checks begin anew"),
+            Err(error) => complain!("{error}; health checks begin anew"),
         }
     }
 
@@ -154,16 +163,17 @@ fn start(
         health,
     };
     if let Some(marker) = &unclean {
-        println!(
-            "lbd: process {} did not stop cleanly: TCP packets of unknown flows are adopted for {} s",
-            marker.pid, control.store.config.selection.adopt_seconds
+        say!(
+            "process {} did not stop cleanly: TCP packets of unknown flows are adopted for {} s",
+            marker.pid,
+            control.store.config.selection.adopt_seconds
         );
     }
     match control.begin() {
         Ok(()) => {
             if is_new && let Err(error) = control.state.save_objects(&control.store.to_keep()) {
-                eprintln!(
-                    "lbd: WARNING: {error}; the objects are the configuration file's, and calls are refused"
+                complain!(
+                    "WARNING: {error}; the objects are the configuration file's, and calls are refused"
                 );
             }
             print_start(&control);
@@ -173,6 +183,16 @@ fn start(
             control.abandon(unclean.as_ref());
             Err(error)
         }
+    }
+}
+
+fn server_settings(config: &Config) -> Settings {
+    let ControlApi { read_write_groups, read_only_groups, limits } = config.control_api.clone();
+    Settings {
+        socket: config.control_socket.clone(),
+        access: Access { read_write_groups, read_only_groups, peer_groups },
+        limits,
+        log: log::out,
     }
 }
 
@@ -215,42 +235,47 @@ fn print_start(control: &Control) {
             ),
         };
         let adopted = if attachment.adopted { ", in place of one left by an earlier run" } else { "" };
-        println!("lbd: {}: XDP program {mode}{adopted}", attachment.interface);
+        say!("{}: XDP program {mode}{adopted}", attachment.interface);
     }
     for worker in control.engine.workers() {
         for socket in worker.sockets {
-            println!(
-                "lbd: worker {} on CPU {}: {} queue {}: {}",
-                worker.worker, worker.cpu, socket.interface, socket.queue, socket.mode
+            say!(
+                "worker {} on CPU {}: {} queue {}: {}",
+                worker.worker,
+                worker.cpu,
+                socket.interface,
+                socket.queue,
+                socket.mode
             );
         }
     }
     if control.engine.shares_cores() {
-        eprintln!(
-            "lbd: WARNING: workers share CPUs, which costs latency: set workers.count to no more than there are CPUs"
+        complain!(
+            "WARNING: workers share CPUs, which costs latency: set workers.count to no more than there are CPUs"
         );
     }
     let longest = control.engine.longest_frame() - ETHERNET_HEADER_BYTES;
     for interface in control.engine.interfaces().iter().filter(|interface| interface.mtu > longest) {
-        eprintln!(
-            "lbd: WARNING: {} has an MTU of {}, but packets of more than {longest} bytes are lost here (`lbctl status` counts \
+        complain!(
+            "WARNING: {} has an MTU of {}, but packets of more than {longest} bytes are lost here (`lbctl status` counts \
              them as missed): set the MTU of clients and targets, or of their routes through this host, to {longest} or less",
-            interface.name, interface.mtu
+            interface.name,
+            interface.mtu
         );
     }
     let memory = control.engine.flow_memory();
     let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     let each = |bytes: usize| bytes / (memory.flows.max(1) as usize);
-    println!(
-        "lbd: flow table: {} flows in {:.1} MiB, {} bytes each; up to {:.1} MiB as flows have IPv6 ends, {} bytes each",
+    say!(
+        "flow table: {} flows in {:.1} MiB, {} bytes each; up to {:.1} MiB as flows have IPv6 ends, {} bytes each",
         memory.flows,
         mebibytes(memory.bytes),
         each(memory.bytes),
         mebibytes(memory.most_bytes),
         each(memory.most_bytes)
     );
-    println!(
-        "lbd: ready in {} ms; control socket {}",
+    say!(
+        "ready in {} ms; control socket {}",
         control.started.elapsed().as_millis(),
         control.store.config.control_socket.display()
     );

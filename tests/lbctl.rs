@@ -151,7 +151,7 @@ fn status_and_reload_answer_by_text_json_and_exit_code() {
     let status = Status { load_balancers: vec![lb], generation: 3, ..Status::default() };
     let _server = Server::start(&socket, move |call| match call {
         Call::Status(reply) => reply.send(status.clone()),
-        Call::Reload(reply) => reply.refuse("lbd.toml:8: port: found 0"),
+        Call::Reload { reply, .. } => reply.refuse("lbd.toml:8: port: found 0"),
         _ => {}
     })
     .unwrap();

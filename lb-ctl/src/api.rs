@@ -3,15 +3,26 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /v1/status` | [`Status`] |
+//! | `GET /v1/load-balancers`, `/NAME`, `/NAME/listeners`, `/NAME/listeners/PORT`, `.../rules`, `.../rules/PRIORITY` | objects ([`crate::objects`]) |
+//! | `GET /v1/target-groups`, `/NAME` | the same |
+//! | `POST` to the lists, `PATCH` and `DELETE` of each | [`InForce`] |
+//! | `POST /v1/tags` [`TagsBody`] | [`InForce`] |
+//! | `POST /v1/apply`, a file | [`InForce`] |
+//! | `POST /v1/diff`, a file | [`crate::objects::Difference`] array |
+//! | `GET /v1/export` | a file |
 //! | `GET /v1/targets` | [`TargetRow`] array |
 //! | `GET /v1/target-groups/NAME/targets` | the same of one target group |
 //! | `POST /v1/target-groups/NAME/targets` [`TargetChanges`] | [`InForce`] |
 //! | `GET /v1/flows?limit=N` | [`FlowRow`] array |
 //! | `GET /v1/stats` | [`Stats`] |
+//! | `GET /v1/events?since=SEQ&follow=true` | [`Event`] lines |
 //! | `POST /v1/reload` | [`InForce`] |
 //!
-//! An answer other than 200 carries a [`Refusal`].
+//! An answer other than 200 carries a [`Refusal`]. Answers about objects carry their generation as `ETag`; a change with `If-Match` is
+//! refused unless it is still that one. `GET /v1/openapi.json` describes all of it.
 
+mod events;
+mod objects;
 mod stats;
 mod status;
 mod targets;
@@ -23,7 +34,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::objects::Id;
 
-pub use stats::{CutRow, ReasonRow, Stats, Traffic};
+pub use events::{Event, Happening, InterfaceState};
+pub use objects::{
+    ListenerPatch, LoadBalancerPatch, NewListenerBody, NewRuleBody, ResourceName, RulePatch, TagChanges,
+    TagsBody, TargetGroupPatch,
+};
+pub use stats::{ApiTraffic, CutRow, ReasonRow, Stats, Traffic};
 pub use status::{
     FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, SocketRow, Status, VipRow, WorkerRow,
 };
@@ -73,6 +89,9 @@ pub struct Refusal {
     /// Path of the key that is to blame, such as `load_balancers[0].listeners[1].port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// The generation that the objects are of, where another was expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
 }
 
 /// Kinds of errors, by their names in the Elastic Load Balancing API where it has one.
@@ -144,7 +163,7 @@ impl RefusalCode {
 impl Refusal {
     /// With a kind.
     pub fn of(code: RefusalCode, error: impl Into<String>) -> Refusal {
-        Refusal { error: error.into(), code: Some(code), path: None }
+        Refusal { code: Some(code), ..Refusal::from(error) }
     }
 
     /// The same, because of a key.
@@ -155,7 +174,7 @@ impl Refusal {
 
 impl<T: Into<String>> From<T> for Refusal {
     fn from(error: T) -> Refusal {
-        Refusal { error: error.into(), code: None, path: None }
+        Refusal { error: error.into(), code: None, path: None, generation: None }
     }
 }
 

@@ -129,6 +129,8 @@ pub enum Change {
         /// Keys to remove; unknown ones are no error.
         remove: Vec<String>,
     },
+    /// Several changes of objects, wholly or not at all; none of targets.
+    All(Vec<Change>),
     /// Apply a file: what it declares takes the place of what files declared before.
     Apply(Document),
 }
@@ -176,6 +178,7 @@ impl Change {
             Change::Tag { set, remove, resources } => {
                 format!("set {}, remove {} tags of {} objects", set.len(), remove.len(), resources.len())
             }
+            Change::All(changes) => changes.iter().map(Change::describe).collect::<Vec<_>>().join(", "),
             Change::Apply(file) => format!("apply {}", file.file()),
         }
     }
@@ -492,6 +495,13 @@ fn change_objects(
         Change::Tag { resources, set, remove } => {
             tag::change(objects, &resources, &set, &remove).map(|()| None)
         }
+        Change::All(changes) => {
+            let mut id = None;
+            for change in &changes {
+                id = change_objects(objects, change, ground)?.or(id);
+            }
+            Ok(id)
+        }
         Change::Apply(document) => {
             let declared = Declaration::of(&document, ground.context.host);
             let declared = declared.map_err(|errors| {
@@ -518,7 +528,7 @@ fn refusal_of(errors: Vec<ConfigError>, change: &Change) -> Refusal {
     };
     let path = errors.first().map(|error| error.path.clone());
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    Refusal { error: texts.join("\n"), code: Some(code), path: path.filter(|path| !path.is_empty()) }
+    Refusal { path: path.filter(|path| !path.is_empty()), ..Refusal::of(code, texts.join("\n")) }
 }
 
 fn merge(attributes: &mut Attributes, changes: AttributeChanges) {

@@ -9,10 +9,10 @@ use std::{
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
-    HeaderMap, Method, Request, StatusCode,
+    Method, Request, StatusCode,
     body::Bytes,
     client::conn::http1::handshake,
-    header::{CONNECTION, CONTENT_TYPE, ETAG, HOST, IF_MATCH},
+    header::{CONNECTION, CONTENT_TYPE, HOST, IF_MATCH},
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -127,10 +127,9 @@ impl Client {
         let request = question.into_request().map_err(|error| garbled(&error))?;
         let answer = async {
             let answer = sender.send_request(request).await.map_err(|error| garbled(&error))?;
-            let (status, generation) = (answer.status(), generation(answer.headers()));
+            let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
-            let body = body.map_err(|error| garbled(&error))?.to_bytes();
-            Ok((status, Answer { generation, body }))
+            Ok((status, Answer { body: body.map_err(|error| garbled(&error))?.to_bytes() }))
         };
         let (answer, _) = tokio::join!(answer, connection);
         answer
@@ -140,8 +139,10 @@ impl Client {
 /// A request.
 #[derive(Debug)]
 pub struct Question {
-    method: Method,
-    path: String,
+    /// The method.
+    pub method: Method,
+    /// The path, with its query.
+    pub path: String,
     /// Refuse a change unless the objects are of this generation.
     pub if_generation: Option<u64>,
     /// Media type of the body.
@@ -172,8 +173,6 @@ impl Question {
 /// An answer that is no refusal.
 #[derive(Debug)]
 pub struct Answer {
-    /// Generation of the objects that it tells of, where it does.
-    pub generation: Option<u64>,
     /// The body.
     pub body: Bytes,
 }
@@ -183,10 +182,6 @@ impl Answer {
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         serde_json::from_slice(&self.body).map_err(|error| ClientError::Garbled(error.to_string()))
     }
-}
-
-fn generation(headers: &HeaderMap) -> Option<u64> {
-    headers.get(ETAG)?.to_str().ok()?.trim_matches('"').parse().ok()
 }
 
 /// Where a target group's targets are found; its name can be anything here.

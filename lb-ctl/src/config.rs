@@ -6,6 +6,7 @@
 mod address;
 mod address_pool;
 mod attributes;
+mod control_api;
 mod document;
 mod errors;
 mod forward;
@@ -25,6 +26,7 @@ use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf};
 
 pub use address::{ClientAddress, Family};
 pub use address_pool::AddressPool;
+pub use control_api::ControlApi;
 pub use errors::{ConfigError, ConfigErrors};
 pub use forward::{Forward, WeightedGroup};
 pub use health_check::{CheckProtocol, HealthCheck};
@@ -73,6 +75,13 @@ impl Document {
     pub fn parse(text: &str, file: &str) -> Result<Document, ConfigErrors> {
         let table = document::parse(text).map_err(|fault| ConfigErrors::not_toml(file, text, &fault))?;
         Ok(Document { file: file.into(), text: text.into(), table })
+    }
+
+    /// Parses JSON with the keys of a file. Errors tell no useful line.
+    pub fn parse_json(text: &str, file: &str) -> Result<Document, ConfigErrors> {
+        let parsed =
+            serde_json::from_str(text).map_err(|error| ConfigErrors::not_understood(file, &error))?;
+        Ok(Document { file: file.into(), text: text.into(), table: document::table_of(&parsed) })
     }
 
     /// Its name in errors.
@@ -134,6 +143,8 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// Unix socket of the control API.
     pub control_socket: PathBuf,
+    /// Who may use it, and how much.
+    pub control_api: ControlApi,
     /// Packet threads.
     pub workers: Workers,
     /// Flows that all workers together can hold.
@@ -320,6 +331,11 @@ pub enum Protocols {
 }
 
 impl Protocols {
+    /// Those of a name in the configuration.
+    pub fn named(name: &str) -> Option<Protocols> {
+        [Protocols::Tcp, Protocols::Udp, Protocols::TcpUdp].into_iter().find(|each| each.name() == name)
+    }
+
     /// The name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {

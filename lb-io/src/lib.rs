@@ -18,6 +18,7 @@ mod lock;
 mod netlink;
 pub mod nexthop;
 mod partial_checksum;
+pub mod peer;
 mod plan;
 pub mod program;
 pub mod ring;

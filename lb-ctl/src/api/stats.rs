@@ -49,6 +49,22 @@ pub struct Stats {
     pub rejected_flows: u64,
     /// Flows of a target to itself.
     pub hairpins: u64,
+    /// Connections to the control API.
+    #[serde(default)]
+    pub control_api: ApiTraffic,
+}
+
+/// Connections to the control API since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiTraffic {
+    /// Let in.
+    pub accepted: u64,
+    /// Refused, because their user has no role.
+    pub refused_access: u64,
+    /// Refused, because there were too many.
+    pub refused_busy: u64,
+    /// Lost, because the system refused something; for want of file descriptors, for instance.
+    pub accept_errors: u64,
 }
 
 /// How many flows were cut for one cause.

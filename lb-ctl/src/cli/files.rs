@@ -48,7 +48,7 @@ struct Applied {
 
 /// What applying a file would change, and the generation of the objects that this was found with.
 struct Differences {
-    generation: Option<u64>,
+    generation: u64,
     rows: Vec<Difference>,
 }
 
@@ -67,9 +67,9 @@ pub(super) fn apply(lbd: &Lbd<'_>, arguments: &ApplyArguments) -> Result<(), Fai
     let generation = match arguments.dry_run {
         true => None,
         // What is applied is what was shown.
-        false => Some(put_in_force(lbd, text, lbd.if_generation.or(before))?.generation),
+        false => Some(put_in_force(lbd, text, before)?.generation),
     };
-    let is_news = generation != before;
+    let is_news = generation != Some(before);
     print(lbd.output, &Applied { generation, differences: rows }, |applied| {
         show::applied(&applied.differences, applied.generation, is_news)
     })
@@ -89,18 +89,22 @@ pub(super) fn check(file: &Path) -> Result<(), Failure> {
 }
 
 fn differences(lbd: &Lbd<'_>, text: &str) -> Result<Differences, Failure> {
-    let answer = lbd.client.ask(question("/v1/diff", text.into()))?;
-    match (lbd.if_generation, answer.generation) {
-        (Some(expected), Some(found)) if expected != found => {
-            let error = format!("the objects are of generation {found}, not of {expected}: look again");
-            Err(Failure::Outdated(error))
+    // Looked up first: whatever changes after that makes the generation another one.
+    let generation = lbd.client.status()?.generation;
+    match lbd.if_generation.filter(|expected| *expected != generation) {
+        Some(expected) => Err(Failure::Outdated(format!(
+            "the objects are of generation {generation}, not of {expected}: look again"
+        ))),
+        None => {
+            let rows = lbd.client.ask(question("/v1/diff", text.into()))?.json()?;
+            Ok(Differences { generation, rows })
         }
-        _ => Ok(Differences { generation: answer.generation, rows: answer.json()? }),
     }
 }
 
-fn put_in_force(lbd: &Lbd<'_>, text: String, if_generation: Option<u64>) -> Result<InForce, Failure> {
-    let answer = lbd.client.ask(Question { if_generation, ..question("/v1/apply", text) })?;
+fn put_in_force(lbd: &Lbd<'_>, text: String, generation: u64) -> Result<InForce, Failure> {
+    let answer =
+        lbd.client.ask(Question { if_generation: Some(generation), ..question("/v1/apply", text) })?;
     Ok(answer.json()?)
 }
 

@@ -113,6 +113,16 @@ pub(super) fn listener_path(name: &ListenerName) -> String {
     format!("{}/{}", listeners_path(&name.load_balancer), name.place())
 }
 
+/// Where a listener's rules are found.
+pub(super) fn rules_path(listener: &ListenerName) -> String {
+    format!("{}/rules", listener_path(listener))
+}
+
+/// Where a rule is found.
+pub(super) fn rule_path(listener: &ListenerName, priority: u16) -> String {
+    format!("{}/{priority}", rules_path(listener))
+}
+
 /// Where a target group is found.
 pub(super) fn target_group_path(name: &str) -> String {
     format!("/v1/target-groups/{}", segment(name))

@@ -8,10 +8,10 @@ use serde_json::{Map, json};
 
 use super::{
     Failure,
-    lbd::{Lbd, Request, listener_path},
+    lbd::{Lbd, Request, rule_path, rules_path},
     listener::{Which, no_forward},
     output::print,
-    values::{ForwardArguments, ListenerName, Pair, json_of, pairs, said, word},
+    values::{ForwardArguments, Pair, json_of, pairs, said, word},
 };
 use crate::{config::Family, objects::Rule, show};
 
@@ -131,14 +131,6 @@ pub(super) fn run(lbd: &Lbd<'_>, verb: Verb) -> Result<(), Failure> {
             lbd.change(&Request { method: Method::PATCH, path: &path, done: &done }, &body)
         }
     }
-}
-
-fn rules_path(listener: &ListenerName) -> String {
-    format!("{}/rules", listener_path(listener))
-}
-
-fn rule_path(listener: &ListenerName, priority: u16) -> String {
-    format!("{}/{priority}", rules_path(listener))
 }
 
 fn priority(text: &str) -> Result<u16, String> {

@@ -4,11 +4,11 @@ use std::{fmt, str::FromStr};
 
 use clap::Subcommand;
 use hyper::Method;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{
     Failure,
-    lbd::{Lbd, Request},
+    lbd::{Lbd, Request, listener_path, load_balancer_path, rule_path, target_group_path},
     output::print,
     values::{ListenerName, Pair, pairs},
 };
@@ -59,19 +59,23 @@ impl Verb {
 pub(super) fn run(lbd: &Lbd<'_>, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::List { resource } => print(lbd.output, &tags_of(lbd, &resource)?, show::tags),
-        Verb::Set { resource, tags } => {
-            let body = json!({ "resources": [resource.to_string()], "set": pairs(tags) });
-            change(lbd, &resource, &body)
-        }
+        Verb::Set { resource, tags } => change(lbd, &resource, &json!({ "tags": pairs(tags) })),
         Verb::Remove { resource, keys } => {
-            change(lbd, &resource, &json!({ "resources": [resource.to_string()], "remove": keys }))
+            let none = keys.into_iter().map(|key| (key, Value::Null));
+            change(lbd, &resource, &json!({ "tags": none.collect::<Map<_, _>>() }))
         }
     }
 }
 
-fn change(lbd: &Lbd<'_>, resource: &Resource, body: &serde_json::Value) -> Result<(), Failure> {
+fn change(lbd: &Lbd<'_>, resource: &Resource, body: &Value) -> Result<(), Failure> {
+    let path = match resource {
+        Resource::LoadBalancer(name) => load_balancer_path(name),
+        Resource::Listener(name) => listener_path(name),
+        Resource::Rule(name, priority) => rule_path(name, *priority),
+        Resource::TargetGroup(name) => target_group_path(name),
+    };
     let done = format!("{resource}: tags changed");
-    lbd.change(&Request { method: Method::POST, path: "/v1/tags", done: &done }, body)
+    lbd.change(&Request { method: Method::PATCH, path: &path, done: &done }, body)
 }
 
 fn tags_of(lbd: &Lbd<'_>, resource: &Resource) -> Result<Tags, Failure> {

@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, path::PathBuf};
 use super::{
     ADOPT_SECONDS, Assignment, CONTROL_SOCKET, Config, FLOWS, FRAMES, FRAMES_DEFAULT, INTERFACE_NAME_BYTES,
     Listener, LoadBalancer, NAME_CHARACTERS, Polling, Protocols, SOCKET_PATH_BYTES, STATE_DIRECTORY,
-    Selection, Workers, address_pool,
+    Selection, Workers, address_pool, control_api,
     document::Table,
     errors::ConfigError,
     load_balancer::{self, Known},
@@ -34,6 +34,7 @@ fn root(section: &Section<'_>, objects: &Section<'_>) -> Option<Config> {
     let interfaces = interfaces(section);
     let state_directory = path(section, "state_directory", STATE_DIRECTORY);
     let control_socket = socket(section, "control_socket", CONTROL_SOCKET);
+    let control_api = control_api::read(section);
     let workers = workers(section);
     let flow_capacity = flow_capacity(section);
     let address_pools = address_pool::all(section, interfaces.as_deref());
@@ -47,6 +48,7 @@ fn root(section: &Section<'_>, objects: &Section<'_>) -> Option<Config> {
         interfaces: interfaces?,
         state_directory: state_directory?,
         control_socket: control_socket?,
+        control_api: control_api?,
         workers: workers?,
         flow_capacity: flow_capacity?,
         selection: selection?,
@@ -275,6 +277,7 @@ pub(super) const HOST_KEYS: &[&str] = &[
     "interfaces",
     "state_directory",
     "control_socket",
+    "control_api",
     "workers",
     "flow_table",
     "selection",

@@ -4,6 +4,7 @@ use super::*;
 
 mod attributes;
 mod client_address;
+mod control_api;
 mod errors;
 mod forwards;
 mod health_checks;

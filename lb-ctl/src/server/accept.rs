@@ -1,0 +1,208 @@
+//! Connections as they come: each is judged by its credentials, seated or sent away, and never waited for.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use axum::Router;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::yield_now,
+    time::{sleep, timeout},
+};
+
+use super::{
+    ServerError, Settings,
+    access::{self, Role},
+    answer::Farewell,
+    connection::{self, Client},
+    limits::{ACCEPT_PAUSE, FAREWELL_TIME, FAREWELLS, WATCH_INTERVAL},
+    seats::{Holder, Seats},
+    socket::Place,
+};
+use crate::api::ApiTraffic;
+
+/// What all connections share.
+pub(super) struct House {
+    pub(super) settings: Settings,
+    pub(super) router: Router,
+    pub(super) seats: Arc<Seats>,
+    pub(super) counts: Arc<Counts>,
+    farewells: Arc<Semaphore>,
+}
+
+/// Connections so far.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    accepted: AtomicU64,
+    strangers: AtomicU64,
+    crowded: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn read(&self) -> ApiTraffic {
+        ApiTraffic {
+            accepted: self.accepted.load(Relaxed),
+            refused_access: self.strangers.load(Relaxed),
+            refused_busy: self.crowded.load(Relaxed),
+            accept_errors: self.failed.load(Relaxed),
+        }
+    }
+}
+
+impl House {
+    pub(super) fn new(settings: Settings, router: Router) -> Arc<House> {
+        let seats = Seats::new(settings.limits);
+        let farewells = Arc::new(Semaphore::new(FAREWELLS));
+        Arc::new(House { settings, router, seats, counts: Arc::default(), farewells })
+    }
+
+    /// Accepts for ever, and listens anew where the socket's file gets lost.
+    pub(super) async fn keep(self: Arc<House>, mut place: Place, mut listener: UnixListener) {
+        let mut watch = Watch { told: ApiTraffic::default(), complaint: String::new() };
+        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+        loop {
+            tokio::select! {
+                () = self.accept_all(&listener) => {}
+                _ = ticks.tick() => {
+                    if let Some(fresh) = watch.look_at(&mut place, &self) {
+                        listener = fresh;
+                    }
+                    watch.sum_up(&self);
+                }
+            }
+        }
+    }
+
+    async fn accept_all(self: &Arc<House>, listener: &UnixListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => self.admit(stream),
+                Err(_) => {
+                    self.counts.failed.fetch_add(1, Relaxed);
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            yield_now().await; // Whoever came first shall be read first.
+        }
+    }
+
+    fn admit(self: &Arc<House>, stream: UnixStream) {
+        match self.judge(&stream) {
+            Ok(Some(client)) => self.seat(stream, client),
+            Ok(None) => self.turn_away(stream, Farewell::Stranger),
+            Err(_) => {
+                // A client that is gone already has no credentials.
+                self.counts.failed.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    fn judge(&self, stream: &UnixStream) -> io::Result<Option<(Holder, Client)>> {
+        let peer = stream.peer_cred()?;
+        let role: Option<Role> = self.settings.access.role(stream, peer)?;
+        let caller = access::caller(peer);
+        Ok(role.map(|role| (Holder::Uid(peer.uid()), Client { caller, role })))
+    }
+
+    fn seat(self: &Arc<House>, stream: UnixStream, (holder, client): (Holder, Client)) {
+        match self.seats.take(holder) {
+            Some(seat) => {
+                self.counts.accepted.fetch_add(1, Relaxed);
+                drop(tokio::spawn(connection::serve(stream, client, seat, self.router.clone())));
+            }
+            None => self.turn_away(stream, Farewell::Crowd),
+        }
+    }
+
+    /// Tells a client why, if there are not too many to tell.
+    fn turn_away(&self, stream: UnixStream, farewell: Farewell) {
+        let count = match farewell {
+            Farewell::Stranger => &self.counts.strangers,
+            Farewell::Crowd => &self.counts.crowded,
+        };
+        count.fetch_add(1, Relaxed);
+        if let Ok(permit) = self.farewells.clone().try_acquire_owned() {
+            drop(tokio::spawn(part(stream, farewell, permit)));
+        }
+    }
+}
+
+/// Answers without a look at the request. What has come of it is thrown away: a socket that is closed with bytes unread would
+/// take the answer with it.
+async fn part(mut stream: UnixStream, farewell: Farewell, _permit: OwnedSemaphorePermit) {
+    let told = async {
+        timeout(FAREWELL_TIME, stream.readable()).await.ok(); // Clients expect no answer before they have asked.
+        stream.write_all(&farewell.bytes()).await?;
+        stream.shutdown().await?;
+        let mut unread = [0; 4096];
+        for _ in 0..UNREAD_READS {
+            if stream.read(&mut unread).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Whoever does not take the answer does not need it.
+    drop(timeout(2 * FAREWELL_TIME, told).await);
+}
+
+/// What is looked at once in a while.
+struct Watch {
+    told: ApiTraffic,
+    complaint: String,
+}
+
+impl Watch {
+    /// A new listener, if the old one's file is lost.
+    fn look_at(&mut self, place: &mut Place, house: &House) -> Option<UnixListener> {
+        if place.is_ours() {
+            return None;
+        }
+        let path = place.path().display().to_string();
+        let system = |error| ServerError::System(path.clone().into(), error);
+        match place.rebind().and_then(|listener| UnixListener::from_std(listener).map_err(system)) {
+            Ok(listener) => {
+                self.complaint.clear();
+                (house.settings.log)(format!("WARNING: {path} was removed; lbd listens there again"));
+                Some(listener)
+            }
+            Err(error) => {
+                let complaint =
+                    format!("WARNING: {path} was removed, and nobody can reach lbd there: {error}");
+                if complaint != self.complaint {
+                    (house.settings.log)(complaint.clone());
+                    self.complaint = complaint;
+                }
+                None
+            }
+        }
+    }
+
+    /// One line for all who were refused since the last one.
+    fn sum_up(&mut self, house: &House) {
+        let now = house.counts.read();
+        let told = std::mem::replace(&mut self.told, now.clone());
+        for (count, what) in [
+            (now.refused_access - told.refused_access, "of users without a role"),
+            (now.refused_busy - told.refused_busy, "because there were too many"),
+            (now.accept_errors - told.accept_errors, "that could not be accepted"),
+        ] {
+            if count > 0 {
+                (house.settings.log)(format!(
+                    "audit: {count} connections to the control API refused, {what}"
+                ));
+            }
+        }
+    }
+}
+
+/// Reads of at most 4,096 bytes of what a client that is turned away has sent.
+const UNREAD_READS: usize = 64;

@@ -1,0 +1,111 @@
+//! Answers: what the control thread says, and what is refused before it hears of it.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::{Call, Deliver, Reply, limits::CONTROL_TIME};
+use crate::api::{Refusal, RefusalCode};
+
+/// The control thread's answer to a call, or why there is none.
+pub(super) async fn ask<T>(deliver: &Deliver, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Response> {
+    let (sender, answer) = oneshot::channel();
+    deliver.0(call(Reply(sender)));
+    match tokio::time::timeout(CONTROL_TIME, answer).await {
+        Ok(Ok(Ok(answer))) => Ok(answer),
+        Ok(Ok(Err(refusal))) => Err(refusal.into_response()),
+        Ok(Err(_)) => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping")),
+        Err(_) => {
+            Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon's control thread did not answer in time"))
+        }
+    }
+}
+
+/// The same as JSON.
+pub(super) async fn tell<T: Serialize>(deliver: &Deliver, call: impl FnOnce(Reply<T>) -> Call) -> Response {
+    ask(deliver, call).await.map_or_else(|refused| refused, |answer| Json(answer).into_response())
+}
+
+/// A refusal without a code.
+pub(super) fn refuse(status: StatusCode, error: impl Into<String>) -> Response {
+    (status, Json(Refusal::from(error))).into_response()
+}
+
+/// A refusal of what the client may not do.
+pub(super) fn forbid(error: &str) -> Response {
+    (StatusCode::FORBIDDEN, Json(Refusal::of(RefusalCode::AccessDenied, error))).into_response()
+}
+
+pub(super) fn too_many_streams() -> Response {
+    refuse(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "you follow as many streams of events as you may: end another first",
+    )
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (status(&self), Json(self)).into_response()
+    }
+}
+
+fn status(refusal: &Refusal) -> StatusCode {
+    use RefusalCode::*;
+    match refusal.code {
+        Some(
+            LoadBalancerNotFound | ListenerNotFound | RuleNotFound | TargetGroupNotFound | SubnetNotFound,
+        ) => StatusCode::NOT_FOUND,
+        Some(AccessDenied) => StatusCode::FORBIDDEN,
+        Some(GenerationMismatch) => StatusCode::PRECONDITION_FAILED,
+        Some(StoreUnwritable) => StatusCode::SERVICE_UNAVAILABLE,
+        Some(
+            InvalidTarget
+            | InvalidSubnet
+            | InvalidConfigurationRequest
+            | ValidationError
+            | IncompatibleProtocols
+            | UnsupportedProtocol,
+        ) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::CONFLICT,
+    }
+}
+
+/// A whole answer to a client whose request nobody reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// Its user has no role.
+    Stranger,
+    /// There are too many connections.
+    Crowd,
+}
+
+impl Farewell {
+    /// The bytes of the answer, always the same.
+    pub(super) fn bytes(self) -> Vec<u8> {
+        let (status, refusal) = match self {
+            Farewell::Stranger => ("403 Forbidden", Refusal::of(RefusalCode::AccessDenied, STRANGER)),
+            Farewell::Crowd => ("503 Service Unavailable", Refusal::from(CROWD)),
+        };
+        let body = serde_json::json!(refusal).to_string();
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+        .into_bytes()
+    }
+}
+
+/// An answer that is lines of JSON.
+pub(super) fn lines(body: axum::body::Body) -> Response {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    response
+}
+
+const STRANGER: &str = "your user may not use this socket: it takes root, lbd's own user, or a member of a group that \
+                        control_api.read_write_groups or control_api.read_only_groups names";
+const CROWD: &str = "there are too many connections: try again, and close those that are not needed";

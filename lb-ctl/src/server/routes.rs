@@ -1,0 +1,156 @@
+//! Which path and method is which call.
+
+mod changes;
+mod extract;
+mod files;
+mod listeners;
+mod load_balancers;
+mod rules;
+mod target_groups;
+mod targets;
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    extract::{Request, State},
+    http::{Method, StatusCode, header},
+    middleware::{self, Next},
+    response::Response,
+    routing::{MethodRouter, get, post},
+};
+use serde::Deserialize;
+
+use super::{
+    Call, Deliver,
+    access::Role,
+    answer::{forbid, refuse, tell},
+    connection::Client,
+    events::{EventsQuery, Feed},
+};
+use crate::{
+    api::{FLOWS_LISTED, FLOWS_LISTED_DEFAULT, TagsBody},
+    change::Change,
+};
+use changes::Caller;
+use extract::{Arguments, Json};
+
+/// What handlers work with.
+#[derive(Clone)]
+pub(super) struct Api {
+    pub(super) deliver: Deliver,
+    pub(super) feed: Arc<Feed>,
+    /// Longest body of a request, in bytes.
+    pub(super) body_bytes: usize,
+}
+
+pub(super) fn router(api: Api) -> Router {
+    let paths = PATHS.iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods()));
+    paths
+        .fallback(async || refuse(StatusCode::NOT_FOUND, "there is no such path in this API"))
+        .method_not_allowed_fallback(async || {
+            refuse(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods: see the header allow")
+        })
+        .layer(middleware::from_fn(by_role))
+        .with_state(api)
+}
+
+/// Every path, and what its methods do.
+const PATHS: &[(&str, fn() -> MethodRouter<Api>)] = &[
+    ("/v1/status", || get(status)),
+    ("/v1/stats", || get(stats)),
+    ("/v1/targets", || get(all_targets)),
+    ("/v1/flows", || get(flows)),
+    ("/v1/events", || get(events)),
+    ("/v1/openapi.json", || get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI))),
+    ("/v1/load-balancers", || get(load_balancers::list).post(load_balancers::create)),
+    ("/v1/load-balancers/{name}", || {
+        get(load_balancers::show).patch(load_balancers::modify).delete(load_balancers::delete)
+    }),
+    ("/v1/load-balancers/{name}/listeners", || get(listeners::list).post(listeners::create)),
+    ("/v1/load-balancers/{name}/listeners/{listener}", || {
+        get(listeners::show).patch(listeners::modify).delete(listeners::delete)
+    }),
+    ("/v1/load-balancers/{name}/listeners/{listener}/rules", || get(rules::list).post(rules::create)),
+    ("/v1/load-balancers/{name}/listeners/{listener}/rules/{priority}", || {
+        get(rules::show).patch(rules::modify).delete(rules::delete)
+    }),
+    ("/v1/target-groups", || get(target_groups::list).post(target_groups::create)),
+    ("/v1/target-groups/{name}", || {
+        get(target_groups::show).patch(target_groups::modify).delete(target_groups::delete)
+    }),
+    ("/v1/target-groups/{name}/targets", || get(targets::list).post(targets::change)),
+    ("/v1/tags", || post(tag)),
+    ("/v1/diff", || post(files::diff)),
+    ("/v1/apply", || post(files::apply)),
+    ("/v1/export", || get(files::export)),
+    ("/v1/reload", || post(reload)),
+];
+
+/// The description of this API (OpenAPI 3.1). A test holds it against the routes and their answers.
+pub(super) const OPENAPI: &str = include_str!("../../openapi.json");
+
+/// Lets readers read.
+async fn by_role(Extension(client): Extension<Client>, request: Request, next: Next) -> Response {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    match client.role {
+        Role::ReadOnly if !is_read => {
+            forbid("your group may read (GET), and change nothing: see control_api.read_write_groups")
+        }
+        Role::ReadOnly | Role::ReadWrite => next.run(request).await,
+    }
+}
+
+/// The query of `GET /v1/flows`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FlowsQuery {
+    limit: Option<usize>,
+}
+
+async fn flows(State(api): State<Api>, Arguments(FlowsQuery { limit }): Arguments<FlowsQuery>) -> Response {
+    let limit = limit.unwrap_or(FLOWS_LISTED_DEFAULT);
+    if limit > FLOWS_LISTED {
+        return refuse(StatusCode::BAD_REQUEST, format!("limit is a number up to {FLOWS_LISTED}"));
+    }
+    tell(&api.deliver, |reply| Call::Flows { limit, reply }).await
+}
+
+async fn events(State(api): State<Api>, Arguments(query): Arguments<EventsQuery>) -> Response {
+    api.feed.answer(&query)
+}
+
+async fn status(State(api): State<Api>) -> Response {
+    tell(&api.deliver, Call::Status).await
+}
+
+async fn stats(State(api): State<Api>) -> Response {
+    tell(&api.deliver, Call::Stats).await
+}
+
+async fn all_targets(State(api): State<Api>) -> Response {
+    tell(&api.deliver, Call::Targets).await
+}
+
+async fn reload(State(api): State<Api>, caller: Caller) -> Response {
+    tell(&api.deliver, |reply| Call::Reload { by: caller.into_inner(), reply }).await
+}
+
+async fn tag(State(api): State<Api>, caller: Caller, Json(body): Json<TagsBody>) -> Response {
+    let TagsBody { resources, set, remove } = body;
+    let resources = resources.into_iter().map(Into::into).collect();
+    caller.change(&api, Change::Tag { resources, set, remove }).await
+}
+
+/// Has those of the changes made that are asked for, wholly or not at all.
+async fn several(api: &Api, caller: Caller, changes: [Option<Change>; 3]) -> Response {
+    let mut changes: Vec<Change> = changes.into_iter().flatten().collect();
+    match changes.pop() {
+        None => refuse(StatusCode::BAD_REQUEST, "the request names nothing to change"),
+        Some(change) if changes.is_empty() => caller.change(api, change).await,
+        Some(last) => {
+            changes.push(last);
+            caller.change(api, Change::All(changes)).await
+        }
+    }
+}
