@@ -2,6 +2,7 @@
 
 mod completions;
 mod drain;
+mod events;
 mod files;
 mod health;
 mod lbd;
@@ -84,6 +85,8 @@ enum Verb {
     /// Tags of load balancers, listeners, rules and target groups
     #[command(subcommand)]
     Tag(tag::Verb),
+    /// What has happened: changes, target health, failing open, reloads, interfaces
+    Events(events::EventsArguments),
     /// Flows in the flow table
     Flows {
         /// List at most this many
@@ -137,6 +140,7 @@ impl Verb {
             Verb::Targets(arguments) => arguments.is_reading(),
             Verb::Health(arguments) => arguments.is_reading(),
             Verb::Tag(verb) => verb.is_reading(),
+            Verb::Events(arguments) => arguments.is_reading(),
             Verb::Drain(_) | Verb::Apply(_) | Verb::Export { .. } | Verb::Reload => false,
             Verb::Check { .. } | Verb::Simulate(_) | Verb::Completions { .. } | Verb::Man { .. } => false,
         }
@@ -187,6 +191,7 @@ fn carry_out(arguments: Arguments) -> Result<(), Failure> {
         Verb::Health(arguments) => health::run(&lbd, &arguments),
         Verb::Drain(arguments) => drain::run(&lbd, arguments),
         Verb::Tag(verb) => tag::run(&lbd, verb),
+        Verb::Events(arguments) => events::run(&lbd, &arguments),
         Verb::Flows { limit } => print(output, &client.flows(limit)?, |rows| show::flows(rows)),
         Verb::Stats => print(output, &client.stats()?, show::stats),
         Verb::Diff(arguments) => files::diff(&lbd, &arguments),

@@ -1,5 +1,7 @@
 //! A client of the control API that blocks: for `lbctl`, the demo and tests.
 
+mod lines;
+
 use std::{
     fmt,
     io::{self, ErrorKind},
@@ -11,12 +13,14 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, StatusCode,
     body::Bytes,
-    client::conn::http1::handshake,
+    client::conn::http1::{Connection, SendRequest, handshake},
     header::{CONNECTION, CONTENT_TYPE, HOST, IF_MATCH},
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+
+pub use lines::Lines;
 
 use crate::api::{FlowRow, InForce, Refusal, Stats, Status, TargetChanges, TargetRow};
 
@@ -109,21 +113,12 @@ impl Client {
             Ok(answer) => answer?,
             Err(_) => return Err(unreachable(ErrorKind::TimedOut.into())),
         };
-        if status.is_success() {
-            return Ok(answer);
-        }
-        match answer.json::<Refusal>() {
-            Ok(refusal) => Err(ClientError::Refused(refusal)),
-            Err(_) => Err(ClientError::Garbled(format!("HTTP status {status}"))),
-        }
+        if status.is_success() { Ok(answer) } else { Err(failure(status, &answer.body)) }
     }
 
     async fn exchange(&self, question: Question) -> Result<(StatusCode, Answer), ClientError> {
-        let unreachable = |error| ClientError::Unreachable(self.socket.clone(), error);
         let garbled = |error: &dyn fmt::Display| ClientError::Garbled(error.to_string());
-        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
-        let (mut sender, connection) =
-            handshake(TokioIo::new(stream)).await.map_err(|error| garbled(&error))?;
+        let (mut sender, connection) = connect(&self.socket).await?;
         let request = question.into_request().map_err(|error| garbled(&error))?;
         let answer = async {
             let answer = sender.send_request(request).await.map_err(|error| garbled(&error))?;
@@ -133,6 +128,23 @@ impl Client {
         };
         let (answer, _) = tokio::join!(answer, connection);
         answer
+    }
+}
+
+/// A connection of the daemon's socket.
+async fn connect(
+    socket: &Path,
+) -> Result<(SendRequest<Full<Bytes>>, Connection<TokioIo<UnixStream>, Full<Bytes>>), ClientError> {
+    let stream = UnixStream::connect(socket).await;
+    let stream = stream.map_err(|error| ClientError::Unreachable(socket.into(), error))?;
+    handshake(TokioIo::new(stream)).await.map_err(|error| ClientError::Garbled(error.to_string()))
+}
+
+/// What an answer says that is no success.
+fn failure(status: StatusCode, body: &[u8]) -> ClientError {
+    match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) => ClientError::Refused(refusal),
+        Err(_) => ClientError::Garbled(format!("HTTP status {status}")),
     }
 }
 

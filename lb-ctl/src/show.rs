@@ -1,6 +1,7 @@
 //! Answers of the control API as text for people: tables that fit the terminal, with colours only on a terminal.
 
 mod differences;
+mod events;
 mod listeners;
 mod load_balancers;
 mod objects;
@@ -16,6 +17,7 @@ use crate::{
     config::Config,
 };
 pub use differences::{applied, differences};
+pub use events::event;
 pub use listeners::{ListenerOf, listener, listener_rows, listeners, rules};
 pub use load_balancers::{load_balancer, load_balancers};
 pub use objects::tags;
