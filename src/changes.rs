@@ -2,6 +2,7 @@
 
 use std::{error::Error, sync::Arc, time::SystemTime};
 
+use lb_core::tables::Tables;
 use lb_ctl::{
     api::{Happening, InForce, Refusal, RefusalCode},
     change::{Context, Draft},
@@ -15,10 +16,11 @@ use lb_ctl::{
 
 use crate::{audit, control::Control, log::complain};
 
-/// A call that changes nothing any more, or is about to be in force.
-struct Accepted {
+/// A call that was tried on a draft.
+struct Tried {
     call: ChangeCall,
-    id: Option<Id>,
+    outcome: Result<Option<Id>, Refusal>,
+    /// Of the draft behind it.
     generation: u64,
 }
 
@@ -37,55 +39,51 @@ impl Control {
             return false;
         }
         let mut draft = self.store.draft();
-        let accepted: Vec<Accepted> =
-            calls.into_iter().filter_map(|call| self.accept(&mut draft, call)).collect();
-        if draft.generation == self.store.generation {
-            self.confirm(accepted);
-            return false;
-        }
-        let alone = accepted.len() == 1;
-        match self.put_objects_in_force(self.store.with_draft(draft)) {
-            Ok(()) => {
-                self.confirm(accepted);
-                true
+        let tried: Vec<Tried> = calls.into_iter().map(|call| self.try_on(&mut draft, call)).collect();
+        let is_new = draft.generation() != self.store.generation;
+        let in_force = match draft.settle(&self.store.host) {
+            Ok(()) if is_new => {
+                self.put_objects_in_force(self.store.with_draft(draft)).map_err(|error| error.refusal())
             }
-            Err(error) if alone => {
-                accepted.into_iter().for_each(|accepted| refuse(accepted.call, error.refusal()));
+            settled => settled,
+        };
+        match in_force {
+            Ok(()) => {
+                self.answer_changes(tried);
+                is_new
+            }
+            Err(refusal) if tried.len() == 1 => {
+                tried.into_iter().for_each(|tried| refuse(tried.call, refusal.clone()));
                 false
             }
-            // One of them may ask for too much: the others are not to suffer for it.
+            // One of them may ask for what cannot be: the others are not to suffer for it.
             Err(_) => {
-                let one_by_one =
-                    accepted.into_iter().map(|accepted| self.change_objects(vec![accepted.call]));
+                let one_by_one = tried.into_iter().map(|tried| self.change_objects(vec![tried.call]));
                 let applied: Vec<bool> = one_by_one.collect();
                 applied.contains(&true)
             }
         }
     }
 
-    /// Tries a call on the draft, or refuses it.
-    fn accept(&self, draft: &mut Draft, call: ChangeCall) -> Option<Accepted> {
-        let applied = match call.expected_generation {
-            Some(expected) if expected != draft.generation => Err(mismatch(draft.generation, expected)),
+    fn try_on(&self, draft: &mut Draft, call: ChangeCall) -> Tried {
+        let outcome = match call.expected_generation {
+            Some(expected) if expected != draft.generation() => Err(mismatch(draft.generation(), expected)),
             _ => draft.apply(&call.change, &Context { host: &self.store.host, now: &now() }),
         };
-        match applied {
-            Ok(id) => Some(Accepted { call, id, generation: draft.generation }),
-            Err(refusal) => {
-                refuse(call, refusal);
-                None
-            }
-        }
+        Tried { call, outcome, generation: draft.generation() }
     }
 
     /// Compiles, keeps and publishes objects; after an error nothing has changed.
     pub(crate) fn put_objects_in_force(&mut self, store: Store) -> Result<(), NotInForce> {
         let compiler = self.compiler.clone();
-        if let Err(error) = self.prepare(&store.config) {
-            self.compiler = compiler;
-            self.reserve_ports_of_tables();
-            return Err(NotInForce::DoesNotFit(error));
-        }
+        let tables = match self.prepare(&store.config) {
+            Ok(tables) => tables,
+            Err(error) => {
+                self.compiler = compiler;
+                self.reserve_ports_of_tables();
+                return Err(NotInForce::DoesNotFit(error));
+            }
+        };
         if let Err(error) = self.state.save_objects(&store.to_keep()) {
             self.compiler = compiler;
             self.reserve_ports_of_tables();
@@ -93,9 +91,9 @@ impl Control {
             return Err(NotInForce::NotKept(error.into()));
         }
         let before = std::mem::replace(&mut self.store, store);
+        self.put_in_force(tables);
         self.health.set(health::checks(&self.store.config, &self.host_addresses()));
         self.watch_next_hops();
-        self.refresh();
         if addresses(&before.config) != addresses(&self.store.config) {
             self.release_addresses();
             self.refresh();
@@ -105,13 +103,13 @@ impl Control {
     }
 
     /// Does all that can fail, apart from keeping.
-    fn prepare(&mut self, config: &Config) -> Result<(), Box<dyn Error>> {
+    fn prepare(&mut self, config: &Config) -> Result<Arc<Tables>, Box<dyn Error>> {
         let tables = self.compile(config)?;
-        if addresses(config) == addresses(&self.store.config) && tables.sources() == self.tables.sources() {
-            return Ok(());
+        if addresses(config) != addresses(&self.store.config) || tables.sources() != self.tables.sources() {
+            self.reserve_ports(tables.sources(), config)?;
+            self.addresses.assign(config, &self.host_addresses(), &self.state)?;
         }
-        self.reserve_ports(tables.sources(), config)?;
-        self.addresses.assign(config, &self.host_addresses(), &self.state)
+        Ok(tables)
     }
 
     /// Takes the addresses off that the configuration in force does not want.
@@ -121,15 +119,20 @@ impl Control {
         }
     }
 
-    /// Answers calls that are in force.
-    fn confirm(&self, accepted: Vec<Accepted>) {
-        let objects: &Arc<_> = &self.store.objects;
-        for Accepted { call, id, generation } in accepted {
-            let change = call.change.describe();
-            audit::accepted(&call.by, &change, generation);
-            self.server.events().publish(Happening::Change { generation, by: call.by.to_string(), change });
-            let in_force = InForce { generation, tables_generation: self.tables.generation(), id };
-            call.reply.send(Changed { in_force, objects: objects.clone() });
+    /// Answers calls whose changes are in force, or that were refused.
+    fn answer_changes(&self, tried: Vec<Tried>) {
+        for Tried { call, outcome, generation } in tried {
+            match outcome {
+                Ok(id) => {
+                    let change = call.change.describe();
+                    audit::accepted(&call.by, &change, generation);
+                    let by = call.by.to_string();
+                    self.server.events().publish(Happening::Change { generation, by, change });
+                    let in_force = InForce { generation, tables_generation: self.tables.generation(), id };
+                    call.reply.send(Changed { in_force, objects: self.store.objects.clone() });
+                }
+                Err(refusal) => refuse(call, refusal),
+            }
         }
     }
 }

@@ -31,8 +31,8 @@ use crate::{
     events::{self, FailingOpen},
     log::{self, complain, say},
     passive::PassiveSignal,
+    questions::{Answered, Questions},
     reserved_ports::ReservedPorts,
-    run::any_flow,
 };
 
 /// What the control thread waits for.
@@ -44,6 +44,8 @@ pub enum Event {
     Health(Transition),
     /// A route, a neighbour or an address of the host changed.
     NextHops,
+    /// The workers have said why packets fare as they do.
+    Why(Answered),
     /// Read the configuration again.
     Reload,
     /// Stop cleanly.
@@ -94,6 +96,8 @@ pub struct Control {
     pub failing_open: FailingOpen,
     /// When the process started.
     pub started: Instant,
+    /// Questions to the workers.
+    pub questions: Questions,
     /// The control API.
     pub server: Server,
 }
@@ -213,6 +217,7 @@ impl Control {
             }
             Event::Reload => drop(self.reload_for(&Caller("SIGHUP".into()))),
             Event::Call(call) => self.answer(call, batch),
+            Event::Why(answered) => self.explain(answered),
         }
         Turn::Next
     }
@@ -238,9 +243,8 @@ impl Control {
                 Ok(rows) => reply.send(rows),
                 Err(errors) => reply.refuse(Refusal::of(RefusalCode::ValidationError, errors.to_string())),
             },
-            Call::Flows { limit, reply } => {
-                reply.send(self.engine.flows(limit, any_flow).into_iter().map(Into::into).collect());
-            }
+            Call::Flows { query, reply } => self.find_flows(query, reply),
+            Call::Why { query, key, reply } => self.ask_why(query, key, reply),
             Call::Stats(reply) => reply.send(self.stats()),
             Call::Reload { by, reply } => match self.reload_for(&by) {
                 Ok(in_force) => reply.send(in_force),

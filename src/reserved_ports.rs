@@ -14,10 +14,11 @@ use std::{
 use lb_core::tables::{Ownership, Source};
 use lb_ctl::{
     config::Config,
+    port_set::{PortSet, beside},
     state::{PortNote, StateDirectory},
 };
 
-use crate::{control::Control, host_sockets, port_set::PortSet};
+use crate::{control::Control, host_sockets};
 
 use crate::log::{complain, say};
 
@@ -35,7 +36,7 @@ pub struct ReservedPorts {
 }
 
 /// The kernel's settings, as files.
-struct Settings {
+pub(crate) struct Settings {
     /// `net.ipv4.ip_local_reserved_ports`
     reserved: PathBuf,
     /// `net.ipv4.ip_local_port_range`
@@ -45,7 +46,7 @@ struct Settings {
 impl ReservedPorts {
     /// Those that an earlier process left behind, in this network namespace, are ours.
     pub fn left_behind(state: &StateDirectory) -> Result<ReservedPorts, Box<dyn Error>> {
-        let kernel = Settings { reserved: RESERVED.into(), ephemeral: EPHEMERAL.into() };
+        let kernel = Settings::of_this_namespace();
         let boot = read(Path::new(BOOT))?;
         let namespace = fs::read_link(NAMESPACE).map_err(|error| format!("{NAMESPACE}: {error}"))?;
         ReservedPorts::noted(state, kernel, format!("{} {}", boot.trim(), namespace.display()))
@@ -191,7 +192,13 @@ fn warn_of_sockets(sources: &BTreeSet<Source>, config: &Config) {
 }
 
 impl Settings {
-    fn reserved(&self) -> Result<PortSet, Box<dyn Error>> {
+    /// Those of the process's network namespace.
+    pub(crate) fn of_this_namespace() -> Settings {
+        Settings { reserved: RESERVED.into(), ephemeral: EPHEMERAL.into() }
+    }
+
+    /// Ports that the kernel does not choose.
+    pub(crate) fn reserved(&self) -> Result<PortSet, Box<dyn Error>> {
         Ok(read(&self.reserved)?.parse().map_err(|error| format!("{}: {error}", self.reserved.display()))?)
     }
 
@@ -206,7 +213,8 @@ impl Settings {
         Ok(fs::write(&self.reserved, format!("{ports}\n")).map_err(advice)?)
     }
 
-    fn ephemeral(&self) -> Result<RangeInclusive<u16>, Box<dyn Error>> {
+    /// Ports that it chooses from.
+    pub(crate) fn ephemeral(&self) -> Result<RangeInclusive<u16>, Box<dyn Error>> {
         let text = read(&self.ephemeral)?;
         let bounds: Option<Vec<u16>> = text.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
         match bounds.as_deref() {
@@ -226,18 +234,6 @@ fn ports(sources: &BTreeSet<Source>) -> PortSet {
     ranges.iter().fold(PortSet::default(), |set, (first, last)| set.union(&PortSet::of(*first..=*last)))
 }
 
-/// The larger range of unprivileged ports that is not ephemeral, or half of the ephemeral ones if there is hardly any.
-fn beside(ephemeral: &RangeInclusive<u16>) -> String {
-    let (first, last) = (*ephemeral.start(), *ephemeral.end());
-    let below = first.saturating_sub(UNPRIVILEGED);
-    let above = u16::MAX - last;
-    match below.max(above) {
-        0..FEW => format!("{first}-{}", first + (last - first) / 2),
-        most if most == below => format!("{UNPRIVILEGED}-{}", first - 1),
-        _ => format!("{}-{}", last + 1, u16::MAX),
-    }
-}
-
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 const RESERVED_NAME: &str = "net.ipv4.ip_local_reserved_ports";
 const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -245,10 +241,6 @@ const EPHEMERAL_NAME: &str = "net.ipv4.ip_local_port_range";
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 const NAMESPACE: &str = "/proc/thread-self/ns/net";
 
-/// First port that any user may bind.
-const UNPRIVILEGED: u16 = 1_024;
-/// A range of fewer ports is no advice.
-const FEW: u16 = 1_000;
 /// Sockets that one change of the reservation warns of.
 const SOCKETS_SHOWN: usize = 5;
 
@@ -356,14 +348,6 @@ mod tests {
         assert_eq!(scratch.reserved(), "60000-60999");
         assert_eq!(state.reserved_ports().unwrap(), None);
         ports.reserve(&sources(&[(1_024, 59_998)]), &state).unwrap();
-    }
-
-    #[test]
-    fn advice_lies_beside_the_ephemeral_ports() {
-        assert_eq!(beside(&(32_768..=60_999)), "1024-32767");
-        assert_eq!(beside(&(2_000..=20_000)), "20001-65535");
-        assert_eq!(beside(&(1_024..=65_535)), "1024-33279");
-        assert_eq!(beside(&(1..=65_535)), "1-32768");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crossbeam_channel::{Sender, unbounded};
-use lb_core::{datapath::FlowView, time};
+use lb_core::time;
 use lb_ctl::{
     compile::Compiler,
     config::{self, Config, ControlApi, Document},
@@ -33,6 +33,7 @@ use crate::{
     changes::now,
     control::{Control, Event},
     log::{self, complain, say},
+    questions::Questions,
     reserved_ports::ReservedPorts,
 };
 
@@ -154,6 +155,7 @@ fn start(
         targets_seen: started,
         delays_seen: clock::now(),
         passive: Default::default(),
+        questions: Questions::new(events.clone()),
         started,
         store,
         state,
@@ -196,7 +198,8 @@ fn server_settings(config: &Config) -> Settings {
     }
 }
 
-fn engine_settings(
+/// What the data path is set up by.
+pub(crate) fn engine_settings(
     config: &Config,
     selection_secret: [u8; 16],
     adopt_until: Option<time::Instant>,
@@ -296,12 +299,7 @@ fn forward_signals(
     Ok((handle, thread))
 }
 
-/// Flows of one answer of the control API.
-pub fn any_flow(_: &FlowView) -> bool {
-    true
-}
-
 const ETHERNET_HEADER_BYTES: u32 = 14;
 
 /// Where the files stand that keep two instances off one interface.
-const LOCK_DIRECTORY: &str = "/run/lbd";
+pub(crate) const LOCK_DIRECTORY: &str = "/run/lbd";

@@ -13,14 +13,15 @@
 //! ```
 //!
 //! The stages of the burst stand here, the short ways of common packets in `plain`, `plain_ipv6` and `open`. The ways of a
-//! single packet: `hit`, `miss` and `forward`, with `home` (which worker owns a flow), `end` (how flows end), `source` and `clients`
+//! single packet: `hit`, `miss`, `choice` and `forward`, with `home` (which worker owns a flow), `end` (how flows end), `source` and `clients`
 //! (ports of our own), `purge` (flows that are cut before their next packet) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of a flow; `split`
-//! for packets that are cut up, `reply` for answers of our own, and `extra` for frames beside the burst's.
+//! for packets that are cut up, `reply` for answers of our own, `extra` for frames beside the burst's, and `why` for people's questions.
 //!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
 //! refused without a reason. Called by the worker's loop, by `lbctl simulate`, by tests and benches.
 
 mod audit;
+mod choice;
 mod clients;
 mod cookie;
 mod end;
@@ -38,6 +39,7 @@ mod purge;
 mod reply;
 mod source;
 mod split;
+mod why;
 
 use std::{collections::VecDeque, net::IpAddr, sync::Arc};
 
@@ -60,6 +62,10 @@ use crate::{
 
 use self::open::Opening;
 
+pub use self::{
+    choice::TranslationCause,
+    why::{FlowFate, Outlook, Prospect, Why},
+};
 pub use crate::flow::FlowView;
 
 /// Where a burst came from.
@@ -355,7 +361,7 @@ impl<'m> Datapath<'m> {
         for record in cursor..end {
             let flow = flows.flow(record);
             if flow.is_live() && flow.state() != State::Resting && !flow.is_expired(now_ms) {
-                visit(FlowView::new(flow, flows.addresses(record), now_ms));
+                visit(FlowView::new((self.pipeline.worker, flow, flows.addresses(record)), now_ms));
             }
         }
         (end < flows.used_records()).then_some(end)

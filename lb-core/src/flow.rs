@@ -84,6 +84,20 @@ impl State {
         State::Resting,
     ];
 
+    /// Those of flows that are listed, in the order of a flow's life.
+    pub const LISTED: [State; 10] = [
+        State::Udp,
+        State::HalfOpen,
+        State::Answered,
+        State::Connecting,
+        State::Established,
+        State::ClientClosed,
+        State::TargetClosed,
+        State::Closed,
+        State::Reset,
+        State::Cut,
+    ];
+
     /// Whether the handshake is incomplete, so that the flow counts against the half-open budget.
     #[inline]
     pub const fn is_half_open(self) -> bool {
@@ -578,6 +592,8 @@ impl Flow {
 /// One flow, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowView {
+    /// The worker whose flow it is.
+    pub worker: u8,
     /// Client's address and port.
     pub client: (IpAddr, u16),
     /// Listener's address and port.
@@ -601,12 +617,13 @@ pub struct FlowView {
 }
 
 impl FlowView {
-    /// What `flow` looks like at `now_ms`.
-    pub fn new(flow: &Flow, addresses: &Addresses, now_ms: u32) -> FlowView {
+    /// What `flow` of a worker looks like at `now_ms`.
+    pub fn new((worker, flow, addresses): (u8, &Flow, &Addresses), now_ms: u32) -> FlowView {
         let forward = flow.key(addresses, Direction::Forward);
         let reverse = flow.key(addresses, Direction::Reverse);
         let idle_ms = now_ms.wrapping_sub(flow.last_seen_ms);
         FlowView {
+            worker,
             client: (forward.source(), u16::from_be_bytes(forward.source_port())),
             vip: (forward.destination(), u16::from_be_bytes(forward.destination_port())),
             source: (reverse.destination(), u16::from_be_bytes(reverse.destination_port())),

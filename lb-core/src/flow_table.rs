@@ -372,6 +372,11 @@ impl<'m> FlowTable<'m> {
         self.half_open.count
     }
 
+    /// Whether there is no room for a flow, and none that would make room.
+    pub fn is_full(&self) -> bool {
+        self.live == self.capacity() && self.half_open.oldest == NONE
+    }
+
     /// Flows that fit.
     pub fn capacity(&self) -> u32 {
         self.flows.len() as u32

@@ -9,12 +9,14 @@
 //! the flow's Maglev slot on, that its siblings before it (by endpoint) do not take for that client, while there are
 //! enough targets.
 
+use std::ptr;
+
 use crate::{
     flow_key::FlowKey,
     hash, limits,
-    listener::{Forward, Listener, ListenerId},
+    listener::{Forward, Listener, ListenerId, WeightedGroup},
     tables::Tables,
-    target::{Pool, TargetGroup, TargetId},
+    target::{Pool, TargetGroup, TargetGroupId, TargetId},
 };
 
 /// Where in which group the search for a flow's target begins.
@@ -79,6 +81,43 @@ pub fn candidates<'t>(
 pub fn select(tables: &Tables, id: ListenerId, secret: &[u8; 16], key: &FlowKey) -> Option<TargetId> {
     let start = start(tables, &tables.listener(id)?.forward, secret, key)?;
     first_free(start, &taken(tables, id, secret, key))
+}
+
+/// How the target for a flow was selected, by the tables alone: [`select`] step by step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// The group that the flow goes to.
+    pub group: TargetGroupId,
+    /// Which of the group's pools.
+    pub pool: u8,
+    /// Its slot in the pool's Maglev table; `None` when the pool is empty.
+    pub slot: Option<u32>,
+    /// Who owns the slot.
+    pub owner: Option<TargetId>,
+    /// The sibling that sends the same client's port to the owner, so that the search goes on.
+    pub sibling: Option<ListenerId>,
+    /// What is selected.
+    pub target: Option<TargetId>,
+}
+
+/// The way to a flow's target; `None` when the listener gives no group a weight.
+pub fn trace(tables: &Tables, id: ListenerId, secret: &[u8; 16], key: &FlowKey) -> Option<Selection> {
+    let forward = &tables.listener(id)?.forward;
+    let start = start(tables, forward, secret, key)?;
+    let is_chosen =
+        |row: &&WeightedGroup| tables.group(row.group).is_some_and(|group| ptr::eq(group, start.group));
+    let row = forward.groups.iter().find(is_chosen)?;
+    let taken = taken(tables, id, secret, key);
+    let (owner, target) = (walk(start).next(), first_free(start, &taken));
+    let rival = taken.targets.iter().position(|taken| taken.is_some() && *taken == owner);
+    Some(Selection {
+        group: row.group,
+        pool: row.pool,
+        slot: start.pool.maglev.slot(start.hash),
+        owner,
+        sibling: rival.filter(|_| owner != target).and_then(|at| tables.siblings(id).get(at).copied()),
+        target,
+    })
 }
 
 /// What the siblings before a listener take for the same client.

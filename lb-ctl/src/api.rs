@@ -13,7 +13,8 @@
 //! | `GET /v1/targets` | [`TargetRow`] array |
 //! | `GET /v1/target-groups/NAME/targets` | the same of one target group |
 //! | `POST /v1/target-groups/NAME/targets` [`TargetChanges`] | [`InForce`] |
-//! | `GET /v1/flows?limit=N` | [`FlowRow`] array |
+//! | `GET /v1/flows?`[`FlowsQuery`] | [`FlowList`] |
+//! | `GET /v1/why?`[`WhyQuery`] | [`Why`] |
 //! | `GET /v1/stats` | [`Stats`] |
 //! | `GET /v1/events?since=SEQ&follow=true` | [`Event`] lines |
 //! | `POST /v1/reload` | [`InForce`] |
@@ -22,19 +23,23 @@
 //! refused unless it is still that one. `GET /v1/openapi.json` describes all of it.
 
 mod events;
+mod flows;
 mod objects;
 mod stats;
 mod status;
 mod targets;
+mod why;
 
-use std::{fmt, net::SocketAddr};
+use std::fmt;
 
-use lb_core::datapath::FlowView;
 use serde::{Deserialize, Serialize};
 
 use crate::objects::Id;
 
 pub use events::{Event, Happening, InterfaceState};
+pub use flows::{
+    AddressFilter, FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowList, FlowRow, FlowsQuery, ProtocolName, StateName,
+};
 pub use objects::{
     ListenerPatch, LoadBalancerPatch, NewListenerBody, NewRuleBody, ResourceName, RulePatch, TagChanges,
     TagsBody, TargetGroupPatch,
@@ -44,27 +49,10 @@ pub use status::{
     FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, SocketRow, Status, VipRow, WorkerRow,
 };
 pub use targets::{NewTarget, TargetAddress, TargetChanges, TargetRow};
-
-/// A flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowRow {
-    /// `TCP` or `UDP`.
-    pub protocol: String,
-    /// Client.
-    pub client: SocketAddr,
-    /// Listener's address and port.
-    pub listener: SocketAddr,
-    /// What the target sees as the client: another than `client` when that is hidden or translated.
-    pub source: SocketAddr,
-    /// Target.
-    pub target: SocketAddr,
-    /// State, such as `established`.
-    pub state: String,
-    /// Time without packets, in milliseconds.
-    pub idle_ms: u32,
-    /// Forgotten after this long without packets, in milliseconds.
-    pub timeout_ms: u32,
-}
+pub use why::{
+    Why, WhyAddress, WhyFlow, WhyListener, WhyQuery, WhyRule, WhySelection, WhySender, WhySource, WhyVerdict,
+    WhyWeight,
+};
 
 /// A change, or a configuration, is in force and kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,24 +171,3 @@ impl fmt::Display for Refusal {
         f.write_str(&self.error)
     }
 }
-
-impl From<FlowView> for FlowRow {
-    fn from(view: FlowView) -> FlowRow {
-        FlowRow {
-            protocol: view.protocol.name().into(),
-            client: view.client.into(),
-            listener: view.vip.into(),
-            source: view.source.into(),
-            target: view.target.into(),
-            state: view.state.into(),
-            idle_ms: view.idle_ms,
-            timeout_ms: view.timeout_ms,
-        }
-    }
-}
-
-/// Flows that `GET /v1/flows` lists when the request names no limit.
-pub const FLOWS_LISTED_DEFAULT: usize = 100;
-
-/// Most flows that `GET /v1/flows` lists.
-pub const FLOWS_LISTED: usize = 10_000;

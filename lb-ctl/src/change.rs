@@ -381,41 +381,71 @@ struct Ground<'g> {
     context: &'g Context<'g>,
 }
 
-/// Objects with the configuration that they lead to.
+/// Objects with changes tried on them, and the configuration that they lead to.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    /// The objects.
-    pub objects: Objects,
-    /// The configuration.
-    pub config: Config,
+    objects: Objects,
+    config: Config,
+    /// What led to objects that the configuration does not know yet; `None`: it knows all.
+    unread: Option<RefusalCode>,
     /// Goes up by one with each change.
-    pub generation: u64,
+    generation: u64,
 }
 
 impl Draft {
-    /// Objects as the store has them, on a host with the settings of `host`.
-    ///
-    /// # Errors
-    /// Names every place that breaks a rule, by key path.
-    pub fn new(objects: Objects, generation: u64, host: &Document) -> Result<Draft, Vec<ConfigError>> {
-        let config = host.config_with(&objects.to_document())?;
-        Ok(Draft { objects, config, generation })
+    /// Objects of a generation, and the configuration that they led to.
+    pub fn new(objects: Objects, config: Config, generation: u64) -> Draft {
+        Draft { objects, config, unread: None, generation }
     }
 
-    /// Makes a change wholly, or refuses it and stays as it was. Tells the id of the object that was made, or is there already.
+    /// The objects.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// The configuration as it was when last settled.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Number of changes that led here.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Objects and configuration, once settled.
+    pub fn into_parts(self) -> (Objects, Config) {
+        (self.objects, self.config)
+    }
+
+    /// Makes a change, or refuses it and stays as it was. Tells the id of the object that was made, or is there already. What
+    /// several changes lead to is checked against the rules of configurations once, by [`Draft::settle`].
     pub fn apply(&mut self, change: &Change, context: &Context<'_>) -> Result<Option<Id>, Refusal> {
         if let Change::ChangeTargets { target_group, changes } = change {
+            self.settle(context.host)?;
             return self.change_targets(target_group, changes).map(Some);
         }
         let mut objects = self.objects.clone();
         let id = change_objects(&mut objects, change, &Ground { config: &self.config, context })?;
         if objects != self.objects {
-            let config = context.host.config_with(&objects.to_document());
-            self.config = config.map_err(|errors| refusal_of(errors, change))?;
+            self.unread = Some(code_of(change));
             self.objects = objects;
             self.generation += 1;
         }
         Ok(id)
+    }
+
+    /// Brings the configuration up to date.
+    ///
+    /// # Errors
+    /// The objects break rules of configurations: the draft is good for nothing.
+    pub fn settle(&mut self, host: &Document) -> Result<(), Refusal> {
+        if let Some(code) = self.unread {
+            let config = host.config_with(&self.objects.to_document());
+            self.config = config.map_err(|errors| refusal_of(&errors, code))?;
+            self.unread = None;
+        }
+        Ok(())
     }
 
     /// The quick way of the commonest change: what it touches is checked, not the whole.
@@ -518,14 +548,17 @@ fn change_objects(
     }
 }
 
-/// Why the objects that a change leads to break the rules of configurations.
-fn refusal_of(errors: Vec<ConfigError>, change: &Change) -> Refusal {
-    let code = match change {
+/// The code of the refusal if a change breaks the rules of configurations.
+fn code_of(change: &Change) -> RefusalCode {
+    match change {
         Change::ModifyLoadBalancerAttributes { .. }
         | Change::ModifyListenerAttributes { .. }
         | Change::ModifyTargetGroupAttributes { .. } => RefusalCode::InvalidConfigurationRequest,
         _ => RefusalCode::ValidationError,
-    };
+    }
+}
+
+fn refusal_of(errors: &[ConfigError], code: RefusalCode) -> Refusal {
     let path = errors.first().map(|error| error.path.clone());
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     Refusal { path: path.filter(|path| !path.is_empty()), ..Refusal::of(code, texts.join("\n")) }
@@ -619,3 +652,6 @@ fn missing(code: RefusalCode, (kind, wanted): (&str, &Ref), known: Vec<&str>) ->
 }
 
 const NAMES_TOLD: usize = 10;
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,11 @@
 //! `lbctl`: its verbs, as one table, and what each does.
 
 mod completions;
+mod doctor;
 mod drain;
 mod events;
 mod files;
+mod flows;
 mod health;
 mod lbd;
 mod listener;
@@ -17,15 +19,17 @@ mod target_group;
 mod targets;
 mod values;
 mod watch;
+mod why;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
 use crate::{
-    api::{FLOWS_LISTED, FLOWS_LISTED_DEFAULT, RefusalCode},
+    api::RefusalCode,
     client::{Client, ClientError},
     config::{CONTROL_SOCKET, ConfigErrors},
+    doctor::{Facts, Inquiry},
     show,
 };
 use lbd::Lbd;
@@ -88,11 +92,9 @@ enum Verb {
     /// What has happened: changes, target health, failing open, reloads, interfaces
     Events(events::EventsArguments),
     /// Flows in the flow table
-    Flows {
-        /// List at most this many
-        #[arg(long, value_name = "N", default_value_t = FLOWS_LISTED_DEFAULT, value_parser = limit)]
-        limit: usize,
-    },
+    Flows(flows::FlowsArguments),
+    /// Say in sentences what becomes of packets, and why
+    Why(why::WhyArguments),
     /// What became of every frame, by reason
     Stats,
     /// What applying a file would change
@@ -116,6 +118,8 @@ enum Verb {
     /// One JSON line answers each frame: its number, the verdict and its reason, the listener, the target, and the frames
     /// that leave. Every target is healthy and every next hop is known, unless options say otherwise.
     Simulate(simulate::SimulateArguments),
+    /// Look whether this host and its interfaces are fit for the load balancer, and say what to type where they are not
+    Doctor(doctor::DoctorArguments),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -132,7 +136,9 @@ impl Verb {
     /// Whether it only asks lbd, so that it may be asked again and again.
     fn is_reading(&self) -> bool {
         match self {
-            Verb::Status | Verb::Flows { .. } | Verb::Stats | Verb::Diff(_) => true,
+            Verb::Status | Verb::Flows(_) | Verb::Why(_) | Verb::Stats | Verb::Diff(_) | Verb::Doctor(_) => {
+                true
+            }
             Verb::LoadBalancer(verb) => verb.is_reading(),
             Verb::Listener(verb) => verb.is_reading(),
             Verb::Rule(verb) => verb.is_reading(),
@@ -159,15 +165,15 @@ enum Failure {
     Unread,
 }
 
-/// Carries out what the command line asks for.
-pub fn run(arguments: Arguments) -> ExitCode {
+/// Carries out what the command line asks for. `examine` collects what `doctor` judges.
+pub fn run(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>) -> ExitCode {
     arguments.color.choose();
     let outcome = match arguments.watch {
-        None => carry_out(arguments),
+        None => carry_out(arguments, examine),
         Some(_) if !arguments.verb.is_reading() => {
             Err(Failure::Unusable("--watch is for verbs that show something and change nothing".into()))
         }
-        Some(interval) => watch::repeat(interval, || carry_out(arguments.clone())),
+        Some(interval) => watch::repeat(interval, || carry_out(arguments.clone(), examine)),
     };
     match outcome {
         Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,
@@ -177,7 +183,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-fn carry_out(arguments: Arguments) -> Result<(), Failure> {
+fn carry_out(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>) -> Result<(), Failure> {
     let Arguments { socket, output, if_generation, verb, .. } = arguments;
     let client = Client::new(&socket);
     let lbd = Lbd { client: &client, output, if_generation };
@@ -192,7 +198,8 @@ fn carry_out(arguments: Arguments) -> Result<(), Failure> {
         Verb::Drain(arguments) => drain::run(&lbd, arguments),
         Verb::Tag(verb) => tag::run(&lbd, verb),
         Verb::Events(arguments) => events::run(&lbd, &arguments),
-        Verb::Flows { limit } => print(output, &client.flows(limit)?, |rows| show::flows(rows)),
+        Verb::Flows(arguments) => flows::run(&client, output, arguments),
+        Verb::Why(arguments) => why::run(&client, output, &arguments),
         Verb::Stats => print(output, &client.stats()?, show::stats),
         Verb::Diff(arguments) => files::diff(&lbd, &arguments),
         Verb::Apply(arguments) => files::apply(&lbd, &arguments),
@@ -200,6 +207,7 @@ fn carry_out(arguments: Arguments) -> Result<(), Failure> {
         Verb::Reload => print(output, &client.reload()?, show::reloaded),
         Verb::Check { file } => files::check(&file),
         Verb::Simulate(arguments) => simulate::run(arguments),
+        Verb::Doctor(arguments) => doctor::run(output, arguments, examine),
         Verb::Completions { shell } => completions::print(shell),
         Verb::Man { directory } => completions::write_manual(&directory),
     }
@@ -216,11 +224,6 @@ fn status(lbd: &Lbd<'_>) -> Result<(), Failure> {
 
 fn unusable(error: &impl std::fmt::Display) -> Failure {
     Failure::Unusable(error.to_string())
-}
-
-fn limit(text: &str) -> Result<usize, String> {
-    let limit = text.parse().ok().filter(|limit| (1..=FLOWS_LISTED).contains(limit));
-    limit.ok_or_else(|| format!("expected a number from 1 to {FLOWS_LISTED}"))
 }
 
 impl From<ClientError> for Failure {
@@ -243,7 +246,7 @@ impl From<ConfigErrors> for Failure {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 refused by lbd, or not so: targets that are not healthy (health, targets wait), a listener without a \
-healthy target (status), differences (diff --exit-code), flows left (drain --timeout); 2 wrong usage or configuration, or lbd \
+healthy target (status), differences (diff --exit-code), flows left (drain --timeout), a warning or a fault (doctor); 2 wrong usage or configuration, or lbd \
 cannot be reached; 3 the objects are of another generation than --if-generation says, or changed while a file was applied.";
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ use tokio::net::UnixStream;
 
 pub use lines::Lines;
 
-use crate::api::{FlowRow, InForce, Refusal, Stats, Status, TargetChanges, TargetRow};
+use crate::api::{
+    FlowList, FlowsQuery, InForce, Refusal, Stats, Status, TargetChanges, TargetRow, Why, WhyQuery,
+};
 
 /// A client of the daemon on one socket. Every call is a connection of its own.
 #[derive(Clone, Debug)]
@@ -72,9 +74,14 @@ impl Client {
         self.call_with(Method::POST, &targets_path(target_group), body)
     }
 
-    /// At most `limit` flows.
-    pub fn flows(&self, limit: usize) -> Result<Vec<FlowRow>, ClientError> {
-        self.call(Method::GET, &format!("/v1/flows?limit={limit}"))
+    /// Some flows, or their number.
+    pub fn flows(&self, query: &FlowsQuery) -> Result<FlowList, ClientError> {
+        self.call(Method::GET, &format!("/v1/flows?{}", encode_query(query.pairs())))
+    }
+
+    /// Why packets fare as they do.
+    pub fn why(&self, query: &WhyQuery) -> Result<Why, ClientError> {
+        self.call(Method::GET, &format!("/v1/why?{}", encode_query(query.pairs())))
     }
 
     /// Counters.
@@ -198,11 +205,15 @@ impl Answer {
 
 /// Where a target group's targets are found; its name can be anything here.
 fn targets_path(target_group: &str) -> String {
-    format!("/v1/target-groups/{}/targets", segment(target_group))
+    format!("/v1/target-groups/{}/targets", encode(target_group))
 }
 
-/// Any text as a segment of a path.
-pub fn segment(text: &str) -> String {
+fn encode_query(pairs: Vec<(&str, String)>) -> String {
+    pairs.iter().map(|(key, value)| format!("{key}={}", encode(value))).collect::<Vec<_>>().join("&")
+}
+
+/// Any text as a part of a URL (RFC 3986 section 2.1).
+pub fn encode(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' => char::from(byte).to_string(),
         _ => format!("%{byte:02X}"),

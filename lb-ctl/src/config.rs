@@ -306,8 +306,12 @@ pub struct Listener {
 impl Listener {
     /// Where new flows go of clients of a family.
     pub fn forward_for(&self, client: Family) -> &Forward {
-        let rule = self.rules.iter().find(|rule| rule.source == client);
-        rule.map_or(&self.forward, |rule| &rule.forward)
+        self.rule_for(client).map_or(&self.forward, |rule| &rule.forward)
+    }
+
+    /// The rule that is for clients of a family, if one is.
+    pub fn rule_for(&self, client: Family) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.source == client)
     }
 
     /// Every forward action: the default one and the rules'.

@@ -285,3 +285,6 @@ fn one() -> u16 {
 fn ip() -> TargetType {
     TargetType::Ip
 }
+
+#[cfg(test)]
+mod tests;

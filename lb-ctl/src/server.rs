@@ -26,10 +26,11 @@ use std::{
     thread::JoinHandle,
 };
 
+use lb_core::flow_key::FlowKey;
 use tokio::sync::oneshot;
 
 use crate::{
-    api::{ApiTraffic, FlowRow, InForce, Refusal, Stats, Status, TargetRow},
+    api::{ApiTraffic, FlowList, FlowsQuery, InForce, Refusal, Stats, Status, TargetRow, Why, WhyQuery},
     change::Change,
     config::Document,
     objects::{Difference, Objects},
@@ -67,12 +68,21 @@ pub enum Call {
         /// The answer.
         reply: Reply<Vec<Difference>>,
     },
-    /// Some flows.
+    /// Some flows, or their number.
     Flows {
-        /// At most this many.
-        limit: usize,
+        /// Which.
+        query: FlowsQuery,
         /// The answer.
-        reply: Reply<Vec<FlowRow>>,
+        reply: Reply<FlowList>,
+    },
+    /// Why packets fare as they do.
+    Why {
+        /// From whom to whom.
+        query: WhyQuery,
+        /// The key of such packets.
+        key: FlowKey,
+        /// The answer.
+        reply: Reply<Why>,
     },
     /// Counters.
     Stats(Reply<Stats>),

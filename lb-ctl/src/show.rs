@@ -1,7 +1,9 @@
 //! Answers of the control API as text for people: tables that fit the terminal, with colours only on a terminal.
 
 mod differences;
+mod doctor;
 mod events;
+mod flows;
 mod listeners;
 mod load_balancers;
 mod objects;
@@ -9,22 +11,26 @@ mod status;
 mod target_groups;
 mod targets;
 mod text;
+mod why;
 
 use comfy_table::Cell;
 
 use crate::{
-    api::{FlowRow, InForce, Stats, Traffic},
+    api::{InForce, Stats, Traffic},
     config::Config,
 };
 pub use differences::{applied, differences};
+pub use doctor::doctor;
 pub use events::event;
+pub use flows::{flow_count, flows};
 pub use listeners::{ListenerOf, listener, listener_rows, listeners, rules};
 pub use load_balancers::{load_balancer, load_balancers};
 pub use objects::tags;
 pub use status::status;
 pub use target_groups::{target_group, target_groups};
 pub use targets::{changed, targets};
-use text::{count, number, plural, right, seconds, table};
+use text::{count, number, plural, table};
+pub use why::why;
 
 /// How much of a table is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,23 +46,6 @@ impl Columns {
     fn of_all<'h>(self, titles: &'h [&'h str]) -> &'h [&'h str] {
         if self == Columns::All { titles } else { &[] }
     }
-}
-
-/// Some flows; with sources when a target sees another than its client.
-pub fn flows(rows: &[FlowRow]) -> String {
-    let has_sources = rows.iter().any(|row| row.source != row.client);
-    let source: &[&str] = if has_sources { &["SOURCE"] } else { &[] };
-    let header =
-        [&["PROTOCOL", "CLIENT", "LISTENER"], source, &["TARGET", "STATE", "IDLE", "TIMEOUT"]].concat();
-    let mut table = table(&header);
-    for row in rows {
-        let mut cells = vec![Cell::new(&row.protocol), Cell::new(row.client), Cell::new(row.listener)];
-        cells.extend(has_sources.then(|| Cell::new(row.source)));
-        cells.extend([Cell::new(row.target), Cell::new(&row.state)]);
-        cells.extend([row.idle_ms, row.timeout_ms].map(|ms| right(seconds(ms))));
-        table.add_row(cells);
-    }
-    table.trim_fmt()
 }
 
 /// What became of every frame; reasons that never occurred are left out.
@@ -139,33 +128,6 @@ fn refused_flows(traffic: &Traffic) -> Option<String> {
 mod tests {
     use super::*;
     use crate::api::CutRow;
-
-    #[test]
-    fn off_a_terminal_rows_are_plain_lines() {
-        let row = FlowRow {
-            protocol: "TCP".into(),
-            client: "198.18.0.9:40000".parse().unwrap(),
-            listener: "198.18.100.1:80".parse().unwrap(),
-            source: "198.18.0.9:40000".parse().unwrap(),
-            target: "198.19.1.2:8080".parse().unwrap(),
-            state: "established".into(),
-            idle_ms: 1_500,
-            timeout_ms: 350_000,
-        };
-        let text = flows(std::slice::from_ref(&row));
-        let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(words[0], ["PROTOCOL", "CLIENT", "LISTENER", "TARGET", "STATE", "IDLE", "TIMEOUT"]);
-        assert_eq!(
-            words[1][..5],
-            ["TCP", "198.18.0.9:40000", "198.18.100.1:80", "198.19.1.2:8080", "established"]
-        );
-        assert!(!text.contains('\u{1b}'));
-        let hidden = FlowRow { source: "[2001:db8::1]:1024".parse().unwrap(), ..row.clone() };
-        let text = flows(&[row, hidden]);
-        let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(words[0][1..5], ["CLIENT", "LISTENER", "SOURCE", "TARGET"]);
-        assert_eq!((words[1][3], words[2][3]), ("198.18.0.9:40000", "[2001:db8::1]:1024"));
-    }
 
     #[test]
     fn cut_flows_are_told_by_cause() {

@@ -75,7 +75,7 @@ impl Store {
     }
 
     fn with(&self, objects: Objects, file: Document) -> Result<Store, String> {
-        let Draft { objects, config, .. } = Draft::new(objects, self.generation, &file).map_err(|errors| {
+        let config = file.config_with(&objects.to_document()).map_err(|errors| {
             let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
             format!(
                 "objects made by call do not go with {} any more: {}: change the file, or the objects first",
@@ -88,13 +88,13 @@ impl Store {
 
     /// A copy to try changes on.
     pub fn draft(&self) -> Draft {
-        let (objects, config) = (Objects::clone(&self.objects), Config::clone(&self.config));
-        Draft { objects, config, generation: self.generation }
+        Draft::new(Objects::clone(&self.objects), Config::clone(&self.config), self.generation)
     }
 
-    /// With a draft's changes.
+    /// With the changes of a draft that is settled.
     pub fn with_draft(&self, draft: Draft) -> Store {
-        let Draft { objects, config, generation } = draft;
+        let generation = draft.generation();
+        let (objects, config) = draft.into_parts();
         Store { host: self.host.clone(), generation, objects: objects.into(), config: config.into() }
     }
 
@@ -122,3 +122,6 @@ impl Store {
 
 /// Of the file in the state directory.
 const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests;

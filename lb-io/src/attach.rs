@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::{
     bpf,
-    device::{Device, LINK_HEADER_BYTES, link_request},
-    netlink::{Attributes, Message, NetlinkError, Socket, u32_at},
+    device::Device,
+    link::{AttachedProgram, LINK_HEADER_BYTES, Link, ProgramPlace},
+    netlink::{Message, NetlinkError, Socket},
     program::{NAME, Program},
     status::AttachMode,
 };
@@ -59,17 +60,15 @@ impl Leftover {
 pub(crate) fn inspect(device: &Device) -> Result<Option<Leftover>, AttachError> {
     let interface = || device.name.clone();
     let refused = |source| AttachError::Refused { interface: interface(), source };
-    let Some((mode, id)) = attached(device).map_err(refused)? else { return Ok(None) };
-    let mode = match mode {
-        XDP_ATTACHED_DRV => Some(AttachMode::Native),
-        XDP_ATTACHED_SKB => Some(AttachMode::Generic),
-        XDP_ATTACHED_MULTI => return Err(AttachError::Several(interface())),
-        _ => None,
-    };
+    let link = Link::named(&device.name).map_err(refused)?;
+    let Some(AttachedProgram { place, id }) = link.and_then(|link| link.program) else { return Ok(None) };
+    if place == ProgramPlace::Several {
+        return Err(AttachError::Several(interface()));
+    }
     let program = bpf::program_by_id(id).map_err(|error| refused(error.into()))?;
     let (_, name) = bpf::program_identity(program.as_fd()).map_err(|error| refused(error.into()))?;
-    match mode {
-        Some(mode) if name == NAME => Ok(Some(Leftover { program, mode })),
+    match place {
+        ProgramPlace::Host(mode) if name == NAME => Ok(Some(Leftover { program, mode })),
         _ => Err(AttachError::Stranger { interface: interface(), name, id }),
     }
 }
@@ -106,6 +105,16 @@ pub(crate) fn attach(
     change.mode = AttachMode::Generic;
     change.request(device, Some(program.as_fd())).map_err(refused)?;
     Ok(Attached { mode: AttachMode::Generic, native_refusal: Some(refusal.to_string()) })
+}
+
+/// Why the driver does not take the program, in the kernel's words. `None`: it takes it, and is rid of it again.
+pub(crate) fn native_refusal(device: &Device, program: &Program) -> Option<NetlinkError> {
+    let change = Change { mode: AttachMode::Native, replaces: None };
+    if let Err(refusal) = change.request(device, Some(program.as_fd())) {
+        return Some(refusal);
+    }
+    let change = Change { mode: AttachMode::Native, replaces: Some(program.as_fd()) };
+    change.request(device, None).err()
 }
 
 /// Takes the program off the interface, if it is still the one there. An interface that is gone is no error.
@@ -150,29 +159,9 @@ impl Change<'_> {
     }
 }
 
-/// Mode and number of the program on the interface.
-fn attached(device: &Device) -> Result<Option<(u8, u32)>, NetlinkError> {
-    let mut found = None;
-    Socket::open(0)?.ask(link_request(&device.name), |reply| {
-        let Some(xdp) = reply.attributes(LINK_HEADER_BYTES).find(libc::IFLA_XDP) else { return };
-        let mode = Attributes::of(xdp).find(IFLA_XDP_ATTACHED).and_then(|value| value.first().copied());
-        let id = Attributes::of(xdp).find(IFLA_XDP_PROG_ID).and_then(|value| u32_at(value, 0));
-        found = match mode {
-            None | Some(0) => None,
-            Some(mode) => Some((mode, id.unwrap_or(0))),
-        };
-    })?;
-    Ok(found)
-}
-
 const IFLA_XDP_FD: u16 = 1;
-const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_FLAGS: u16 = 3;
-const IFLA_XDP_PROG_ID: u16 = 4;
 const IFLA_XDP_EXPECTED_FD: u16 = 8;
-const XDP_ATTACHED_DRV: u8 = 1;
-const XDP_ATTACHED_SKB: u8 = 2;
-const XDP_ATTACHED_MULTI: u8 = 4;
 const XDP_FLAGS_UPDATE_IF_NOEXIST: u32 = 1;
 const XDP_FLAGS_SKB_MODE: u32 = 2;
 const XDP_FLAGS_DRV_MODE: u32 = 4;

@@ -1,4 +1,5 @@
-//! bpf(2), the few commands that are needed: maps, loading a program, finding a loaded one, running one on a frame.
+//! bpf(2), the few commands that are needed: maps, loading a program, attaching one for a while, finding a loaded one,
+//! running one on a frame.
 
 use std::{
     io, mem,
@@ -121,6 +122,16 @@ pub(crate) fn program_identity(program: BorrowedFd<'_>) -> io::Result<(u32, Stri
     Ok((info.id, sys::text(&info.name)))
 }
 
+/// Attaches an XDP program to an interface in the driver, for as long as the link that is returned lives. EBUSY when another is
+/// there. The kernel says nothing more about a refusal.
+pub(crate) fn link_in_driver(program: BorrowedFd<'_>, interface: u32) -> io::Result<OwnedFd> {
+    let program = program.as_raw_fd() as u32;
+    call_for_fd(
+        BPF_LINK_CREATE,
+        &mut LinkCreate { program, interface, kind: BPF_XDP, flags: XDP_FLAGS_DRV_MODE },
+    )
+}
+
 /// Runs a program once on a copy of `frame`; returns what it returned.
 pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<u32> {
     let mut attributes = TestRun {
@@ -238,6 +249,14 @@ struct TestRun {
     duration_ns: u32,
 }
 
+#[repr(C)]
+struct LinkCreate {
+    program: u32,
+    interface: u32,
+    kind: u32,
+    flags: u32,
+}
+
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
@@ -245,6 +264,10 @@ const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_PROG_TEST_RUN: libc::c_int = 10;
 const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const BPF_LINK_CREATE: libc::c_int = 28;
+/// Kind of a link: to an interface's XDP hook.
+const BPF_XDP: u32 = 37;
+const XDP_FLAGS_DRV_MODE: u32 = 4;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const OBJECT_NAME_BYTES: usize = 16;
 const INSTRUCTION_BYTES: usize = 8;

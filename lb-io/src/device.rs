@@ -5,11 +5,7 @@ use std::sync::Arc;
 use lb_core::{receive_hash::ReceiveHash, tables::Mac};
 
 pub use crate::netlink::NetlinkError;
-use crate::{
-    ethtool::Ethtool,
-    netlink::{Attributes, Message, Reply, Socket, u32_at},
-    sys,
-};
+use crate::{ethtool::Ethtool, link::Link};
 
 /// An interface that exists and is up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,14 +59,12 @@ impl Device {
         if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.bytes().any(|byte| byte == 0) {
             return Err(DeviceError::Missing(name.to_owned()));
         }
-        let mut link = None;
-        let mut netlink = Socket::open(0).map_err(|error| unreadable(error.into()))?;
-        match netlink.ask(link_request(name), |reply| link = Link::parse(reply).or(link.take())) {
-            Err(error) if error.errno() == libc::ENODEV => return Err(DeviceError::Missing(name.to_owned())),
+        let link = match Link::named(name) {
+            Err(error) if error.errno() == libc::ENODEV => None,
             answer => answer.map_err(unreadable)?,
-        }
+        };
         let link = link.ok_or_else(|| DeviceError::Missing(name.to_owned()))?;
-        if link.flags & libc::IFF_UP as u32 == 0 {
+        if !link.is_up {
             return Err(DeviceError::Down(name.to_owned()));
         }
         let mac = link.mac.ok_or_else(|| DeviceError::NotEthernet(name.to_owned()))?;
@@ -90,45 +84,6 @@ impl Device {
             driver: ethtool.driver().unwrap_or_default(),
             is_veth: link.kind == "veth",
             receive_hash: ethtool.receive_hash().map(Arc::new),
-        })
-    }
-}
-
-/// Asks for the link `name`.
-pub(crate) fn link_request(name: &str) -> Message {
-    let mut value = name.as_bytes().to_vec();
-    value.push(0);
-    Message::new(libc::RTM_GETLINK, 0, &[0; LINK_HEADER_BYTES]).attribute(libc::IFLA_IFNAME, &value)
-}
-
-/// Bytes of `struct ifinfomsg`.
-pub(crate) const LINK_HEADER_BYTES: usize = 16;
-
-/// What RTM_NEWLINK says of an interface.
-struct Link {
-    index: u32,
-    flags: u32,
-    mac: Option<Mac>,
-    mtu: u32,
-    receive_queues: u32,
-    transmit_queues: u32,
-    kind: String,
-}
-
-impl Link {
-    fn parse(reply: Reply<'_>) -> Option<Link> {
-        let number = |kind| reply.attributes(LINK_HEADER_BYTES).find(kind).and_then(|value| u32_at(value, 0));
-        let address = reply.attributes(LINK_HEADER_BYTES).find(libc::IFLA_ADDRESS);
-        let is_ethernet = u16::from_ne_bytes(*reply.body.get(2..)?.first_chunk()?) == libc::ARPHRD_ETHER;
-        let info = reply.attributes(LINK_HEADER_BYTES).find(libc::IFLA_LINKINFO).unwrap_or_default();
-        Some(Link {
-            index: u32_at(reply.body, 4)?,
-            flags: u32_at(reply.body, 8)?,
-            mac: address.and_then(|bytes| bytes.try_into().ok()).filter(|_| is_ethernet).map(Mac),
-            mtu: number(libc::IFLA_MTU)?,
-            receive_queues: number(libc::IFLA_NUM_RX_QUEUES).unwrap_or(1),
-            transmit_queues: number(libc::IFLA_NUM_TX_QUEUES).unwrap_or(1),
-            kind: Attributes::of(info).find(libc::IFLA_INFO_KIND).map(sys::text).unwrap_or_default(),
         })
     }
 }

@@ -6,6 +6,7 @@
 //! as a crash does: what is ours is dropped until the next start.
 
 mod error;
+mod questions;
 
 use std::{
     collections::BTreeSet,
@@ -15,13 +16,12 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use crossbeam_channel::{Receiver, Sender};
 use lb_core::{
     counters::WorkerCounters,
-    datapath::{FlowView, MacFilter, Settings},
+    datapath::{MacFilter, Settings},
     flow_table::FlowMemory,
     receive_hash::ReceiveHash,
     steer::Steering,
@@ -31,6 +31,7 @@ use lb_core::{
 };
 
 pub use error::EngineError;
+pub use questions::Answers;
 
 pub use crate::{
     attach::AttachError,
@@ -41,7 +42,7 @@ pub use crate::{
     status::{
         AttachMode, Attachment, DeviceChanges, FlowMemorySize, RingStatistics, SocketStatus, WorkerStatus,
     },
-    worker::WorkerError,
+    worker::{Extent, FlowQuery, FlowsFound, WorkerError},
 };
 use crate::{
     attach::{self, Attached, Leftover},
@@ -51,8 +52,8 @@ use crate::{
     plan::{self, Plan, WorkerPlan},
     program::{Program, SteeringMaps},
     sys,
-    umem::{HEADROOM_BYTES, Umem},
-    worker::{self, Assignment, Command, FlowQuery, Port, Shared},
+    umem::Umem,
+    worker::{self, Assignment, Command, Port, Shared},
     xsk::{self, CopyMode, Memory, Socket},
 };
 
@@ -176,7 +177,7 @@ impl Engine {
             links,
             maps,
             flow_capacity: plan.flow_capacity,
-            longest_frame: plan.chunk_bytes - HEADROOM_BYTES,
+            longest_frame: plan.longest_frame(),
             retired,
             wanted_hops,
             _locks: locks,
@@ -293,33 +294,6 @@ impl Engine {
     pub fn shares_cores(&self) -> bool {
         let cores: BTreeSet<usize> = self.crew.iter().map(|member| member.cpu).collect();
         cores.len() < self.crew.len()
-    }
-
-    /// Up to `most` flows that pass `filter`. Waits for the workers, which look at a few records in each turn; one that does
-    /// not answer in time is left out.
-    pub fn flows(
-        &self,
-        most: usize,
-        filter: impl Fn(&FlowView) -> bool + Send + Sync + 'static,
-    ) -> Vec<FlowView> {
-        let filter: Arc<dyn Fn(&FlowView) -> bool + Send + Sync> = Arc::new(filter);
-        let answers: Vec<_> = self
-            .crew
-            .iter()
-            .filter(|member| member.is_running())
-            .map(|member| {
-                let (answer, answered) = crossbeam_channel::bounded(1);
-                member.tell(Command::Flows(FlowQuery { most, filter: filter.clone(), answer }));
-                answered
-            })
-            .collect();
-        let deadline = std::time::Instant::now() + FLOWS_PATIENCE;
-        let mut flows = Vec::new();
-        for answered in answers {
-            flows.extend(answered.recv_deadline(deadline).unwrap_or_default());
-        }
-        flows.truncate(most);
-        flows
     }
 
     /// Longest frame that fits a buffer, in bytes from the Ethernet header on. The kernel drops longer ones, and counts them as
@@ -610,4 +584,3 @@ fn mode_name(copy_mode: CopyMode, attached: Option<&Attached>) -> &'static str {
 
 /// Wishes for next hops that wait for the control thread.
 const WANTED_HOPS: usize = 4_096;
-const FLOWS_PATIENCE: Duration = Duration::from_secs(2);

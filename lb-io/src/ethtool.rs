@@ -1,4 +1,7 @@
-//! What a device's driver says by ethtool: its name, its queues, how it spreads packets over them. Used by `device`.
+//! What a device's driver says by ethtool: its name, its queues and rings, how it spreads packets over them, its offloads.
+//! Used by `device` and `inspect`.
+
+mod features;
 
 use std::{
     io, mem,
@@ -7,6 +10,8 @@ use std::{
 };
 
 use lb_core::receive_hash::{HashedFields, ReceiveHash};
+
+pub use features::Feature;
 
 use crate::sys;
 
@@ -39,6 +44,13 @@ impl Ethtool {
         let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
         self.ask(&mut channels).ok()?;
         Some(channels)
+    }
+
+    /// Lengths of its rings. `None` when the driver does not say.
+    pub(crate) fn rings(&self) -> Option<RingLengths> {
+        let mut rings = RingLengths { command: ETHTOOL_GRINGPARAM, ..RingLengths::default() };
+        self.ask(&mut rings).ok()?;
+        Some(rings)
     }
 
     /// How received packets are spread over queues. `None` when the driver does not say, or it is not the Toeplitz hash over
@@ -115,10 +127,14 @@ struct DriverInfo {
 
 /// `struct ethtool_channels`.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Channels {
     command: u32,
-    maximum: [u32; 4],
+    most_receive: u32,
+    most_transmit: u32,
+    most_other: u32,
+    /// Most queues that do both.
+    pub(crate) most_combined: u32,
     /// Queues that receive alone.
     pub(crate) receive: u32,
     /// Queues that transmit alone.
@@ -126,6 +142,23 @@ pub(crate) struct Channels {
     other: u32,
     /// Queues that do both.
     pub(crate) combined: u32,
+}
+
+/// `struct ethtool_ringparam`, in frames.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RingLengths {
+    command: u32,
+    /// Longest receive ring.
+    pub(crate) most_receive: u32,
+    most_mini: u32,
+    most_jumbo: u32,
+    most_transmit: u32,
+    /// A queue's receive ring.
+    pub(crate) receive: u32,
+    mini: u32,
+    jumbo: u32,
+    transmit: u32,
 }
 
 /// `struct ethtool_rxnfc`.
@@ -138,6 +171,7 @@ struct FlowHash {
 }
 
 const ETHTOOL_GDRVINFO: u32 = 0x03;
+const ETHTOOL_GRINGPARAM: u32 = 0x10;
 const ETHTOOL_GRXFH: u32 = 0x29;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 const ETHTOOL_GRSSH: u32 = 0x46;
@@ -181,6 +215,7 @@ mod tests {
     fn the_structures_have_the_kernels_sizes() {
         assert_eq!(mem::size_of::<DriverInfo>(), 196);
         assert_eq!(mem::size_of::<Channels>(), 36);
+        assert_eq!(mem::size_of::<RingLengths>(), 36);
         assert_eq!(mem::size_of::<FlowHash>(), 192);
     }
 

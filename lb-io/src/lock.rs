@@ -40,9 +40,7 @@ pub enum LockError {
 impl InterfaceLock {
     /// Locks the interface by a file in `directory`, which is made if need be.
     pub(crate) fn acquire(directory: &Path, device: &Device) -> Result<InterfaceLock, LockError> {
-        // Interfaces of different network namespaces can have one name.
-        let namespace = fs::metadata("/proc/thread-self/ns/net").map_or(0, |metadata| metadata.ino());
-        let path = directory.join(format!("{}-{namespace}.lock", device.name));
+        let path = path(directory, &device.name);
         let failed = |source| LockError::File { path: path.clone(), source };
         fs::create_dir_all(directory).map_err(failed)?;
         loop {
@@ -73,6 +71,12 @@ impl Drop for InterfaceLock {
     }
 }
 
+/// The file that locks an interface. Interfaces of different network namespaces can have one name.
+pub(crate) fn path(directory: &Path, interface: &str) -> PathBuf {
+    let namespace = fs::metadata("/proc/thread-self/ns/net").map_or(0, |metadata| metadata.ino());
+    directory.join(format!("{interface}-{namespace}.lock"))
+}
+
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
@@ -85,10 +89,15 @@ fn is_same_file(file: &File, path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use lb_core::tables::Mac;
 
     use super::*;
+
+    /// Locks an interface of this name.
+    pub(crate) fn acquire(directory: &Path, interface: &str) -> InterfaceLock {
+        InterfaceLock::acquire(directory, &device(interface)).unwrap()
+    }
 
     fn device(name: &str) -> Device {
         Device {

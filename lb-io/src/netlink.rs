@@ -1,6 +1,6 @@
-//! Route netlink, as little as is needed: messages built and read as bytes, requests that wait for their answer, events.
+//! Netlink, as little as is needed: messages built and read as bytes, requests that wait for their answer, events.
 //!
-//! Used by `device`, `program`, `nexthop` and `vip`. Every read is bounds-checked: a short or odd message is skipped.
+//! Used by `link`, `attach`, `nexthop`, `vip` and `xdp_features`. Every read is bounds-checked: a short or odd message is skipped.
 
 use std::{
     fmt, io, mem,
@@ -146,7 +146,7 @@ impl fmt::Display for NetlinkError {
 
 impl std::error::Error for NetlinkError {}
 
-/// A route netlink socket.
+/// A netlink socket.
 pub(crate) struct Socket {
     fd: OwnedFd,
     sequence: u32,
@@ -154,10 +154,19 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Opens a socket for requests, or for the events of `groups` (bits `RTMGRP_...`) when they are not 0.
+    /// Opens a socket of route netlink for requests, or for the events of `groups` (bits `RTMGRP_...`) when they are not 0.
     pub(crate) fn open(groups: u32) -> io::Result<Socket> {
+        Socket::of_protocol(libc::NETLINK_ROUTE, groups)
+    }
+
+    /// Opens a socket of generic netlink for requests.
+    pub(crate) fn generic() -> io::Result<Socket> {
+        Socket::of_protocol(libc::NETLINK_GENERIC, 0)
+    }
+
+    fn of_protocol(protocol: libc::c_int, groups: u32) -> io::Result<Socket> {
         let kind = if groups == 0 { libc::SOCK_RAW } else { libc::SOCK_RAW | libc::SOCK_NONBLOCK };
-        let fd = sys::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE)?;
+        let fd = sys::socket(libc::AF_NETLINK, kind, protocol)?;
         for (name, value) in [(libc::NETLINK_EXT_ACK, 1), (libc::NETLINK_CAP_ACK, 1)] {
             sys::set_option(fd.as_raw_fd(), libc::SOL_NETLINK, name, &(value as libc::c_int))?;
         }

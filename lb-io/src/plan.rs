@@ -110,10 +110,15 @@ impl Plan {
             workers: (0..workers)
                 .map(|worker| WorkerPlan::new(worker, workers, cpus[worker % cpus.len()], settings, devices))
                 .collect::<Result<_, _>>()?,
-            chunk_bytes: if longest + HEADROOM_BYTES <= 2_048 { 2_048 } else { 4_096 },
+            chunk_bytes: if longest + HEADROOM_BYTES <= 2_048 { 2_048 } else { LARGE_CHUNK_BYTES },
             flow_capacity: (settings.flow_capacity / workers as u32).max(limits::FLOWS_MINIMUM),
             handoff_frames: handoff_frames(settings.frames_per_worker, workers),
         })
+    }
+
+    /// Longest frame that fits a buffer, in bytes from the Ethernet header on.
+    pub(crate) fn longest_frame(&self) -> u32 {
+        self.chunk_bytes - HEADROOM_BYTES
     }
 }
 
@@ -188,6 +193,10 @@ fn worker_count(settings: &EngineSettings, devices: &[Device], cores: usize) -> 
     Ok(workers)
 }
 
+/// Longest frame that fits a buffer of any interface, in bytes from the Ethernet header on.
+pub const LONGEST_FRAME_BYTES: u32 = LARGE_CHUNK_BYTES - HEADROOM_BYTES;
+/// Where an interface's MTU asks for more than 2,048.
+const LARGE_CHUNK_BYTES: u32 = 4_096;
 /// Ethernet header and one VLAN tag.
 const LINK_HEADER_BYTES: u32 = 18;
 /// Fewest frames for one socket: a burst on the fill ring and one on the tx ring.

@@ -202,6 +202,14 @@ pub(crate) fn raise_locked_memory_limit() {
     }
 }
 
+/// Most memory that this process may lock, as far as it may raise the limit itself, in bytes; `None`: no limit.
+pub(crate) fn locked_memory_limit() -> io::Result<Option<u64>> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for writing.
+    checked(unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) })?;
+    Ok((limit.rlim_max != libc::RLIM_INFINITY).then_some(limit.rlim_max))
+}
+
 /// Text of a fixed C array, up to its first zero.
 pub(crate) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());

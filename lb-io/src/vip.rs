@@ -11,7 +11,7 @@ use lb_core::{tables::Mac, wire::checksum};
 
 use crate::{
     device::Device,
-    netlink::{Message, NetlinkError, Socket},
+    netlink::{Message, NetlinkError, Socket, u32_at},
     sys,
 };
 
@@ -93,6 +93,8 @@ pub fn announce(device: &Device, addresses: &[IpAddr]) -> Result<(), VipError> {
 pub(crate) struct HostAddress {
     /// The address.
     pub(crate) local: IpAddr,
+    /// The interface that has it, by the kernel's number.
+    pub(crate) interface: u32,
     /// The broadcast address of its subnet.
     pub(crate) broadcast: Option<IpAddr>,
 }
@@ -105,8 +107,9 @@ pub(crate) fn visit_addresses(
     netlink.ask(Message::new(libc::RTM_GETADDR, libc::NLM_F_DUMP, &[0; ADDRESS_HEADER_BYTES]), |reply| {
         let find = |kind| reply.attributes(ADDRESS_HEADER_BYTES).find(kind).and_then(parse_address);
         // Point-to-point interfaces say the peer in IFA_ADDRESS; IPv6 says no IFA_LOCAL.
-        if let Some(local) = find(libc::IFA_LOCAL).or_else(|| find(libc::IFA_ADDRESS)) {
-            visit(HostAddress { local, broadcast: find(libc::IFA_BROADCAST) });
+        let local = find(libc::IFA_LOCAL).or_else(|| find(libc::IFA_ADDRESS));
+        if let (Some(local), Some(interface)) = (local, u32_at(reply.body, 4)) {
+            visit(HostAddress { local, interface, broadcast: find(libc::IFA_BROADCAST) });
         }
     })
 }

@@ -18,7 +18,7 @@ use std::{net::IpAddr, os::fd::AsRawFd, sync::Arc, thread};
 use crossbeam_channel::{Receiver, Sender};
 use lb_core::{
     counters::WorkerCounters,
-    datapath::{Arrival, Datapath, Extra, FlowView, Settings},
+    datapath::{Arrival, Datapath, Extra, Settings},
     flow_table::FlowMemory,
     frame::Frame,
     limits,
@@ -28,9 +28,10 @@ use lb_core::{
 };
 
 use self::idle::{Idle, Rest};
+pub use self::shared::{Extent, FlowQuery, FlowsFound};
 pub(crate) use self::{
     port::Port,
-    shared::{Command, FlowQuery, Shared},
+    shared::{Asker, Command, Shared},
 };
 use crate::{
     clock,
@@ -171,8 +172,9 @@ struct Worker<'u, 'm> {
 /// A question that is being answered, some records each turn.
 struct Question {
     query: FlowQuery,
+    asker: Asker<FlowsFound>,
     cursor: u32,
-    found: Vec<FlowView>,
+    found: FlowsFound,
 }
 
 impl<'u, 'm> Worker<'u, 'm> {
@@ -275,8 +277,11 @@ impl<'u, 'm> Worker<'u, 'm> {
                     let _ = self.retired.send(self.datapath.install(tables));
                     self.shared.apply_generation(generation);
                 }
-                Command::Flows(query) => {
-                    self.questions.push(Question { query, cursor: 0, found: Vec::new() });
+                Command::Flows(query, asker) => {
+                    self.questions.push(Question { query, asker, cursor: 0, found: FlowsFound::default() });
+                }
+                Command::Why(key, asker) => {
+                    let _ = asker.answer.try_send(self.datapath.why(&key, self.now));
                 }
             }
         }
@@ -430,17 +435,19 @@ impl<'u, 'm> Worker<'u, 'm> {
 
     /// Goes on with the oldest question, some records further.
     fn answer(&mut self) {
-        let Some(Question { query, cursor, found }) = self.questions.first_mut() else { return };
+        let Some(Question { query, asker, cursor, found }) = self.questions.first_mut() else { return };
         let next = self.datapath.visit_flows(*cursor, RECORDS_PER_TURN, self.now, |flow| {
-            if found.len() < query.most && (query.filter)(&flow) {
-                found.push(flow);
+            if found.has_room(query.extent) && (query.filter)(&flow) {
+                found.add(flow, query.extent);
             }
         });
+        found.is_complete = next.is_none() && found.has_room(query.extent);
         match next {
-            Some(next) if found.len() < query.most => *cursor = next,
+            Some(next) if found.has_room(query.extent) && self.now < asker.until => *cursor = next,
             _ => {
-                let Question { query, found, .. } = self.questions.remove(0);
-                let _ = query.answer.try_send(found);
+                let Question { asker, found, .. } = self.questions.remove(0);
+                // Who does not wait any longer is told nothing.
+                let _ = asker.answer.try_send(found);
             }
         }
     }

@@ -35,7 +35,7 @@ impl Control {
         Ok(rows)
     }
 
-    fn target_rows(&self, is_wanted: impl Fn(&TargetEntry) -> bool) -> Vec<TargetRow> {
+    pub(crate) fn target_rows(&self, is_wanted: impl Fn(&TargetEntry) -> bool) -> Vec<TargetRow> {
         let entries: Vec<TargetEntry> = self.compiler.targets().into_iter().filter(is_wanted).collect();
         let registered = registered(&self.store.config);
         let target = |entry: &TargetEntry| {

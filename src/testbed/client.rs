@@ -71,7 +71,21 @@ impl Conversation {
     /// # Errors
     /// When there is no connection within [`PATIENCE`].
     pub fn open(to: SocketAddr) -> io::Result<Conversation> {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        Conversation::over(TcpStream::connect_timeout(&to, PATIENCE)?)
+    }
+
+    /// The same from an address and port of the client's.
+    ///
+    /// # Errors
+    /// When the port is taken, or there is no connection within [`PATIENCE`].
+    pub fn open_from(from: SocketAddr, to: SocketAddr) -> io::Result<Conversation> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+        socket.bind(&from.into())?;
+        socket.connect_timeout(&to.into(), PATIENCE)?;
+        Conversation::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Conversation> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let local = stream.local_addr()?;

@@ -269,4 +269,6 @@ pub fn unprivileged(command: &mut Command) -> &mut Command {
 pub const SOCKET: &str = "control/lbd.sock";
 /// The program under test.
 pub const LBD: &str = env!("CARGO_BIN_EXE_lbd");
+/// The command line under test.
+pub const LBCTL: &str = env!("CARGO_BIN_EXE_lbctl");
 const NOBODY: u32 = 65534;

@@ -12,9 +12,11 @@ mod churn;
 mod config;
 mod cuts;
 mod demo;
+mod doctor;
 mod dual_stack;
 mod flood;
 mod flow_rules;
+mod flows;
 mod fragments;
 mod full_nat;
 mod hairpin;
@@ -27,6 +29,7 @@ mod path_mtu;
 mod refusals;
 mod reserved_ports;
 mod restart;
+mod store;
 mod stranger;
 mod strays;
 mod syn_cookies;
@@ -34,6 +37,7 @@ mod target_process;
 mod targets;
 mod testbed_network;
 mod web;
+mod why;
 
 /// One test: what it shows, as a name.
 type Test = (&'static str, fn() -> Result<(), Failed>);
@@ -62,10 +66,14 @@ fn main() -> ExitCode {
         health::TESTS,
         asleep::TESTS,
         churn::TESTS,
+        store::TESTS,
         flood::TESTS,
+        flows::TESTS,
+        why::TESTS,
         refusals::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
+        doctor::TESTS,
     ]
     .concat();
     let runnable = testbed::is_privileged();

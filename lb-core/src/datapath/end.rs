@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Pipeline;
 use crate::{
-    flow::{Direction, State},
+    flow::{Direction, Flow, State},
     limits,
     time::Instant,
 };
@@ -13,17 +13,10 @@ impl Pipeline<'_> {
     /// Ends a flow. A source of ours that it had rests, unless it has rested already.
     pub(super) fn forget(&mut self, record: u32, now_ms: u32) {
         let flow = self.flows.flow(record);
-        let state = flow.state();
-        if state.is_active() {
+        if flow.state().is_active() {
             self.counters.count_end(flow);
         }
-        let has_rested = match state {
-            State::Resting => true,
-            State::Closed | State::Reset => flow.is_expired(now_ms),
-            // The target knows no connection: rests would let a flood of SYNs take all ports.
-            state => state.is_half_open() || state == State::Connecting,
-        };
-        if flow.is_source_translated() && !has_rested {
+        if has_to_rest(flow, now_ms) {
             self.flows.rest(record);
             let flow = self.flows.flow_mut(record);
             (flow.last_seen_ms, flow.timeout_s) = (now_ms, limits::REST_S);
@@ -67,6 +60,17 @@ impl Pipeline<'_> {
             }
         }
     }
+}
+
+/// Whether a flow that ends now has a source of ours that has not rested yet.
+pub(super) fn has_to_rest(flow: &Flow, now_ms: u32) -> bool {
+    let has_rested = match flow.state() {
+        State::Resting => true,
+        State::Closed | State::Reset => flow.is_expired(now_ms),
+        // The target knows no connection: rests would let a flood of SYNs take all ports.
+        state => state.is_half_open() || state == State::Connecting,
+    };
+    flow.is_source_translated() && !has_rested
 }
 
 /// Records, `most` at most, to look at after some time without, so that all `used` ones have been looked at after a round.

@@ -24,6 +24,29 @@ pub(super) enum Finding {
     Gone,
 }
 
+/// What the tables say of a flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing<'t> {
+    /// Its listener, unless that is long gone.
+    pub(super) listener: Option<&'t Listener>,
+    /// Its target, unless that is long gone.
+    pub(super) target: Option<&'t Target>,
+    /// Why it is to be cut, if it is.
+    pub(super) cause: Option<CutCause>,
+}
+
+impl Standing<'_> {
+    /// Whether nothing is kept of such a flow, in this state.
+    pub(super) fn is_gone(&self, state: State) -> bool {
+        self.listener.is_none() || selects_anew(state) && self.cause.is_some()
+    }
+
+    /// Whether a flow in this state becomes a tombstone.
+    pub(super) fn is_cut(&self, state: State) -> bool {
+        self.cause.is_some() && (state.is_active() || state == State::Reset)
+    }
+}
+
 impl Pipeline<'_> {
     /// A packet of a flow in the table. `None` when the flow turns out to be over: then the packet is a miss.
     #[inline]
@@ -134,35 +157,21 @@ impl Pipeline<'_> {
         if flow.state() == State::Resting {
             return Finding::Valid;
         }
-        let endpoint = self.flows.key(record, Direction::Forward).destination_endpoint();
-        let listener = tables
-            .listener(ListenerId(flow.listener_id))
-            .filter(|listener| Some(listener.endpoint) == endpoint);
-        let peer = self.flows.key(record, Direction::Reverse).source_endpoint();
-        let target = tables.target(TargetId(u32::from(flow.target_id))).filter(|target| {
-            peer.is_some_and(|peer| (target.address, target.port) == (peer.address, peer.port))
-        });
-        // A client that waits for its target's answer to its cookie can still have any.
-        let selects_anew = matches!(flow.state(), State::Udp | State::Connecting);
-        let by_target = match target {
-            Some(target) => target.flow_policy.cause(),
-            None if selects_anew => Some(CutCause::Deregistered),
-            None => None, // Its deregistration is long over; what still flows may go on.
-        };
-        let cause = by_target.or_else(|| listener.and_then(|listener| cause_by(listener, target)));
+        let standing = self.standing(tables, record);
+        let Standing { listener, target, cause } = standing;
         let is_cut = cause.is_some() && flow.state().is_active();
         if let Some(cause) = cause.filter(|_| is_cut) {
             self.counters.count_cut(&flow, cause);
         }
-        let Some(listener) = listener.filter(|_| !(selects_anew && cause.is_some())) else {
+        let Some(listener) = listener.filter(|_| !standing.is_gone(flow.state())) else {
             self.forget(record, now_ms);
             return Finding::Gone;
         };
         if is_cut {
             self.counters.count_end(&flow);
         }
-        if is_cut || cause.is_some() && flow.state() == State::Reset {
-            self.flows.set_state(record, State::Cut); // What stays is a tombstone.
+        if standing.is_cut(flow.state()) {
+            self.flows.set_state(record, State::Cut);
             self.publish_gauges();
         }
         let flow = self.flows.flow_mut(record);
@@ -172,6 +181,26 @@ impl Pipeline<'_> {
         flow.timeout_s = tcp::timeout_s(flow.state(), listener.idle_timeout_s);
         flow.epoch = tables.epoch();
         if is_cut { Finding::Cut } else { Finding::Valid }
+    }
+
+    /// What the tables say of a flow.
+    pub(super) fn standing<'t>(&self, tables: &'t Tables, record: u32) -> Standing<'t> {
+        let flow = self.flows.flow(record);
+        let endpoint = self.flows.key(record, Direction::Forward).destination_endpoint();
+        let listener = tables
+            .listener(ListenerId(flow.listener_id))
+            .filter(|listener| Some(listener.endpoint) == endpoint);
+        let peer = self.flows.key(record, Direction::Reverse).source_endpoint();
+        let target = tables.target(TargetId(u32::from(flow.target_id))).filter(|target| {
+            peer.is_some_and(|peer| (target.address, target.port) == (peer.address, peer.port))
+        });
+        let by_target = match target {
+            Some(target) => target.flow_policy.cause(),
+            None if selects_anew(flow.state()) => Some(CutCause::Deregistered),
+            None => None, // Its deregistration is long over; what still flows may go on.
+        };
+        let cause = by_target.or_else(|| listener.and_then(|listener| cause_by(listener, target)));
+        Standing { listener, target, cause }
     }
 
     pub(super) fn advance(&mut self, tables: &Tables, record: u32, state: State, now_ms: u32) {
@@ -214,6 +243,12 @@ impl Pipeline<'_> {
             Some(Verdict::to(Reason::ResetOtherSide, hop.interface.0))
         });
     }
+}
+
+/// Whether a flow whose target is gone can have any other: one of datagrams, or of a client that waits for its target's answer to its
+/// cookie.
+fn selects_anew(state: State) -> bool {
+    matches!(state, State::Udp | State::Connecting)
 }
 
 /// Why a listener's flow to a target is to be cut for the listener's sake, if it is.

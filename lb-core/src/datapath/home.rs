@@ -19,6 +19,13 @@ pub(super) struct Homes {
     second: u8,
 }
 
+impl Homes {
+    /// The likeliest.
+    pub(super) fn first(self) -> u8 {
+        self.first
+    }
+}
+
 impl Pipeline<'_> {
     /// To the worker that owns a packet's flow, if that is another.
     pub(super) fn hand_over(&self, it: &InFlight<'_, '_>, homes: Homes) -> Option<Verdict> {

@@ -1,8 +1,6 @@
 //! A packet of no flow: it opens one, is adopted into one, goes to the worker that owns it, or is answered or dropped.
 
-use std::net::IpAddr;
-
-use super::{InFlight, Pipeline, last_hop, source::Wanted};
+use super::{InFlight, Pipeline, choice::Choice, last_hop};
 use crate::{
     flow::{Direction, Flow, NewFlow, State},
     flow_key::FlowKey,
@@ -10,7 +8,7 @@ use crate::{
     listener::{Listener, ListenerId},
     select,
     tables::{Endpoint, NextHop, Tables},
-    target::{Target, TargetId},
+    target::TargetId,
     tcp,
     time::Instant,
     verdict::{Reason, Verdict},
@@ -19,19 +17,6 @@ use crate::{
 
 /// A listener with its id.
 pub(super) type Known<'t> = (ListenerId, &'t Listener);
-
-/// Where a new flow goes, and as whom. Ports in network order.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Choice {
-    pub(super) target_id: TargetId,
-    pub(super) target: (IpAddr, [u8; 2]),
-    pub(super) source: (IpAddr, [u8; 2]),
-    pub(super) hop: NextHop,
-    /// Whether the client is the target itself.
-    pub(super) is_hairpin: bool,
-    /// Whether targets are chosen without regard to their health.
-    pub(super) is_failing_open: bool,
-}
 
 impl Pipeline<'_> {
     /// A packet of no flow.
@@ -43,7 +28,6 @@ impl Pipeline<'_> {
             let homes = self.homes_of_request(tables, listener, &key);
             return match self.hand_over(it, homes) {
                 Some(verdict) => verdict,
-                None if listener.forward.is_closing() => Verdict::drop(Reason::NoListener),
                 None => self.open(tables, (id, listener), it),
             };
         }
@@ -61,8 +45,8 @@ impl Pipeline<'_> {
     fn open(&mut self, tables: &Tables, known: Known<'_>, it: &mut InFlight<'_, '_>) -> Verdict {
         let (id, listener) = known;
         let key = &it.packet.key;
-        if tables.is_vip(key.source()) || tables.is_source(key.source()) {
-            return Verdict::drop(Reason::OwnSource);
+        if let Some(reason) = refuse_client(tables, listener, key) {
+            return Verdict::drop(reason);
         }
         let adopts = listener.adopts_strays || self.adopts_strays(it.now);
         let (state, reason) = match () {
@@ -116,69 +100,6 @@ impl Pipeline<'_> {
         }
     }
 
-    /// Chooses a target for a client's flow, and the source that it sees: the client, unless its group, the families or a flow
-    /// with the same ports forbid that.
-    pub(super) fn choose(
-        &mut self,
-        tables: &Tables,
-        (id, listener): Known<'_>,
-        key: &FlowKey,
-        now: Instant,
-    ) -> Result<Choice, Reason> {
-        let start = select::start(tables, &listener.forward, &self.selection_secret, key);
-        let start = start.ok_or(Reason::NoTarget)?;
-        let (keeps, is_failing_open) = (start.group.preserves_client_ip, start.pool.is_failing_open);
-        let client = (key.source(), key.source_port());
-        let mut collided = None;
-        for target_id in select::candidates(tables, id, start, &self.selection_secret, key) {
-            let Some(target) = tables.target(target_id) else { continue };
-            let is_hairpin = target.address == client.0;
-            if !keeps || is_hairpin || target.address.is_ipv6() != key.is_ipv6() {
-                let choice = self.choose_translated(tables, listener, (target_id, target), key, now)?;
-                return Ok(Choice { is_hairpin, is_failing_open, ..choice });
-            }
-            if self.is_reply_taken(target, key, now) {
-                collided = collided.or(Some((target_id, target)));
-                continue;
-            }
-            let hop = target.next_hop.ok_or(Reason::NextHopUnresolved)?;
-            let target = (target.address, target.port.to_be_bytes());
-            return Ok(Choice { target_id, target, source: client, hop, is_hairpin: false, is_failing_open });
-        }
-        // The client's port already leads to every candidate, by other listeners: it needs another source there.
-        let collided = collided.ok_or(Reason::NoTarget)?;
-        match self.choose_translated(tables, listener, collided, key, now) {
-            Ok(choice) => Ok(Choice { is_failing_open, ..choice }),
-            Err(Reason::NoSource) => Err(Reason::TupleCollision),
-            Err(reason) => Err(reason),
-        }
-    }
-
-    fn choose_translated(
-        &mut self,
-        tables: &Tables,
-        listener: &Listener,
-        (target_id, target): (TargetId, &Target),
-        key: &FlowKey,
-        now: Instant,
-    ) -> Result<Choice, Reason> {
-        let hop = target.next_hop.ok_or(Reason::NextHopUnresolved)?;
-        if self.clients.as_ref().is_some_and(|clients| !clients.may_take(key.source())) {
-            return Err(Reason::ClientPorts);
-        }
-        let wanted = Wanted {
-            listener,
-            target_id,
-            target: (target.address, target.port),
-            interface: hop.interface,
-            protocol: key.protocol(),
-            seed: self.hash.flow(key).rotate_left(32),
-        };
-        let source = self.allocate_source(tables, &wanted, now)?;
-        let target = (target.address, target.port.to_be_bytes());
-        Ok(Choice { target_id, target, source, hop, is_hairpin: false, is_failing_open: false })
-    }
-
     /// The flow of a client's packet, with all that it has from its listener, its target and the time.
     pub(super) fn new_flow(
         &self,
@@ -210,19 +131,10 @@ impl Pipeline<'_> {
         it: &mut InFlight<'_, '_>,
     ) -> Verdict {
         let key = it.packet.key;
-        let mut origins = rows.iter().filter_map(|&(_, id, target_id)| {
-            let listener = tables.listener(id)?;
-            if !listener.adopts_strays && !self.adopts_strays(it.now) {
-                return None;
-            }
-            let vip = (listener.endpoint.address, listener.endpoint.port.to_be_bytes());
-            let forward = FlowKey::new((key.destination(), key.destination_port()), vip, key.protocol())?;
-            let selected = select::select(tables, id, &self.selection_secret, &forward)?;
-            let is_origin = selected == target_id && self.keeps_client(tables, listener, &forward);
-            is_origin.then_some(((id, listener), target_id, forward))
-        });
+        let mut origins = self.origins(tables, rows, &key, it.now);
         let is_ours = tables.is_source(key.destination());
         let (first, second) = (origins.next(), origins.next());
+        drop(origins);
         let (Some((known, target_id, forward)), None, false) = (first, second, is_ours) else {
             // In the time after a crash, or where several may be meant, nobody can tell that there is no flow.
             let may_be_known = !is_ours && (first.is_some() || self.adopts_strays(it.now));
@@ -250,6 +162,28 @@ impl Pipeline<'_> {
         new.flow.set_hop(Direction::Forward, last_hop(it.frame));
         stamp(&mut new, tables, known, target_id, it.now.wrapping_millis());
         self.insert_and_forward(tables, it, &new, (Direction::Reverse, hop), Reason::FlowAdopted)
+    }
+
+    /// The listeners that adopt strays and whose selection leads to a packet's sender, a target, for its receiver: each with the
+    /// target, and the key of the client's packets.
+    pub(super) fn origins<'t>(
+        &'t self,
+        tables: &'t Tables,
+        rows: &'t [(Endpoint, ListenerId, TargetId)],
+        key: &'t FlowKey,
+        now: Instant,
+    ) -> impl Iterator<Item = (Known<'t>, TargetId, FlowKey)> + 't {
+        rows.iter().filter_map(move |&(_, id, target_id)| {
+            let listener = tables.listener(id)?;
+            if !listener.adopts_strays && !self.adopts_strays(now) {
+                return None;
+            }
+            let vip = (listener.endpoint.address, listener.endpoint.port.to_be_bytes());
+            let forward = FlowKey::new((key.destination(), key.destination_port()), vip, key.protocol())?;
+            let selected = select::select(tables, id, &self.selection_secret, &forward)?;
+            let is_origin = selected == target_id && self.keeps_client(tables, listener, &forward);
+            is_origin.then_some(((id, listener), target_id, forward))
+        })
     }
 
     /// Sends the packet that a new flow begins with. Without room for the flow, the packet goes all the same: selection
@@ -296,26 +230,17 @@ impl Pipeline<'_> {
         inserted
     }
 
-    /// Whether another flow's replies look like those of a target to this client would. One that is over makes way, unless it has to
-    /// rest.
-    fn is_reply_taken(&mut self, target: &Target, key: &FlowKey, now: Instant) -> bool {
-        let reply = FlowKey::new(
-            (target.address, target.port.to_be_bytes()),
-            (key.source(), key.source_port()),
-            key.protocol(),
-        );
-        let Some(reply) = reply else { return false };
-        let Some((record, _)) = self.flows.lookup(self.flows.hash(&reply), &reply) else { return false };
-        let other = self.flows.flow(record);
-        let is_over = other.state().is_over() || other.is_expired(now.wrapping_millis());
-        if is_over {
-            self.forget(record, now.wrapping_millis());
-        }
-        !is_over || self.flows.lookup(self.flows.hash(&reply), &reply).is_some()
-    }
-
     pub(super) fn adopts_strays(&self, now: Instant) -> bool {
         now < self.adopt_until
+    }
+}
+
+/// Why no packet of a client to a listener opens a flow, if that is so.
+pub(super) fn refuse_client(tables: &Tables, listener: &Listener, key: &FlowKey) -> Option<Reason> {
+    match () {
+        () if listener.forward.is_closing() => Some(Reason::NoListener),
+        () if tables.is_vip(key.source()) || tables.is_source(key.source()) => Some(Reason::OwnSource),
+        () => None,
     }
 }
 

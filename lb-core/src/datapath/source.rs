@@ -9,7 +9,7 @@ use crate::{
     flow_key::FlowKey,
     limits,
     listener::Listener,
-    tables::{Endpoint, InterfaceId, Protocol, Tables},
+    tables::{Endpoint, InterfaceId, NextHop, Protocol, Tables},
     target::TargetId,
     time::Instant,
     verdict::Reason,
@@ -21,8 +21,8 @@ pub(super) struct Wanted<'t> {
     pub(super) listener: &'t Listener,
     pub(super) target_id: TargetId,
     pub(super) target: (IpAddr, u16),
-    /// Where its replies come in.
-    pub(super) interface: InterfaceId,
+    /// The way to the target; its replies come in by the same interface.
+    pub(super) hop: NextHop,
     pub(super) protocol: u8,
     /// Any number, different for different flows.
     pub(super) seed: u64,
@@ -39,7 +39,7 @@ enum Holder {
 }
 
 impl Pipeline<'_> {
-    /// A free source towards a target; without any, that of a flow which has been half-open for too long: a flood of SYNs must not
+    /// A free source towards a target that [`Pipeline::refuse_source`] does not refuse one; without any, that of a flow which has been half-open for too long: a flood of SYNs must not
     /// take all ports. The port in network order.
     pub(super) fn allocate_source(
         &mut self,
@@ -47,19 +47,9 @@ impl Pipeline<'_> {
         wanted: &Wanted<'_>,
         now: Instant,
     ) -> Result<(IpAddr, [u8; 2]), Reason> {
-        let is_ipv4 = wanted.target.0.is_ipv4();
-        let addresses = wanted.listener.sources.addresses.iter().filter(|one| one.is_ipv4() == is_ipv4);
-        let count = addresses.clone().count() as u32;
-        if count == 0 {
-            return Err(Reason::NoSource);
-        }
         let now_ms = now.wrapping_millis();
-        let memory = wanted.target_id.0 as usize * 2 + usize::from(wanted.protocol == Protocol::Udp as u8);
-        let memory = memory % self.exhausted_ms.len();
-        let exhausted_ms = self.exhausted_ms[memory];
-        if exhausted_ms != 0 && now_ms.wrapping_sub(exhausted_ms) < limits::EXHAUSTION_MS {
-            return Err(Reason::NoSourcePort);
-        }
+        let addresses = addresses(wanted);
+        let count = addresses.clone().count() as u32;
         let ports = &wanted.listener.sources.ports;
         let (first, range) =
             (*ports.start(), u32::from(*ports.end()).saturating_sub(u32::from(*ports.start())) + 1);
@@ -81,8 +71,25 @@ impl Pipeline<'_> {
             self.forget(record, now_ms);
             return Ok((source.0, source.1.to_be_bytes()));
         }
-        self.exhausted_ms[memory] = now_ms.max(1);
+        self.exhausted_ms[self.exhaustion_of(wanted)] = now_ms.max(1);
         Err(Reason::NoSourcePort)
+    }
+
+    /// Why there is no source towards a target, where that is known without a search.
+    pub(super) fn refuse_source(&self, wanted: &Wanted<'_>, now: Instant) -> Option<Reason> {
+        let exhausted_ms = self.exhausted_ms[self.exhaustion_of(wanted)];
+        let since_ms = now.wrapping_millis().wrapping_sub(exhausted_ms);
+        match () {
+            () if addresses(wanted).next().is_none() => Some(Reason::NoSource),
+            () if exhausted_ms != 0 && since_ms < limits::EXHAUSTION_MS => Some(Reason::NoSourcePort),
+            () => None,
+        }
+    }
+
+    /// Where it is noted that no port was free towards a target.
+    fn exhaustion_of(&self, wanted: &Wanted<'_>) -> usize {
+        let place = wanted.target_id.0 as usize * 2 + usize::from(wanted.protocol == Protocol::Udp as u8);
+        place % self.exhausted_ms.len()
     }
 
     /// Who has a source towards a target.
@@ -94,7 +101,7 @@ impl Pipeline<'_> {
         now: Instant,
     ) -> Holder {
         let Some(reply) = reply_key(wanted, source) else { return Holder::Other };
-        if source.1 == 0 || self.reply_home(tables, Some(wanted.interface), &reply) != self.worker {
+        if source.1 == 0 || self.reply_home(tables, Some(wanted.hop.interface), &reply) != self.worker {
             return Holder::Other;
         }
         let is_listener = Protocol::from_number(wanted.protocol).is_some_and(|protocol| {
@@ -151,6 +158,12 @@ impl Pipeline<'_> {
         // Queues are dealt out to workers by turns.
         Some((queue % u16::from(self.workers)) as u8)
     }
+}
+
+/// The listener's source addresses of the target's family.
+fn addresses<'w>(wanted: &Wanted<'w>) -> impl Iterator<Item = &'w IpAddr> + Clone + use<'w> {
+    let is_ipv4 = wanted.target.0.is_ipv4();
+    wanted.listener.sources.addresses.iter().filter(move |one| one.is_ipv4() == is_ipv4)
 }
 
 fn spreads_by_ports(tables: &Tables, interface: InterfaceId, key: &FlowKey) -> bool {

@@ -115,6 +115,11 @@ impl<'a> Fleet<'a> {
         events
     }
 
+    /// The packet path of each worker.
+    pub fn paths(&self) -> impl Iterator<Item = &Datapath<'a>> {
+        self.workers.iter().map(|worker| &worker.path)
+    }
+
     /// Reasons that any frame has met.
     pub fn reasons(&self) -> impl Iterator<Item = Reason> + '_ {
         let has_met = |reason: Reason| {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Failure, Format, output::print, unusable, values::ListenerName};
 use crate::{
     api::{InForce, TargetChanges},
-    client::{Client, Question, segment},
+    client::{Client, Question, encode},
     objects::{Listener, LoadBalancer, TargetGroup},
 };
 
@@ -100,7 +100,7 @@ impl Lbd<'_> {
 
 /// Where a load balancer is found.
 pub(super) fn load_balancer_path(name: &str) -> String {
-    format!("/v1/load-balancers/{}", segment(name))
+    format!("/v1/load-balancers/{}", encode(name))
 }
 
 /// Where a load balancer's listeners are found.
@@ -125,7 +125,7 @@ pub(super) fn rule_path(listener: &ListenerName, priority: u16) -> String {
 
 /// Where a target group is found.
 pub(super) fn target_group_path(name: &str) -> String {
-    format!("/v1/target-groups/{}", segment(name))
+    format!("/v1/target-groups/{}", encode(name))
 }
 
 /// Such as `TCP:80`.

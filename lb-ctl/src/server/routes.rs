@@ -3,6 +3,7 @@
 mod changes;
 mod extract;
 mod files;
+mod flows;
 mod listeners;
 mod load_balancers;
 mod rules;
@@ -11,16 +12,6 @@ mod targets;
 
 use std::sync::Arc;
 
-use axum::{
-    Extension, Router,
-    extract::{Request, State},
-    http::{Method, StatusCode, header},
-    middleware::{self, Next},
-    response::Response,
-    routing::{MethodRouter, get, post},
-};
-use serde::Deserialize;
-
 use super::{
     Call, Deliver,
     access::Role,
@@ -28,9 +19,14 @@ use super::{
     connection::Client,
     events::{EventsQuery, Feed},
 };
-use crate::{
-    api::{FLOWS_LISTED, FLOWS_LISTED_DEFAULT, TagsBody},
-    change::Change,
+use crate::{api::TagsBody, change::Change};
+use axum::{
+    Extension, Router,
+    extract::{Request, State},
+    http::{Method, StatusCode, header},
+    middleware::{self, Next},
+    response::Response,
+    routing::{MethodRouter, get, post},
 };
 use changes::Caller;
 use extract::{Arguments, Json};
@@ -60,7 +56,8 @@ const PATHS: &[(&str, fn() -> MethodRouter<Api>)] = &[
     ("/v1/status", || get(status)),
     ("/v1/stats", || get(stats)),
     ("/v1/targets", || get(all_targets)),
-    ("/v1/flows", || get(flows)),
+    ("/v1/flows", || get(flows::list)),
+    ("/v1/why", || get(flows::why)),
     ("/v1/events", || get(events)),
     ("/v1/openapi.json", || get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI))),
     ("/v1/load-balancers", || get(load_balancers::list).post(load_balancers::create)),
@@ -99,21 +96,6 @@ async fn by_role(Extension(client): Extension<Client>, request: Request, next: N
         }
         Role::ReadOnly | Role::ReadWrite => next.run(request).await,
     }
-}
-
-/// The query of `GET /v1/flows`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FlowsQuery {
-    limit: Option<usize>,
-}
-
-async fn flows(State(api): State<Api>, Arguments(FlowsQuery { limit }): Arguments<FlowsQuery>) -> Response {
-    let limit = limit.unwrap_or(FLOWS_LISTED_DEFAULT);
-    if limit > FLOWS_LISTED {
-        return refuse(StatusCode::BAD_REQUEST, format!("limit is a number up to {FLOWS_LISTED}"));
-    }
-    tell(&api.deliver, |reply| Call::Flows { limit, reply }).await
 }
 
 async fn events(State(api): State<Api>, Arguments(query): Arguments<EventsQuery>) -> Response {

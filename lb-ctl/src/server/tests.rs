@@ -20,7 +20,10 @@ use crate::{
 fn start(socket: &Path) -> Result<Server, ServerError> {
     Server::start(socket, |call| match call {
         Call::Status(reply) => reply.send(Status { generation: 7, ..Status::default() }),
-        Call::Flows { limit, reply } => reply.refuse(format!("asked for {limit}")),
+        Call::Flows { query, reply } => reply.refuse(format!("asked for {:?}", query.limit)),
+        Call::Why { query, key, reply } => {
+            reply.refuse(format!("asked for {} to {}, protocol {}", query.client, query.vip, key.protocol()));
+        }
         Call::Reload { reply, .. } => reply.refuse("lbd.toml:3: port: found 0"),
         Call::Targets(reply) => drop(reply),
         Call::TargetsOf { target_group, reply } => {
@@ -49,8 +52,12 @@ fn calls_are_answered_and_refused() {
     assert_eq!(client.status().unwrap().generation, 7);
     assert_eq!(client.stats().unwrap(), Stats::default());
     assert_eq!(client.reload().unwrap_err().to_string(), "lbd.toml:3: port: found 0");
-    assert_eq!(client.flows(5).unwrap_err().to_string(), "asked for 5");
-    assert_eq!(client.flows(FLOWS_LISTED + 1).unwrap_err().to_string(), "limit is a number up to 10000");
+    let flows = |limit| FlowsQuery { limit: Some(limit), ..FlowsQuery::default() };
+    assert_eq!(client.flows(&flows(5)).unwrap_err().to_string(), "asked for Some(5)");
+    assert_eq!(
+        client.flows(&flows(FLOWS_LISTED + 1)).unwrap_err().to_string(),
+        "limit is a number up to 10000"
+    );
     assert_eq!(client.targets().unwrap_err().to_string(), "the daemon is stopping");
     assert_eq!(client.targets_of("a/b c").unwrap_err().to_string(), "no group a/b c");
     let address = "198.19.1.2".parse().unwrap();

@@ -54,7 +54,8 @@ fn answer(call: Call) {
         Call::Snapshot(reply) => reply.send(Snapshot { generation: 8, objects: Default::default() }),
         Call::Export(reply) => reply.send(String::new()),
         Call::Differences { reply, .. } => reply.send(Vec::new()),
-        Call::Flows { reply, .. } => reply.send(Vec::new()),
+        Call::Flows { reply, .. } => reply.send(Default::default()),
+        Call::Why { reply, .. } => reply.refuse("not asked here"),
         Call::Stats(reply) => reply.send(Stats::default()),
         Call::Reload { reply, .. } => reply.send(IN_FORCE),
     }

@@ -13,7 +13,13 @@ use std::{
 
 use crossbeam_channel::Sender;
 use crossbeam_utils::CachePadded;
-use lb_core::{counters::Counter, datapath::FlowView, tables::Tables};
+use lb_core::{
+    counters::Counter,
+    datapath::{FlowView, Why},
+    flow_key::FlowKey,
+    tables::Tables,
+    time::Instant,
+};
 
 use crate::{bell::Bell, sys::Wakeup};
 
@@ -77,17 +83,62 @@ impl Shared {
 pub(crate) enum Command {
     /// Use these tables from the next burst on.
     Install(Arc<Tables>),
-    /// Answer this question.
-    Flows(FlowQuery),
+    /// Find flows.
+    Flows(FlowQuery, Asker<FlowsFound>),
+    /// Say why packets with a key fare as they do.
+    Why(FlowKey, Asker<Why>),
 }
 
-/// A question for flows.
-#[derive(Clone)]
-pub(crate) struct FlowQuery {
-    /// Most flows in the answer.
-    pub(crate) most: usize,
-    /// Which flows.
-    pub(crate) filter: Arc<dyn Fn(&FlowView) -> bool + Send + Sync>,
+/// Who waits for an answer.
+pub(crate) struct Asker<T> {
     /// Where the answer goes; has room for it.
-    pub(crate) answer: Sender<Vec<FlowView>>,
+    pub(crate) answer: Sender<T>,
+    /// Nobody waits any longer from then on.
+    pub(crate) until: Instant,
+}
+
+/// Which flows to find.
+#[derive(Clone)]
+pub struct FlowQuery {
+    /// Most flows in a worker's answer, and whether those beyond are counted.
+    pub extent: Extent,
+    /// Which flows. Called by workers between bursts, for each of their flows: must be quick.
+    pub filter: Arc<dyn Fn(&FlowView) -> bool + Send + Sync>,
+}
+
+/// How much is wanted of the flows that pass a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// At most so many flows of each worker.
+    Some(usize),
+    /// The number of all.
+    Count,
+}
+
+/// What a worker found.
+#[derive(Clone, Debug, Default)]
+pub struct FlowsFound {
+    /// Flows that pass; none where only their number is wanted.
+    pub flows: Vec<FlowView>,
+    /// How many passed of those looked at.
+    pub count: u64,
+    /// Whether all were looked at.
+    pub is_complete: bool,
+}
+
+impl FlowsFound {
+    /// Whether more is wanted.
+    pub(super) fn has_room(&self, extent: Extent) -> bool {
+        match extent {
+            Extent::Some(most) => self.flows.len() < most,
+            Extent::Count => true,
+        }
+    }
+
+    pub(super) fn add(&mut self, flow: FlowView, extent: Extent) {
+        self.count += 1;
+        if extent != Extent::Count {
+            self.flows.push(flow);
+        }
+    }
 }

@@ -8,11 +8,13 @@ use std::{
 
 use lb_core::{
     counters::WorkerCounters,
+    datapath::FlowView,
+    flow_key::FlowKey,
     steer::Steering,
     tables::{Mac, Protocol, Tables},
     verdict::{Action, Reason},
 };
-use lb_io::engine::{AttachMode, Engine, EngineError, EngineSettings, LockError, Polling};
+use lb_io::engine::{AttachMode, Engine, EngineError, EngineSettings, Extent, FlowQuery, LockError, Polling};
 
 use crate::{
     namespace::{self, Wire},
@@ -34,16 +36,51 @@ fn packets_reach_the_target_and_come_back() {
         }
         assert_eq!(settled(&engine), 200);
         assert_eq!(counted(&engine, Reason::HandedOver), 0);
-        let flows = engine.flows(1_000, |_| true);
-        assert_eq!(flows.len(), 100);
-        assert_eq!(engine.flows(30, |_| true).len(), 30);
-        let only = engine.flows(1_000, |flow| flow.client.1 == 40_007);
+        assert_eq!(flows(&engine, Extent::Some(1_000), |_| true).len(), 100);
+        assert_eq!(flows(&engine, Extent::Some(30), |_| true).len(), 30);
+        let only = flows(&engine, Extent::Some(1_000), |flow| flow.client.1 == 40_007);
         assert_eq!(only.len(), 2);
         assert!(only.iter().all(|flow| flow.target == (IpAddr::from(TARGET), 8_080)), "{only:?}");
         let status = &engine.workers()[0];
         assert!(status.is_running && status.turns > 0);
         let modes: Vec<_> = status.sockets.iter().map(|socket| socket.mode).collect();
         assert_eq!(modes, ["copy, native"; 2], "what a veth can do");
+        engine.stop().unwrap();
+    });
+}
+
+#[test]
+fn a_worker_that_is_stuck_holds_up_no_other_and_not_who_asks() {
+    namespace::run("a_worker_that_is_stuck_holds_up_no_other_and_not_who_asks", || {
+        let network = Network::new(2);
+        let engine = network.start(settings(Polling::Adaptive));
+        for port in 40_000..40_100 {
+            network.exchange(Protocol::Udp, port);
+        }
+        let (release, released) = crossbeam_channel::bounded::<()>(0);
+        let sticks = move |_: &FlowView| released.recv().is_ok();
+        let asked = Instant::now();
+        let stuck =
+            engine.find_flows(&FlowQuery { extent: Extent::Count, filter: Arc::new(sticks) }, Some(0));
+        let all = engine.find_flows(&FlowQuery { extent: Extent::Count, filter: Arc::new(|_| true) }, None);
+        let key = |port: u16| {
+            let (client, vip) = ((CLIENT.into(), port.to_be_bytes()), (VIP.into(), 80u16.to_be_bytes()));
+            FlowKey::new(client, vip, Protocol::Udp as u8).unwrap()
+        };
+        let why = engine.ask_why(key(40_007));
+        assert_eq!(engine.workers().len(), 2);
+        assert!(asked.elapsed() < Duration::from_secs(1), "asking does not wait");
+        let (found, silent) = all.collect();
+        assert_eq!((found.len(), silent), (1, vec![0]));
+        assert!((1..100).contains(&found[0].count) && found[0].is_complete && found[0].flows.is_empty());
+        let (said, silent) = why.collect();
+        assert_eq!((said.len(), said[0].worker, silent), (1, 1, vec![0]));
+        assert_eq!(stuck.collect().1, [0]);
+        drop(release); // It goes on, and gives up what nobody waits for.
+        let (said, silent) = engine.ask_why(key(40_007)).collect();
+        assert_eq!((said.len(), silent), (2, vec![]));
+        assert_eq!(said.iter().filter(|why| why.flow.is_some()).count(), 1);
+        assert_eq!(said.iter().filter(|why| why.is_home).count(), 1);
         engine.stop().unwrap();
     });
 }
@@ -86,7 +123,7 @@ fn workers_hand_over_what_belongs_to_another() {
         let handed_over = counted(&engine, Reason::HandedOver);
         assert!((100..1_500).contains(&handed_over), "{handed_over} of 1,600 handed over");
         assert_eq!(counted(&engine, Reason::HandoverFull), 0);
-        assert_eq!(engine.flows(1_000, |_| true).len(), 400);
+        assert_eq!(flows(&engine, Extent::Some(1_000), |_| true).len(), 400);
         engine.stop().unwrap();
     });
 }
@@ -397,6 +434,17 @@ fn settings(polling: Polling) -> EngineSettings {
         ports_per_client: None,
         lock_directory: std::env::temp_dir(),
     }
+}
+
+/// Flows that the workers find; all of them must answer.
+fn flows(
+    engine: &Engine,
+    extent: Extent,
+    filter: impl Fn(&FlowView) -> bool + Send + Sync + 'static,
+) -> Vec<FlowView> {
+    let (found, silent) = engine.find_flows(&FlowQuery { extent, filter: Arc::new(filter) }, None).collect();
+    assert_eq!(silent, []);
+    found.into_iter().flat_map(|found| found.flows).collect()
 }
 
 fn counted(engine: &Engine, reason: Reason) -> u64 {

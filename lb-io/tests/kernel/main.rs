@@ -5,6 +5,7 @@
 
 mod engine;
 mod frames;
+mod inspect;
 mod namespace;
 mod nexthop;
 mod random;

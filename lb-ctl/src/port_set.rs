@@ -92,7 +92,23 @@ impl FromStr for PortSet {
     }
 }
 
+/// Ports for source addresses that the host has, too: the larger range of unprivileged ports that is not ephemeral, or half of the ephemeral ones if there is hardly any.
+pub fn beside(ephemeral: &RangeInclusive<u16>) -> String {
+    let (first, last) = (*ephemeral.start(), *ephemeral.end());
+    let below = first.saturating_sub(UNPRIVILEGED);
+    let above = u16::MAX - last;
+    match below.max(above) {
+        0..FEW => format!("{first}-{}", first + (last - first) / 2),
+        most if most == below => format!("{UNPRIVILEGED}-{}", first - 1),
+        _ => format!("{}-{}", last + 1, u16::MAX),
+    }
+}
+
 const WORDS: usize = 65_536 / 64;
+/// First port that any user may bind.
+const UNPRIVILEGED: u16 = 1_024;
+/// A range of fewer ports is no advice.
+const FEW: u16 = 1_000;
 
 #[cfg(test)]
 mod tests {
@@ -117,5 +133,13 @@ mod tests {
         assert!(set("1-10").minus(&set("1-10")).is_empty());
         assert!(set("1-10").contains(10) && !set("1-10").contains(11));
         assert_eq!(PortSet::of(7..=9), set("7-9"));
+    }
+
+    #[test]
+    fn advice_lies_beside_the_ephemeral_ports() {
+        assert_eq!(beside(&(32_768..=60_999)), "1024-32767");
+        assert_eq!(beside(&(2_000..=20_000)), "20001-65535");
+        assert_eq!(beside(&(1_024..=65_535)), "1024-33279");
+        assert_eq!(beside(&(1..=65_535)), "1-32768");
     }
 }

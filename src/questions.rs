@@ -1,0 +1,136 @@
+//! Questions to the workers: handed on by the control thread, which does not wait. A thread of each question's own does, so that a
+//! worker that is stuck holds up nobody but who asked.
+
+use std::{io, sync::Arc, thread};
+
+use crossbeam_channel::Sender;
+use lb_core::{datapath::Why, flow_key::FlowKey};
+use lb_ctl::{
+    api::{self, FlowList, FlowRow, FlowsQuery, WhyQuery},
+    server::Reply,
+};
+use lb_io::engine::{Extent, FlowQuery, FlowsFound};
+
+use crate::control::{Control, Event};
+
+/// How many questions are under way.
+#[derive(Debug)]
+pub struct Questions {
+    events: Sender<Event>,
+    /// Held by the thread of each question.
+    permits: Arc<()>,
+}
+
+/// What the workers have said to a question.
+#[derive(Debug)]
+pub struct Answered {
+    /// From whom to whom.
+    pub query: WhyQuery,
+    /// By worker.
+    pub said: Vec<Why>,
+    /// Workers that did not answer.
+    pub silent: Vec<u8>,
+    /// Where the answer goes.
+    pub reply: Reply<api::Why>,
+}
+
+impl Questions {
+    /// None yet; what is left to say to answers, the control thread says when it gets them by `events`.
+    pub fn new(events: Sender<Event>) -> Questions {
+        Questions { events, permits: Arc::default() }
+    }
+
+    fn are_too_many(&self) -> bool {
+        Arc::strong_count(&self.permits) > QUESTIONS
+    }
+
+    /// Has a thread wait for answers.
+    fn collect(&self, collect: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let permit = self.permits.clone();
+        let run = move || {
+            collect();
+            drop(permit);
+        };
+        thread::Builder::new().name("question".into()).spawn(run).map(drop)
+    }
+}
+
+impl Control {
+    /// Has the workers look for flows.
+    pub(crate) fn find_flows(&self, query: FlowsQuery, reply: Reply<FlowList>) {
+        if self.questions.are_too_many() {
+            return reply.refuse(TOO_MANY);
+        }
+        let limit = query.limit();
+        let (extent, worker) = (if query.count { Extent::Count } else { Extent::Some(limit) }, query.worker);
+        let filter = Arc::new(move |flow: &_| query.matches(flow));
+        let answers = self.engine.find_flows(&FlowQuery { extent, filter }, worker);
+        let collect = move || {
+            let (found, silent_workers) = answers.collect();
+            reply.send(FlowList { silent_workers, ..flow_list(found, limit) });
+        };
+        log_failure(self.questions.collect(collect));
+    }
+
+    /// Has the workers say why packets with a key fare as they do.
+    pub(crate) fn ask_why(&self, query: WhyQuery, key: FlowKey, reply: Reply<api::Why>) {
+        if self.questions.are_too_many() {
+            return reply.refuse(TOO_MANY);
+        }
+        let (answers, events) = (self.engine.ask_why(key), self.questions.events.clone());
+        let collect = move || {
+            let (said, silent) = answers.collect();
+            // Nobody listens any more only when the daemon is stopping.
+            drop(events.send(Event::Why(Answered { query, said, silent, reply })));
+        };
+        log_failure(self.questions.collect(collect));
+    }
+}
+
+/// What workers found, as one list of at most `limit` flows.
+fn flow_list(found: Vec<FlowsFound>, limit: usize) -> FlowList {
+    let mut list = FlowList { is_complete: true, ..FlowList::default() };
+    for FlowsFound { flows, count, is_complete } in found {
+        list.count += count;
+        list.is_complete &= is_complete;
+        list.flows.extend(flows.into_iter().map(FlowRow::from));
+    }
+    if list.flows.len() > limit {
+        list.flows.truncate(limit);
+        list.is_complete = false;
+    }
+    list
+}
+
+/// The reply that the thread had is dropped with it, which tells who asked.
+fn log_failure(outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        eprintln!("lbd: a question about flows is not answered: no thread can be started: {error}");
+    }
+}
+
+/// Most questions under way at once.
+const QUESTIONS: usize = 16;
+
+const TOO_MANY: &str = "too many questions about flows are under way: ask again in a few seconds";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_questions_are_under_way_than_may_be() {
+        let questions = Questions::new(crossbeam_channel::unbounded().0);
+        let (release, released) = crossbeam_channel::bounded::<()>(0);
+        for _ in 0..QUESTIONS {
+            assert!(!questions.are_too_many());
+            let released = released.clone();
+            questions.collect(move || assert!(released.recv().is_err())).unwrap();
+        }
+        assert!(questions.are_too_many());
+        drop(release);
+        while questions.are_too_many() {
+            thread::yield_now();
+        }
+    }
+}

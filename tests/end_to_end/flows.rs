@@ -1,0 +1,148 @@
+//! `flows`: filters find what is there, and a worker that is stuck holds nobody up.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    ptr,
+    time::{Duration, Instant},
+};
+
+use lb_ctl::api::{FlowList, FlowsQuery};
+use lbd::testbed::{
+    client::Flows,
+    network::{Layout, Offload, Plan, target_address},
+};
+use libtest_mimic::Failed;
+
+use crate::{
+    Test,
+    harness::{PORTS, Rig, tcp_vip, udp_vip},
+};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    ("flows::filters_find_what_is_there", filters_find_what_is_there),
+    ("flows::a_worker_that_is_stuck_holds_nobody_up", stuck_worker),
+];
+
+fn filters_find_what_is_there() -> Result<(), Failed> {
+    let rig = Rig::serve(PLAN)?;
+    let crowd = rig.crowd(TCP_FLOWS)?;
+    let datagrams = Flows::open(&rig.network.client, udp_vip(), UDP_FLOWS)?;
+    datagrams.ask_all("hello")?;
+    let find = |query: FlowsQuery| rig.control.flows(&query);
+    let one = |list: FlowList| (list.flows.len(), list.count, list.is_complete, list.silent_workers);
+
+    let all = find(FlowsQuery { limit: Some(1_000), ..FlowsQuery::default() })?;
+    assert_eq!(one(all.clone()), (TCP_FLOWS + UDP_FLOWS, (TCP_FLOWS + UDP_FLOWS) as u64, true, vec![]));
+    let counted = |query: FlowsQuery| -> Result<u64, Failed> {
+        let list = find(FlowsQuery { count: true, ..query })?;
+        assert_eq!((list.flows.len(), list.is_complete), (0, true));
+        Ok(list.count)
+    };
+    let every = FlowsQuery::default();
+    for (filter, expected) in [
+        (FlowsQuery { protocol: "tcp".parse().ok(), ..every.clone() }, TCP_FLOWS),
+        (FlowsQuery { state: "established".parse().ok(), ..every.clone() }, TCP_FLOWS),
+        (FlowsQuery { vip: udp_vip().to_string().parse().ok(), ..every.clone() }, UDP_FLOWS),
+        (FlowsQuery { vip: tcp_vip().ip().to_string().parse().ok(), ..every.clone() }, TCP_FLOWS + UDP_FLOWS),
+        (FlowsQuery { client: "198.18.0.0/24".parse().ok(), ..every.clone() }, TCP_FLOWS + UDP_FLOWS),
+        (FlowsQuery { client: "198.18.1.0/24".parse().ok(), ..every.clone() }, 0),
+        (FlowsQuery { state: "half_open".parse().ok(), ..every.clone() }, 0),
+    ] {
+        assert_eq!(counted(filter.clone())?, expected as u64, "{filter:?}");
+    }
+    for (share, number) in rig.shares(&crowd).into_iter().zip(1..) {
+        let target = SocketAddr::from((target_address(number), PORTS.tcp)).to_string().parse().ok();
+        assert_eq!(counted(FlowsQuery { target, ..every.clone() })?, share as u64, "target {number}");
+    }
+    let of_workers = [0, 1].map(|worker| counted(FlowsQuery { worker: Some(worker), ..every.clone() }));
+    let [first, second] = of_workers;
+    assert_eq!(first? + second?, all.count);
+
+    let member = &crowd.members()[0];
+    let client = member.local().to_string().parse().ok();
+    let found = find(FlowsQuery { client, protocol: "tcp".parse().ok(), ..every.clone() })?;
+    let [flow] = &found.flows[..] else { return Err(format!("not one flow: {found:?}").into()) };
+    assert_eq!((flow.client, flow.listener), (member.local(), tcp_vip()));
+    assert_eq!(
+        format!("target{}", flow.target.to_string().split('.').nth(2).unwrap_or_default()),
+        member.target
+    );
+
+    let few = find(FlowsQuery { limit: Some(5), ..every })?;
+    assert_eq!((few.flows.len(), few.is_complete), (5, false));
+    drop(crowd);
+    rig.finish().map(drop)
+}
+
+fn stuck_worker() -> Result<(), Failed> {
+    let rig = Rig::serve(PLAN)?;
+    let crowd = rig.crowd(20)?;
+    let worker = Stopped::worker(rig.daemon.as_ref().ok_or("no daemon")?.pid(), "worker 0")?;
+    let control = rig.control.clone();
+    let asking = std::thread::spawn(move || control.flows(&FlowsQuery::default()));
+    let begun = Instant::now();
+    while !asking.is_finished() {
+        let asked = Instant::now();
+        rig.control.stats()?;
+        assert!(asked.elapsed() < Duration::from_secs(1), "the control thread waits for the worker");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(begun.elapsed() > Duration::from_secs(2), "nobody was stuck");
+    let list = asking.join().map_err(|_| "the thread that asked has panicked")??;
+    assert_eq!(list.silent_workers, [0]);
+    assert!(list.flows.iter().all(|flow| flow.worker == 1) && list.flows.len() < 20);
+    drop(worker);
+    let list = rig.control.flows(&FlowsQuery::default())?;
+    assert_eq!((list.flows.len(), list.silent_workers), (20, vec![]));
+    drop(crowd);
+    rig.finish().map(drop)
+}
+
+/// A thread of another process that does not run, for as long as this is there. Held by the thread that made it.
+struct Stopped {
+    thread: libc::pid_t,
+}
+
+impl Stopped {
+    fn worker(process: u32, name: &str) -> Result<Stopped, Failed> {
+        for entry in fs::read_dir(format!("/proc/{process}/task"))? {
+            let directory = entry?.path();
+            if fs::read_to_string(directory.join("comm"))?.trim_end() == name {
+                let thread = directory.file_name().and_then(|name| name.to_str()).ok_or("no thread id")?;
+                return Stopped::seize(thread.parse()?);
+            }
+        }
+        Err(format!("process {process} has no thread called {name}").into())
+    }
+
+    fn seize(thread: libc::pid_t) -> Result<Stopped, Failed> {
+        let nothing = ptr::null_mut::<libc::c_void>();
+        let stopped = Stopped { thread };
+        for request in [libc::PTRACE_SEIZE, libc::PTRACE_INTERRUPT] {
+            // SAFETY: these requests read and write no memory of either process.
+            if unsafe { libc::ptrace(request, thread, nothing, nothing) } != 0 {
+                return Err(std::io::Error::last_os_error().into());
+            }
+        }
+        let mut status = 0;
+        // SAFETY: the status lives as long as the call.
+        match unsafe { libc::waitpid(thread, &mut status, libc::__WALL) } {
+            -1 => Err(std::io::Error::last_os_error().into()),
+            _ => Ok(stopped),
+        }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let nothing = ptr::null_mut::<libc::c_void>();
+        // SAFETY: lets the thread go on; touches no memory. One that was not held is none of ours.
+        unsafe { libc::ptrace(libc::PTRACE_DETACH, self.thread, nothing, nothing) };
+    }
+}
+
+const PLAN: Plan = Plan { layout: Layout::Switched, targets: 3, queues: 2, offload: Offload::Off };
+const TCP_FLOWS: usize = 120;
+const UDP_FLOWS: usize = 30;
