@@ -92,7 +92,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{change::Draft, config::Document, objects::Objects};
+    use crate::{config::Document, objects::Objects};
 
     fn objects(protocol: &str, target_type: &str) -> Objects {
         let objects = json!({
@@ -127,7 +127,8 @@ mod tests {
             all.load_balancers[0].listeners[0].attributes =
                 set(&unset.load_balancers[0].listeners[0].all_attributes());
             all.target_groups[0].attributes = set(&unset.target_groups[0].all_attributes());
-            let [unset, all] = [unset, all].map(|objects| Draft::new(objects, 1, &host).unwrap().config);
+            let [unset, all] =
+                [unset, all].map(|objects| host.config_with(&objects.to_document()).unwrap());
             assert_eq!(unset, all, "{protocol} {target_type}");
         }
     }
