@@ -94,18 +94,16 @@ impl Control {
         match call {
             Call::Status(reply) => reply.send(self.status()),
             Call::Targets(reply) => reply.send(self.targets()),
-            Call::TargetsOf { target_group, reply } => {
-                match self.store.objects.target_group(&target_group) {
-                    None => {
-                        let error = format!("there is no target group {target_group:?}");
-                        reply.refuse(Refusal::of(RefusalCode::TargetGroupNotFound, error));
-                    }
-                    Some(_) => {
-                        let rows = self.targets().into_iter().filter(|row| row.target_group == target_group);
-                        reply.send(rows.collect());
-                    }
+            Call::TargetsOf { target_group, reply } => match self.store.objects.target_group(&target_group) {
+                None => {
+                    let error = format!("there is no target group {target_group:?}");
+                    reply.refuse(Refusal::of(RefusalCode::TargetGroupNotFound, error));
                 }
-            }
+                Some(_) => {
+                    let rows = self.targets().into_iter().filter(|row| row.target_group == target_group);
+                    reply.send(rows.collect());
+                }
+            },
             Call::Snapshot(reply) => {
                 let Store { generation, objects, .. } = &self.store;
                 reply.send(Snapshot { generation: *generation, objects: objects.clone() });
@@ -172,7 +170,12 @@ impl Control {
         registered.chain(leaving.map(|row| self.row(row.clone(), "draining", None))).collect()
     }
 
-    fn row(&self, (target_group, target): (String, SocketAddr), state: &str, weight: Option<u16>) -> TargetRow {
+    fn row(
+        &self,
+        (target_group, target): (String, SocketAddr),
+        state: &str,
+        weight: Option<u16>,
+    ) -> TargetRow {
         let active_flows = self.flows.get(&target).copied().unwrap_or_default();
         TargetRow {
             target_group,

@@ -66,9 +66,15 @@ fn what_is_exported_changes_nothing_when_it_is_applied() {
     assert_eq!(daemon.lbctl_with(&["diff", path]).done(), "nothing to change\n");
     let said = daemon.lbctl_with(&["apply", path]).done();
     let generation = daemon.generation();
-    assert_eq!(said, format!("nothing to change, but these objects are the file's now: generation {generation}\n"));
+    assert_eq!(
+        said,
+        format!("nothing to change, but these objects are the file's now: generation {generation}\n")
+    );
     daemon.lbctl_with(&["export", path]).done();
-    assert_eq!(daemon.lbctl_with(&["apply", path]).done(), format!("nothing to change: generation {generation}\n"));
+    assert_eq!(
+        daemon.lbctl_with(&["apply", path]).done(),
+        format!("nothing to change: generation {generation}\n")
+    );
 }
 
 #[test]

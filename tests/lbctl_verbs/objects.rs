@@ -33,7 +33,10 @@ fn what_is_made_is_listed_and_shown() {
     let group = said("target-group show green");
     assert!(group.contains("stickiness.enabled true stickiness.type source_ip default"), "{group}");
     let listener = said("listener show edge/TCP:80");
-    assert!(listener.contains("tcp.idle_timeout.seconds 400 tcp.syn_cookies.enabled false default"), "{listener}");
+    assert!(
+        listener.contains("tcp.idle_timeout.seconds 400 tcp.syn_cookies.enabled false default"),
+        "{listener}"
+    );
     let lb = daemon.lbctl("load-balancer show edge -o json").json();
     assert_eq!((&lb["name"], &lb["tags"]), (&json!("edge"), &json!({ "team": "web" })));
 }
@@ -86,7 +89,8 @@ fn rules_change_places_at_once() {
         "rule set-priorities edge/80 10=20 20=10",
     ]);
     let rules = daemon.lbctl("rule list edge/80 -o json").json();
-    let rows: Vec<_> = rules.as_array().unwrap().iter().map(|row| (&row["priority"], &row["source"])).collect();
+    let rows: Vec<_> =
+        rules.as_array().unwrap().iter().map(|row| (&row["priority"], &row["source"])).collect();
     assert_eq!(rows, [(&json!(10), &json!("ipv4")), (&json!(20), &json!("ipv6"))]);
 }
 
@@ -94,8 +98,12 @@ fn rules_change_places_at_once() {
 fn tags_are_set_listed_and_removed() {
     let daemon = Daemon::start();
     daemon.all_done(EDGE);
-    for resource in ["load-balancer/edge", "listener/edge/TCP:80", "rule/edge/TCP:80/10", "target-group/blue"] {
-        daemon.all_done(&[&format!("tag set {resource} stage=test owner=me"), &format!("tag remove {resource} owner none")]);
+    for resource in ["load-balancer/edge", "listener/edge/TCP:80", "rule/edge/TCP:80/10", "target-group/blue"]
+    {
+        daemon.all_done(&[
+            &format!("tag set {resource} stage=test owner=me"),
+            &format!("tag remove {resource} owner none"),
+        ]);
         let tags = daemon.lbctl(&format!("tag list {resource} -o json")).json();
         assert_eq!((&tags["stage"], tags.get("owner")), (&json!("test"), None), "{resource}");
     }
@@ -112,7 +120,10 @@ fn refusals_say_why_and_what_there_is() {
         ("tg show bleu", "there is no target group \"bleu\"; the nearest is \"blue\""),
         ("listener show edge/443", "load balancer \"edge\" has no listener 443; it has: TCP:80"),
         ("listener delete edge/UDP:80", "has no listener UDP:80"),
-        ("listener create edge TCP:81 --forward bleu", "there is no target group \"bleu\"; the nearest is \"blue\""),
+        (
+            "listener create edge TCP:81 --forward bleu",
+            "there is no target group \"bleu\"; the nearest is \"blue\"",
+        ),
         ("rule delete edge/80 11", "no rule of priority"),
         ("tag list rule/edge/80/11", "listener edge/80 has no rule of priority 11"),
         ("target-group delete blue", "currently in use by listener TCP:80"),
@@ -128,7 +139,10 @@ fn refusals_say_why_and_what_there_is() {
         ("listener modify edge/80", "say what changes"),
         ("listener show edge", "expected LOAD-BALANCER/PROTOCOL:PORT"),
         ("lb create other", "--address <ADDRESS[=ZONE]>"),
-        ("rule create edge/80 --priority 0 --source ipv4 --forward blue", "expected a priority from 1 to 50000"),
+        (
+            "rule create edge/80 --priority 0 --source ipv4 --forward blue",
+            "expected a priority from 1 to 50000",
+        ),
         ("rule create edge/80 --priority 9 --source v6 --forward blue", "[possible values: ipv4, ipv6]"),
         ("lb set-attributes edge key", "expected KEY=VALUE"),
         ("tag list blue", "expected load-balancer/NAME"),
@@ -147,7 +161,8 @@ fn a_change_can_depend_on_the_generation() {
     daemon.lbctl(&format!("tg create web --protocol TCP --port 80 --if-generation {generation}")).done();
     let error = daemon.lbctl(&format!("tg delete web --if-generation {generation}")).failed(3);
     assert!(error.contains(&format!("generation {}", generation + 1)), "{error}");
-    let error = daemon.lbctl(&format!("targets register web 198.19.1.2 --if-generation {generation}")).failed(3);
+    let error =
+        daemon.lbctl(&format!("targets register web 198.19.1.2 --if-generation {generation}")).failed(3);
     assert!(error.contains("generation"), "{error}");
     daemon.lbctl("tg show web").done();
 }

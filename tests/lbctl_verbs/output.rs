@@ -10,7 +10,9 @@ use crate::{Run, command, daemon::Daemon, lbctl};
 #[test]
 fn answers_come_as_tables_json_and_yaml() {
     let daemon = Daemon::start();
-    daemon.all_done(&["tg create web --protocol TCP --port 80 --attribute stickiness.enabled=true --tag on=yes"]);
+    daemon.all_done(&[
+        "tg create web --protocol TCP --port 80 --attribute stickiness.enabled=true --tag on=yes",
+    ]);
     let table = daemon.lbctl("tg list").done();
     let wide = daemon.lbctl("tg list -o wide").done();
     assert!(!table.contains("CREATED") && wide.contains("2026-11-23T12:00:00Z"), "{wide}");

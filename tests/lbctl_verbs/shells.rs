@@ -26,7 +26,8 @@ fn there_is_a_manual_page_of_each_verb() {
     lbctl(&format!("man {}", scratch.path().display())).done();
     let pages: Vec<_> = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     let has = |name: &str| pages.iter().any(|page| page.ends_with(name));
-    for name in ["lbctl.1", "lbctl-status.1", "lbctl-load-balancer-set-attributes.1", "lbctl-targets-drain.1"] {
+    for name in ["lbctl.1", "lbctl-status.1", "lbctl-load-balancer-set-attributes.1", "lbctl-targets-drain.1"]
+    {
         assert!(has(name), "{name}: {pages:?}");
     }
     let main = fs::read_to_string(scratch.path().join("lbctl.1")).unwrap();

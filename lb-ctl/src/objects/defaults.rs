@@ -127,8 +127,7 @@ mod tests {
             all.load_balancers[0].listeners[0].attributes =
                 set(&unset.load_balancers[0].listeners[0].all_attributes());
             all.target_groups[0].attributes = set(&unset.target_groups[0].all_attributes());
-            let [unset, all] =
-                [unset, all].map(|objects| host.config_with(&objects.to_document()).unwrap());
+            let [unset, all] = [unset, all].map(|objects| host.config_with(&objects.to_document()).unwrap());
             assert_eq!(unset, all, "{protocol} {target_type}");
         }
     }
