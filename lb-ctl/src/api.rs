@@ -32,6 +32,7 @@ mod why;
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::objects::Id;
@@ -55,7 +56,7 @@ pub use why::{
 };
 
 /// A change, or a configuration, is in force and kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InForce {
     /// Generation of the objects that have it.
     pub generation: u64,
@@ -67,7 +68,7 @@ pub struct InForce {
 }
 
 /// Why a request was not carried out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// One paragraph for a person.
     pub error: String,
@@ -83,7 +84,7 @@ pub struct Refusal {
 }
 
 /// Kinds of errors, by their names in the Elastic Load Balancing API where it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RefusalCode {
     /// There is no such load balancer.
     LoadBalancerNotFound,

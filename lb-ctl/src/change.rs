@@ -12,6 +12,7 @@ pub(crate) mod targets;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -206,7 +207,7 @@ impl fmt::Display for ListenerRef {
 }
 
 /// An object by its name, or by the id of its ARN.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Ref {
     /// Whatever has the name now.
     Name(String),
@@ -247,7 +248,7 @@ pub enum ResourceRef {
 pub type AttributeChanges = BTreeMap<String, Option<String>>;
 
 /// A load balancer to make.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewLoadBalancer {
     /// Name.
@@ -269,7 +270,7 @@ pub struct NewLoadBalancer {
 }
 
 /// An address of a pool, a certain one or a free one; or an address of no pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddressRequest {
     /// Name of the pool (`SubnetId`).
@@ -287,7 +288,7 @@ pub struct AddressRequest {
 }
 
 /// Families of a load balancer's addresses (NLB "IP address type").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IpAddressType {
     /// IPv4 alone.
@@ -337,7 +338,7 @@ pub struct NewRule {
 }
 
 /// A target group to make.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTargetGroup {
     /// Name.

@@ -35,6 +35,7 @@ use lb_core::{
     tables::{InterfaceId, Protocol},
 };
 pub use rule::Rule;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use tags::TAGS;
 pub use target::{Target, TargetRequest};
@@ -321,7 +322,7 @@ impl Listener {
 }
 
 /// Protocols of a listener or a target group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Protocols {
     /// `TCP`.
     #[serde(rename = "TCP")]
@@ -414,7 +415,7 @@ pub struct TargetGroup {
 }
 
 /// How targets of a group are named, which decides defaults (NLB "Target type").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetType {
     /// Nodes, by their IPv4 address.

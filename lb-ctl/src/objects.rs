@@ -12,6 +12,7 @@ mod id;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -25,7 +26,7 @@ pub use id::Id;
 use crate::config::{Family, Protocols, TargetType};
 
 /// All objects.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Objects {
     /// No name and no address twice.
@@ -43,7 +44,7 @@ pub type Attributes = BTreeMap<String, String>;
 pub type Tags = BTreeMap<String, String>;
 
 /// A load balancer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoadBalancer {
     /// Name.
@@ -80,7 +81,7 @@ pub struct LoadBalancer {
 }
 
 /// Where a load balancer's clients are (NLB "Scheme").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheme {
     /// In the network behind.
@@ -91,7 +92,7 @@ pub enum Scheme {
 }
 
 /// An address of a load balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Address {
     /// The address.
@@ -105,7 +106,7 @@ pub struct Address {
 }
 
 /// A listener.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
     /// What tells it from others.
@@ -132,7 +133,7 @@ pub struct Listener {
 }
 
 /// A forward action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Forward {
     /// Target groups, none twice.
@@ -143,7 +144,7 @@ pub struct Forward {
 }
 
 /// A target group's part in a forward action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForwardGroup {
     /// The group's name.
@@ -154,7 +155,7 @@ pub struct ForwardGroup {
 }
 
 /// A rule of a listener.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// What tells it from others.
@@ -172,7 +173,7 @@ pub struct Rule {
 }
 
 /// A target group.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetGroup {
     /// Name.
@@ -214,7 +215,7 @@ pub struct TargetGroup {
 }
 
 /// A registered target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
     /// Address.

@@ -5,10 +5,11 @@ use lb_core::{
     target::CutCause,
     verdict::{Action, Reason},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Counters over all workers since the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stats {
     /// Frames taken from receive rings. With `made` equal to transmitted + replied + dropped, but for frames still on their way.
     pub received: u64,
@@ -55,7 +56,7 @@ pub struct Stats {
 }
 
 /// Connections to the control API since the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ApiTraffic {
     /// Let in.
     pub accepted: u64,
@@ -68,7 +69,7 @@ pub struct ApiTraffic {
 }
 
 /// How many flows were cut for one cause.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CutRow {
     /// `unhealthy`, `deregistered`, `weight_zero` or `unused`.
     pub cause: String,
@@ -77,7 +78,7 @@ pub struct CutRow {
 }
 
 /// How many frames met their fate for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReasonRow {
     /// Name of the reason.
     pub reason: String,
@@ -90,7 +91,7 @@ pub struct ReasonRow {
 }
 
 /// Traffic of one listener or one target since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     /// Flows made.
     pub new_flows: u64,

@@ -6,12 +6,13 @@ use std::{
     str::FromStr,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Traffic;
 
 /// A target, registered or still draining.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetRow {
     /// Its target group.
     pub target_group: String,
@@ -53,7 +54,7 @@ impl TargetRow {
 }
 
 /// What `POST /v1/target-groups/NAME/targets` asks for; applied wholly or not at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TargetChanges {
     /// Targets to register. One that is registered already has this weight and this zone from now on.
@@ -65,7 +66,7 @@ pub struct TargetChanges {
 }
 
 /// A target to register.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTarget {
     /// Address.
@@ -82,7 +83,7 @@ pub struct NewTarget {
 }
 
 /// What tells a target from the others of its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetAddress {
     /// Address.
