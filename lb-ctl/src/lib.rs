@@ -14,6 +14,7 @@ pub mod config;
 pub mod doctor;
 pub mod health;
 pub mod hex;
+mod near;
 pub mod objects;
 pub mod port_set;
 pub mod server;

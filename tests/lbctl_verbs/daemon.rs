@@ -9,7 +9,7 @@ use std::{
 
 use lb_ctl::{
     api::{InForce, Refusal, RefusalCode, Status, TargetRow, Traffic},
-    change::Context,
+    change::{Context, Ref},
     config::Document,
     server::{Call, ChangeCall, Changed, Server, Snapshot},
     store::Store,
@@ -94,16 +94,14 @@ impl Control {
         match call {
             Call::Status(reply) => reply.send(self.status()),
             Call::Targets(reply) => reply.send(self.targets()),
-            Call::TargetsOf { target_group, reply } => match self.store.objects.target_group(&target_group) {
-                None => {
-                    let error = format!("there is no target group {target_group:?}");
-                    reply.refuse(Refusal::of(RefusalCode::TargetGroupNotFound, error));
+            Call::TargetsOf { target_group, reply } => {
+                let found = self.store.objects.group_at(&Ref::Name(target_group.clone()));
+                let rows = self.targets().into_iter().filter(|row| row.target_group == target_group);
+                match found {
+                    Ok(_) => reply.send(rows.collect()),
+                    Err(refusal) => reply.refuse(refusal),
                 }
-                Some(_) => {
-                    let rows = self.targets().into_iter().filter(|row| row.target_group == target_group);
-                    reply.send(rows.collect());
-                }
-            },
+            }
             Call::Snapshot(reply) => {
                 let Store { generation, objects, .. } = &self.store;
                 reply.send(Snapshot { generation: *generation, objects: objects.clone() });

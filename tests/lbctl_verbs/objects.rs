@@ -116,13 +116,13 @@ fn refusals_say_why_and_what_there_is() {
     daemon.all_done(EDGE);
     let before = daemon.generation();
     for (line, said) in [
-        ("lb show egde", "there is no load balancer \"egde\"; the nearest is \"edge\""),
-        ("tg show bleu", "there is no target group \"bleu\"; the nearest is \"blue\""),
+        ("lb show egde", "there is no load balancer \"egde\"; there are: edge"),
+        ("tg show bleu", "there is no target group \"bleu\"; there are: blue, "),
         ("listener show edge/443", "load balancer \"edge\" has no listener 443; it has: TCP:80"),
         ("listener delete edge/UDP:80", "has no listener UDP:80"),
         (
             "listener create edge TCP:81 --forward bleu",
-            "there is no target group \"bleu\"; the nearest is \"blue\"",
+            "there is no target group \"bleu\"; there are: blue, ",
         ),
         ("rule delete edge/80 11", "no rule of priority"),
         ("tag list rule/edge/80/11", "listener edge/80 has no rule of priority 11"),

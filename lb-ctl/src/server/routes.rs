@@ -70,7 +70,9 @@ const PATHS: &[(&str, fn() -> MethodRouter<Api>)] = &[
     ("/v1/load-balancers/{name}/listeners/{listener}", || {
         get(listeners::show).patch(listeners::modify).delete(listeners::delete)
     }),
-    ("/v1/load-balancers/{name}/listeners/{listener}/rules", || get(rules::list).post(rules::create)),
+    ("/v1/load-balancers/{name}/listeners/{listener}/rules", || {
+        get(rules::list).post(rules::create).patch(rules::reorder)
+    }),
     ("/v1/load-balancers/{name}/listeners/{listener}/rules/{priority}", || {
         get(rules::show).patch(rules::modify).delete(rules::delete)
     }),
