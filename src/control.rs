@@ -18,7 +18,9 @@ use lb_ctl::{
     api::{Happening, InterfaceState, Refusal, RefusalCode},
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
     config::Config,
+    elbv2::Endpoint,
     health::{self, Health, TargetHealth, Transition},
+    metrics::MetricsServer,
     server::{Call, Caller, ChangeCall, Server, Snapshot},
     state::{RunMarker, StateDirectory},
     store::Store,
@@ -29,7 +31,9 @@ use crate::{
     addresses::Addresses,
     changes::now,
     events::{self, FailingOpen},
+    ledger::Ledger,
     log::{self, complain, say},
+    metrics::Kept,
     passive::PassiveSignal,
     questions::{Answered, Questions},
     reserved_ports::ReservedPorts,
@@ -94,12 +98,22 @@ pub struct Control {
     pub passive: PassiveSignal,
     /// Target groups without enough healthy targets.
     pub failing_open: FailingOpen,
+    /// What ids have counted for their holders of today.
+    pub ledger: Ledger,
+    /// What metrics tell beside what is counted.
+    pub kept: Kept,
     /// When the process started.
     pub started: Instant,
     /// Questions to the workers.
     pub questions: Questions,
+    /// The same, in seconds since the epoch.
+    pub started_seconds: f64,
     /// The control API.
     pub server: Server,
+    /// Metrics by HTTP, if they are wanted.
+    pub metrics_server: Option<MetricsServer>,
+    /// The endpoint for the stock `aws` command line, if there is one.
+    pub endpoint: Option<Endpoint>,
 }
 
 /// Whether the loop goes on.
@@ -194,6 +208,7 @@ impl Control {
             self.refresh();
         }
         self.watch_targets();
+        self.watch_peaks();
         self.save_health();
         if let Some(worker) = self.engine.lost_worker() {
             // What a crash leaves is what the next start takes over: VIP traffic is dropped, nobody resets a connection.
@@ -246,6 +261,7 @@ impl Control {
             Call::Flows { query, reply } => self.find_flows(query, reply),
             Call::Why { query, key, reply } => self.ask_why(query, key, reply),
             Call::Stats(reply) => reply.send(self.stats()),
+            Call::Metrics(reply) => reply.send(self.metrics()),
             Call::Reload { by, reply } => match self.reload_for(&by) {
                 Ok(in_force) => reply.send(in_force),
                 Err(refusal) => reply.refuse(refusal),
@@ -265,6 +281,7 @@ impl Control {
 
     /// Publishes tables, and has the kernel go by them.
     pub(crate) fn put_in_force(&mut self, tables: Arc<Tables>) {
+        self.ledger.note(&self.tables, &tables, &self.engine.counters());
         self.engine.publish(tables.clone());
         self.failing_open.tell(&self.tables, &tables, &self.server.events());
         self.tables = tables;

@@ -97,7 +97,7 @@ impl FailingOpen {
 }
 
 /// Whether flows go to targets without regard to their health. An empty pool gives them to nobody.
-fn is_failing_open(group: &TargetGroup) -> bool {
+pub(crate) fn is_failing_open(group: &TargetGroup) -> bool {
     group.pools.iter().any(|pool| pool.is_failing_open && !pool.eligible.is_empty())
 }
 

@@ -1,7 +1,8 @@
 //! The load balancer's daemon: joins `lb-core`, `lb-io` and `lb-ctl`, and shows itself in `lbd demo`.
 //!
 //! [`run`] starts and stops everything; [`control`] is the loop between, on the one thread that owns the truth;
-//! [`report`] turns that truth into the answers of the control API, `questions` and `why` what the workers know of flows;
+//! [`report`] turns that truth into the answers of the control API, `questions` and `why` what the workers know of flows,
+//! [`metrics`] into those of scrapes, with what [`ledger`] keeps;
 //! [`addresses`] keeps VIPs and source addresses on interfaces; [`reserved_ports`] keeps the ports of source addresses that are
 //! the host's, too, from the host's own connections. [`doctor`] looks at a host for `lbctl`, whether or not a daemon runs there.
 
@@ -13,7 +14,9 @@ pub mod demo;
 pub mod doctor;
 mod events;
 pub mod host_sockets;
+pub mod ledger;
 mod log;
+pub mod metrics;
 mod passive;
 mod questions;
 mod reload;

@@ -60,12 +60,14 @@ impl Control {
             ("state_directory", old.state_directory != new.state_directory),
             ("control_socket", old.control_socket != new.control_socket),
             ("control_api", old.control_api != new.control_api),
+            ("elbv2", old.elbv2 != new.elbv2),
             ("workers", old.workers != new.workers),
             ("flow_table", old.flow_capacity != new.flow_capacity),
             (
                 "source_nat.ports_per_client",
                 old.source_nat.ports_per_client != new.source_nat.ports_per_client,
             ),
+            ("metrics.listen", old.metrics.listen != new.metrics.listen),
             // `adopt_seconds` matters at a start only, so any change is fine.
             ("selection.secret", old.selection.secret != new.selection.secret),
         ]

@@ -2,7 +2,7 @@
 
 mod targets;
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use lb_core::{
     counters::WorkerCounters,
@@ -10,14 +10,17 @@ use lb_core::{
 };
 use lb_ctl::{
     api::{
-        FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, SocketRow, Stats, Status, Traffic,
-        VipRow, WorkerRow,
+        FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, RingCounters, SocketRow, Stats,
+        Status, Traffic, VipRow, WorkerFrames, WorkerRow,
     },
     compile::{self, ZonalHealth},
     config::{TargetGroup, Vip},
     health::{TargetHealth, TargetKey},
 };
-use lb_io::{clock, engine::SocketStatus};
+use lb_io::{
+    clock,
+    engine::{SocketStatus, WorkerStatus},
+};
 
 use crate::control::Control;
 
@@ -47,7 +50,7 @@ impl Control {
             adopting_seconds: adopting_ns.div_ceil(1_000_000_000),
             load_balancers: self.load_balancers(&counters),
             interfaces: self.interfaces(),
-            workers: self.workers(),
+            workers: self.workers(&counters),
             flow_table: FlowTable {
                 flows: stats.flows,
                 half_open: stats.half_open,
@@ -64,7 +67,7 @@ impl Control {
         Stats { missed, control_api: self.server.traffic(), ..Stats::sum(&self.engine.counters()) }
     }
 
-    fn load_balancers(&self, counters: &[Arc<WorkerCounters>]) -> Vec<LoadBalancerRow> {
+    pub(crate) fn load_balancers(&self, counters: &[Arc<WorkerCounters>]) -> Vec<LoadBalancerRow> {
         let counts = self.target_counts();
         let zonal_health: HashMap<IpAddr, ZonalHealth> = self.compiler.zonal_health().into_iter().collect();
         let rows = self.store.config.load_balancers.iter().map(|lb| {
@@ -74,9 +77,7 @@ impl Control {
                     .any(|address| address == listener.endpoint.address)
                     .then_some((ListenerId(id as u16), listener))
             });
-            let traffic = |id: ListenerId| {
-                Traffic::sum(counters.iter().filter_map(|worker| worker.listeners.get(usize::from(id.0))))
-            };
+            let traffic = |id: ListenerId| self.ledger.listener(counters, id);
             LoadBalancerRow {
                 name: lb.name.clone(),
                 addresses: lb.vips.iter().map(|vip| vip_row(vip, &zonal_health)).collect(),
@@ -154,24 +155,51 @@ impl Control {
         self.engine.interfaces().into_iter().map(row).collect()
     }
 
-    fn workers(&self) -> Vec<WorkerRow> {
-        let row = |worker: lb_io::engine::WorkerStatus| WorkerRow {
-            worker: u32::from(worker.worker),
-            cpu: worker.cpu as u32,
-            idle_percent: worker.idle_share() * 100.0,
-            sockets: worker
-                .sockets
-                .into_iter()
-                .map(|socket| SocketRow {
-                    missed: missed(&socket),
-                    interface: socket.interface,
-                    queue: socket.queue,
-                    mode: socket.mode.into(),
-                })
-                .collect(),
-        };
-        self.engine.workers().into_iter().map(row).collect()
+    fn workers(&self, counters: &[Arc<WorkerCounters>]) -> Vec<WorkerRow> {
+        self.engine
+            .workers()
+            .into_iter()
+            .zip(counters)
+            .map(|(worker, counted)| row(worker, counted))
+            .collect()
     }
+}
+
+fn row(worker: WorkerStatus, counted: &WorkerCounters) -> WorkerRow {
+    WorkerRow {
+        worker: u32::from(worker.worker),
+        cpu: worker.cpu as u32,
+        idle_percent: worker.idle_share() * 100.0,
+        busy_seconds: seconds(worker.busy_ns),
+        idle_seconds: seconds(worker.idle_ns),
+        turns: worker.turns,
+        frames: WorkerFrames::of(counted),
+        flows: counted.flows.value(),
+        half_open: counted.half_open.value(),
+        sockets: worker.sockets.into_iter().map(socket_row).collect(),
+    }
+}
+
+fn socket_row(socket: SocketStatus) -> SocketRow {
+    let statistics = socket.statistics;
+    SocketRow {
+        missed: missed(&socket),
+        interface: socket.interface,
+        queue: socket.queue,
+        mode: socket.mode.into(),
+        rings: RingCounters {
+            rx_dropped: statistics.rx_dropped,
+            rx_ring_full: statistics.rx_ring_full,
+            fill_ring_empty: statistics.rx_fill_ring_empty,
+            tx_ring_empty: statistics.tx_ring_empty,
+            rx_invalid: statistics.rx_invalid,
+            tx_invalid: statistics.tx_invalid,
+        },
+    }
+}
+
+fn seconds(ns: u64) -> f64 {
+    Duration::from_nanos(ns).as_secs_f64()
 }
 
 fn vip_row(vip: &Vip, zonal_health: &HashMap<IpAddr, ZonalHealth>) -> VipRow {

@@ -4,7 +4,7 @@ use std::{
     error::Error,
     fs,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crossbeam_channel::{Sender, unbounded};
@@ -12,7 +12,9 @@ use lb_core::time;
 use lb_ctl::{
     compile::Compiler,
     config::{self, Config, ControlApi, Document},
+    elbv2,
     health::Health,
+    metrics::{MetricsServer, MetricsServerError},
     server::{Access, Server, Settings},
     state::StateDirectory,
     store::Store,
@@ -126,6 +128,10 @@ fn start(
     let deliver = events.clone();
     // The socket first: a second instance must find out before it touches an interface.
     let server = Server::with(server_settings(&config), move |call| drop(deliver.send(Event::Call(call))))?;
+    let metrics_server = start_metrics(&config, events)?;
+    let deliver = events.clone();
+    let deliver = move |call| drop(deliver.send(Event::Call(call)));
+    let endpoint = config.elbv2.as_ref().map(|settings| elbv2::start(settings, deliver)).transpose()?;
     let engine = Engine::prepare(engine_settings(&config, selection_secret, adopt_until)?)?;
 
     let notify = events.clone();
@@ -149,6 +155,8 @@ fn start(
         steered_by: None,
         wanted_hops: Default::default(),
         failing_open: Default::default(),
+        ledger: Default::default(),
+        kept: Default::default(),
         health_saved: None,
         adopt_until,
         devices_seen: started,
@@ -157,9 +165,12 @@ fn start(
         passive: Default::default(),
         questions: Questions::new(events.clone()),
         started,
+        started_seconds: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         store,
         state,
         server,
+        metrics_server,
+        endpoint,
         engine,
         next_hops,
         health,
@@ -196,6 +207,15 @@ fn server_settings(config: &Config) -> Settings {
         limits,
         log: log::out,
     }
+}
+
+fn start_metrics(
+    config: &Config,
+    events: &Sender<Event>,
+) -> Result<Option<MetricsServer>, MetricsServerError> {
+    let deliver = events.clone();
+    let start = |listen| MetricsServer::start(listen, move |call| drop(deliver.send(Event::Call(call))));
+    config.metrics.listen.map(start).transpose()
 }
 
 /// What the data path is set up by.
@@ -277,11 +297,17 @@ fn print_start(control: &Control) {
         mebibytes(memory.most_bytes),
         each(memory.most_bytes)
     );
+    if let Some(endpoint) = &control.endpoint {
+        say!("Elastic Load Balancing API at http://{}", endpoint.address());
+    }
     say!(
         "ready in {} ms; control socket {}",
         control.started.elapsed().as_millis(),
         control.store.config.control_socket.display()
     );
+    if let Some(server) = &control.metrics_server {
+        say!("metrics for Prometheus: http://{}/metrics", server.address());
+    }
 }
 
 /// Turns signals into events. The handle closes the stream, which ends the thread.

@@ -8,6 +8,7 @@ use crate::{
     listener::ListenerId,
     target::{CutCause, TargetId},
     verdict::Reason,
+    wire::l4::tcp::RST,
 };
 
 /// A counter or gauge with a single writer.
@@ -84,7 +85,7 @@ pub struct TrafficCounters {
     pub packets_out: Counter,
     /// Bytes to clients, from the IP header on.
     pub bytes_out: Counter,
-    /// Resets that the load balancer made.
+    /// Resets that the load balancer made (NLB `TCP_ELB_Reset_Count`).
     pub resets: Counter,
     /// Flows refused because no source port was free (NLB `PortAllocationErrorCount`).
     pub port_allocation_errors: Counter,
@@ -98,6 +99,10 @@ pub struct TrafficCounters {
     pub repeated_syns: Counter,
     /// SYNs that the target refused.
     pub refused_syns: Counter,
+    /// Resets from clients that were sent on (NLB `TCP_Client_Reset_Count`).
+    pub client_resets: Counter,
+    /// Resets from targets that were sent on (NLB `TCP_Target_Reset_Count`).
+    pub target_resets: Counter,
 }
 
 impl WorkerCounters {
@@ -141,6 +146,32 @@ impl WorkerCounters {
                     traffic.bytes_out.add(u64::from(bytes));
                 }
             }
+        }
+    }
+
+    /// A packet with these TCP flags was sent on; of UDP there are none.
+    #[inline]
+    pub(crate) fn count_segment(&self, flow: &Flow, direction: Direction, bytes: u16, flags: u8) {
+        self.count_packet(flow, direction, bytes);
+        if flags & RST != 0 {
+            self.count_reset(flow, direction);
+        }
+    }
+
+    #[cold]
+    fn count_reset(&self, flow: &Flow, direction: Direction) {
+        for traffic in self.traffic(flow) {
+            match direction {
+                Direction::Forward => traffic.client_resets.add(1),
+                Direction::Reverse => traffic.target_resets.add(1),
+            }
+        }
+    }
+
+    /// The load balancer made a reset for a listener.
+    pub(crate) fn count_own_reset(&self, listener: ListenerId) {
+        if let Some(traffic) = self.listeners.get(usize::from(listener.0)) {
+            traffic.resets.add(1);
         }
     }
 

@@ -16,6 +16,7 @@
 //! | `GET /v1/flows?`[`FlowsQuery`] | [`FlowList`] |
 //! | `GET /v1/why?`[`WhyQuery`] | [`Why`] |
 //! | `GET /v1/stats` | [`Stats`] |
+//! | `GET /v1/metrics` | [`crate::metrics`] in the text format of OpenMetrics |
 //! | `GET /v1/events?since=SEQ&follow=true` | [`Event`] lines |
 //! | `POST /v1/reload` | [`InForce`] |
 //!
@@ -47,7 +48,8 @@ pub use objects::{
 };
 pub use stats::{ApiTraffic, CutRow, ReasonRow, Stats, Traffic};
 pub use status::{
-    FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, SocketRow, Status, VipRow, WorkerRow,
+    FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, RingCounters, SocketRow, Status,
+    VipRow, WorkerFrames, WorkerRow,
 };
 pub use targets::{NewTarget, TargetAddress, TargetChanges, TargetRow};
 pub use why::{

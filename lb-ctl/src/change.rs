@@ -12,6 +12,8 @@ pub(crate) mod targets;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
+pub use listener::LISTENERS;
+pub use rule::RULES;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -17,6 +17,7 @@ mod simulate;
 mod tag;
 mod target_group;
 mod targets;
+mod top;
 mod values;
 mod watch;
 mod why;
@@ -31,6 +32,7 @@ use crate::{
     config::{CONTROL_SOCKET, ConfigErrors},
     doctor::{Facts, Inquiry},
     show,
+    top::TopError,
 };
 use lbd::Lbd;
 use output::{Coloring, Format, print};
@@ -97,6 +99,8 @@ enum Verb {
     Why(why::WhyArguments),
     /// What became of every frame, by reason
     Stats,
+    /// What goes on, once a second, on the whole terminal; ? shows the keys
+    Top(top::TopArguments),
     /// What applying a file would change
     Diff(files::DiffArguments),
     /// Put in force what a file declares, and print what that changed
@@ -147,7 +151,7 @@ impl Verb {
             Verb::Health(arguments) => arguments.is_reading(),
             Verb::Tag(verb) => verb.is_reading(),
             Verb::Events(arguments) => arguments.is_reading(),
-            Verb::Drain(_) | Verb::Apply(_) | Verb::Export { .. } | Verb::Reload => false,
+            Verb::Top(_) | Verb::Drain(_) | Verb::Apply(_) | Verb::Export { .. } | Verb::Reload => false,
             Verb::Check { .. } | Verb::Simulate(_) | Verb::Completions { .. } | Verb::Man { .. } => false,
         }
     }
@@ -201,6 +205,7 @@ fn carry_out(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>
         Verb::Flows(arguments) => flows::run(&client, output, arguments),
         Verb::Why(arguments) => why::run(&client, output, &arguments),
         Verb::Stats => print(output, &client.stats()?, show::stats),
+        Verb::Top(arguments) => top::run(client, &arguments),
         Verb::Diff(arguments) => files::diff(&lbd, &arguments),
         Verb::Apply(arguments) => files::apply(&lbd, &arguments),
         Verb::Export { file } => files::export(&lbd, file.as_deref()),
@@ -238,6 +243,15 @@ impl From<ClientError> for Failure {
     }
 }
 
+impl From<TopError> for Failure {
+    fn from(error: TopError) -> Failure {
+        match error {
+            TopError::Client(error) => error.into(),
+            error => unusable(&error),
+        }
+    }
+}
+
 impl From<ConfigErrors> for Failure {
     fn from(errors: ConfigErrors) -> Failure {
         unusable(&errors)
@@ -246,8 +260,9 @@ impl From<ConfigErrors> for Failure {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 refused by lbd, or not so: targets that are not healthy (health, targets wait), a listener without a \
-healthy target (status), differences (diff --exit-code), flows left (drain --timeout), a warning or a fault (doctor); 2 wrong usage or configuration, or lbd \
-cannot be reached; 3 the objects are of another generation than --if-generation says, or changed while a file was applied.";
+healthy target (status), differences (diff --exit-code), flows left (drain --timeout), a warning or a fault (doctor); \
+2 wrong usage or configuration, or lbd cannot be reached; 3 the objects are of another generation than --if-generation \
+says, or changed while a file was applied.";
 
 #[cfg(test)]
 mod tests {

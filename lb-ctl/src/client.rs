@@ -89,6 +89,12 @@ impl Client {
         self.call(Method::GET, "/v1/stats")
     }
 
+    /// Metrics, in the text format of OpenMetrics.
+    pub fn metrics(&self) -> Result<String, ClientError> {
+        let text = self.ask(Question::new(Method::GET, "/v1/metrics"))?.body;
+        String::from_utf8(text.into()).map_err(|error| ClientError::Garbled(error.to_string()))
+    }
+
     /// Has the daemon read its configuration again and apply it.
     pub fn reload(&self) -> Result<InForce, ClientError> {
         self.call(Method::POST, "/v1/reload")

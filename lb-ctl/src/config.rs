@@ -8,11 +8,13 @@ mod address_pool;
 mod attributes;
 mod control_api;
 mod document;
+mod elbv2;
 mod errors;
 mod forward;
 mod health_check;
 mod listener;
 mod load_balancer;
+mod metrics;
 mod read;
 mod rule;
 mod source_nat;
@@ -22,11 +24,17 @@ mod target_group;
 mod walk;
 mod zone;
 
-use std::{net::IpAddr, ops::RangeInclusive, path::Path, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::Path,
+    path::PathBuf,
+};
 
 pub use address::{ClientAddress, Family};
 pub use address_pool::AddressPool;
 pub use control_api::ControlApi;
+pub use elbv2::{ACCOUNT_DEFAULT, Access, AccessKey, Elbv2, REGION_DEFAULT, Secret};
 pub use errors::{ConfigError, ConfigErrors};
 pub use forward::{Forward, WeightedGroup};
 pub use health_check::{CheckProtocol, HealthCheck};
@@ -154,8 +162,12 @@ pub struct Config {
     pub selection: Selection,
     /// What targets see in place of a client's address and port.
     pub source_nat: SourceNat,
+    /// Metrics for Prometheus.
+    pub metrics: Metrics,
     /// Where load balancers made by call have their addresses from; no name twice.
     pub address_pools: Vec<AddressPool>,
+    /// The endpoint for the stock `aws` command line; `None`: there is none.
+    pub elbv2: Option<Elbv2>,
     /// Load balancers, no name twice.
     pub load_balancers: Vec<LoadBalancer>,
     /// Target groups, no name twice.
@@ -233,6 +245,15 @@ pub struct SourceNat {
     pub interface: InterfaceId,
     /// Who puts the addresses on that interface.
     pub assignment: Assignment,
+}
+
+/// Section `metrics`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where scrapes are answered by HTTP; `None`: on the control socket alone.
+    pub listen: Option<SocketAddr>,
+    /// With more targets than this, none has series of its own.
+    pub targets_max: usize,
 }
 
 /// A load balancer.

@@ -51,6 +51,7 @@ pub struct LoadBalancer {
     pub name: String,
     /// What tells it from others of the same name before and after it.
     #[serde(default = "Id::fresh")]
+    #[schemars(!default)]
     pub id: Id,
     /// When it was made (RFC 3339, UTC).
     #[serde(default)]
@@ -111,6 +112,7 @@ pub struct Address {
 pub struct Listener {
     /// What tells it from others.
     #[serde(default = "Id::fresh")]
+    #[schemars(!default)]
     pub id: Id,
     /// Whether a file set it last.
     #[serde(default)]
@@ -160,6 +162,7 @@ pub struct ForwardGroup {
 pub struct Rule {
     /// What tells it from others.
     #[serde(default = "Id::fresh")]
+    #[schemars(!default)]
     pub id: Id,
     /// The lowest that fits wins, 1 to 50000.
     pub priority: u16,
@@ -180,6 +183,7 @@ pub struct TargetGroup {
     pub name: String,
     /// What tells it from others of the same name before and after it.
     #[serde(default = "Id::fresh")]
+    #[schemars(!default)]
     pub id: Id,
     /// When it was made (RFC 3339, UTC).
     #[serde(default)]

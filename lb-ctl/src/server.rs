@@ -26,6 +26,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use axum::http::StatusCode;
 use lb_core::flow_key::FlowKey;
 use tokio::sync::oneshot;
 
@@ -33,6 +34,7 @@ use crate::{
     api::{ApiTraffic, FlowList, FlowsQuery, InForce, Refusal, Stats, Status, TargetRow, Why, WhyQuery},
     change::Change,
     config::Document,
+    metrics::Metrics,
     objects::{Difference, Objects},
 };
 use accept::{Counts, House};
@@ -86,6 +88,8 @@ pub enum Call {
     },
     /// Counters.
     Stats(Reply<Stats>),
+    /// What a scrape tells.
+    Metrics(Reply<Metrics>),
     /// Read the configuration again and apply it, or refuse it and keep the old one.
     Reload {
         /// Who asks for it.
@@ -141,6 +145,12 @@ pub struct Snapshot {
 pub struct Reply<T>(oneshot::Sender<Result<T, Refusal>>);
 
 impl<T> Reply<T> {
+    /// A reply, and where its answer comes out.
+    pub(crate) fn channel() -> (Reply<T>, oneshot::Receiver<Result<T, Refusal>>) {
+        let (sender, answer) = oneshot::channel();
+        (Reply(sender), answer)
+    }
+
     /// Answers. A client that has gone away is no concern of the control thread's.
     pub fn send(self, answer: T) {
         let _ = self.0.send(Ok(answer));
@@ -218,7 +228,7 @@ impl Server {
             tokio::net::UnixListener::from_std(listener).map_err(system)?
         };
         let (feed, events, inbox) = events::feed();
-        let (deliver, body_bytes) = (Deliver(Arc::new(deliver)), settings.limits.body_bytes);
+        let (deliver, body_bytes) = (Deliver::new(deliver), settings.limits.body_bytes);
         let router = routes::router(routes::Api { deliver, feed: feed.clone(), body_bytes });
         let house = House::new(settings, router);
         let counts = house.counts.clone();
@@ -282,7 +292,30 @@ impl std::error::Error for ServerError {}
 
 /// Hands a call to the control thread.
 #[derive(Clone)]
-struct Deliver(Arc<dyn Fn(Call) + Send + Sync>);
+pub(crate) struct Deliver(Arc<dyn Fn(Call) + Send + Sync>);
+
+impl Deliver {
+    /// By a function that must not block.
+    pub(crate) fn new(deliver: impl Fn(Call) + Send + Sync + 'static) -> Deliver {
+        Deliver(Arc::new(deliver))
+    }
+
+    /// The control thread's answer to a call, or why there is none and the status that says so.
+    pub(crate) async fn ask<T>(
+        &self,
+        call: impl FnOnce(Reply<T>) -> Call,
+    ) -> Result<T, (StatusCode, Refusal)> {
+        let (sender, answer) = oneshot::channel();
+        (self.0)(call(Reply(sender)));
+        let unavailable = |why: &str| Err((StatusCode::SERVICE_UNAVAILABLE, why.into()));
+        match tokio::time::timeout(limits::CONTROL_TIME, answer).await {
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(refusal))) => Err((answer::status(&refusal), refusal)),
+            Ok(Err(_)) => unavailable("the daemon is stopping"),
+            Err(_) => unavailable("the daemon's control thread did not answer in time"),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests;

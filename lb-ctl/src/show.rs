@@ -10,7 +10,7 @@ mod objects;
 mod status;
 mod target_groups;
 mod targets;
-mod text;
+pub(crate) mod text;
 mod why;
 
 use comfy_table::Cell;

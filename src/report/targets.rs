@@ -3,11 +3,10 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use lb_core::{counters::WorkerCounters, tables::TargetId, time::Instant};
+use lb_core::{tables::TargetId, time::Instant};
 use lb_ctl::{
     api::{Refusal, TargetRow, Traffic},
     change::Ref,
@@ -48,7 +47,11 @@ impl Control {
         let row = |entry: &TargetEntry| {
             let row = self.target_row(entry, target(entry));
             let share = shares.get(&entry.id).filter(|_| row.is_eligible).copied().unwrap_or_default();
-            TargetRow { traffic: traffic_of(&counters, entry.id), share_percent: share * 100.0, ..row }
+            TargetRow {
+                traffic: self.ledger.target(&counters, entry.id),
+                share_percent: share * 100.0,
+                ..row
+            }
         };
         // Who is gone and has no flows any more is nobody's concern, though its id rests.
         let now = clock::now();
@@ -131,8 +134,4 @@ fn registered(config: &Config) -> HashMap<(&str, IpAddr, u16), &Target> {
             group.targets.iter().map(|target| ((group.name.as_str(), target.address, target.port), target))
         })
         .collect()
-}
-
-fn traffic_of(counters: &[Arc<WorkerCounters>], id: TargetId) -> Traffic {
-    Traffic::sum(counters.iter().filter_map(|worker| worker.targets.get(id.0 as usize)))
 }

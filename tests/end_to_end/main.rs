@@ -14,6 +14,7 @@ mod cuts;
 mod demo;
 mod doctor;
 mod dual_stack;
+mod elbv2;
 mod flood;
 mod flow_rules;
 mod flows;
@@ -25,6 +26,7 @@ mod health;
 mod http;
 mod instances;
 mod layouts;
+mod metrics;
 mod path_mtu;
 mod refusals;
 mod reserved_ports;
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         flows::TESTS,
         why::TESTS,
         refusals::TESTS,
+        metrics::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
         doctor::TESTS,
@@ -83,8 +86,10 @@ fn main() -> ExitCode {
         eprintln!("\nNOT RUN, because network namespaces and AF_XDP need root (run: sudo -E ./ci.sh test):");
         tests.iter().for_each(|(name, _)| eprintln!("    {name}"));
     }
+    let has_tools = elbv2::report_missing_tools();
     let trial = |(name, test)| Trial::test(name, test);
     let mut trials: Vec<_> = tests.into_iter().map(|test| trial(test).with_ignored_flag(!runnable)).collect();
+    trials.extend(elbv2::TESTS.iter().map(|&test| trial(test).with_ignored_flag(!runnable || !has_tools)));
     trials.extend(flood::BY_HAND.iter().map(|&test| trial(test).with_ignored_flag(true)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -27,6 +27,7 @@ use crate::{
     flow_key::FlowKey,
     frame::Frame,
     limits,
+    listener::ListenerId,
     rewrite::segment::Segment,
     select,
     tables::{Mac, NextHop, Tables},
@@ -287,7 +288,10 @@ impl Pipeline<'_> {
         if let Some((segment, hop)) = self.client_segment(&flow, due.record, towards_client(first, RST | ACK))
         {
             let from = self.egress(hop.interface).mac;
-            self.make_new(|_, frame| Some(write(frame, &segment, (from, hop), Reason::ResetUnanswered)));
+            self.make_new(|this, frame| {
+                this.counters.count_own_reset(ListenerId(flow.listener_id));
+                Some(write(frame, &segment, (from, hop), Reason::ResetUnanswered))
+            });
         }
         self.forget(due.record, now.wrapping_millis());
     }
@@ -366,6 +370,7 @@ impl Pipeline<'_> {
         let verdict = match self.client_segment(&flow, record, towards_client(first, RST | ACK)) {
             Some((segment, hop)) => {
                 let from = self.egress(hop.interface).mac;
+                self.counters.count_own_reset(ListenerId(flow.listener_id));
                 write(it.frame, &segment, (from, hop), Reason::RefusedByTarget)
             }
             None => Verdict::drop(Reason::NextHopUnresolved),

@@ -27,7 +27,7 @@ impl Pipeline<'_> {
             return self.forward_unusual(it, record, direction, hop, reason);
         }
         nat::apply(it.frame.bytes_mut(), it.packet, flow, direction, egress.mac, hop.mac);
-        self.counters.count_packet(flow, direction, it.packet.total_length);
+        self.counters.count_segment(flow, direction, it.packet.total_length, it.packet.tcp_flags);
         Verdict::to(reason, hop.interface.0)
     }
 
@@ -64,7 +64,7 @@ impl Pipeline<'_> {
         if let Err(reason) = rewrite_frame(it.frame, it.packet, flow, direction, macs) {
             return Verdict::drop(reason);
         }
-        self.counters.count_packet(flow.0, direction, it.packet.total_length);
+        self.counters.count_segment(flow.0, direction, it.packet.total_length, it.packet.tcp_flags);
         Verdict::to(reason, hop.interface.0)
     }
 }

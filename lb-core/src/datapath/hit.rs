@@ -240,6 +240,7 @@ impl Pipeline<'_> {
                 .ok()?;
             let rewritten = parse(copy.bytes()).ok()?;
             reset::replace(copy, &rewritten, from, hop.mac);
+            this.counters.count_own_reset(ListenerId(flow.listener_id));
             Some(Verdict::to(Reason::ResetOtherSide, hop.interface.0))
         });
     }

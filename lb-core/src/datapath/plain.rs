@@ -62,7 +62,7 @@ impl Pipeline<'_> {
         if tcp::prolongs(flow) {
             flow.last_seen_ms = burst.now_ms;
         }
-        self.counters.count_packet(flow, direction, slot.packet.total_length);
+        self.counters.count_segment(flow, direction, slot.packet.total_length, flags);
         if tcp::is_repeated_syn(state, direction, flags) {
             self.counters.count_repeated_syn(flow);
         }

@@ -34,8 +34,8 @@ impl Pipeline<'_> {
         if !self.resets.take(it.now) {
             return Verdict::drop(Reason::ReplyRateLimited);
         }
-        if let Some(traffic) = listener.and_then(|id| self.counters.listeners.get(usize::from(id.0))) {
-            traffic.resets.add(1);
+        if let Some(listener) = listener {
+            self.counters.count_own_reset(listener);
         }
         reset::answer(it.frame, it.packet, self.own_mac(it.frame));
         Verdict::to(reason, it.frame.ingress.0)

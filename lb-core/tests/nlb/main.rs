@@ -10,11 +10,13 @@ mod a_target_that_is_cut;
 mod idle_timeout;
 mod packets_of_no_flow;
 mod pieces;
+mod resets;
 mod source_address;
 
 use std::net::{IpAddr, SocketAddr};
 
 use lb_core::{
+    counters::TrafficCounters,
     datapath::Datapath,
     limits,
     tables::{CutCause, FlowPolicy, NextHop},

@@ -187,6 +187,8 @@ fn assert_same_traffic(whose: &str, short: &TrafficCounters, long: &TrafficCount
             &traffic.cut_flows,
             &traffic.repeated_syns,
             &traffic.refused_syns,
+            &traffic.client_resets,
+            &traffic.target_resets,
         ]
         .map(Counter::value)
     };

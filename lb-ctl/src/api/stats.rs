@@ -8,6 +8,8 @@ use lb_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::WorkerFrames;
+
 /// Counters over all workers since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stats {
@@ -119,28 +121,70 @@ pub struct Traffic {
     pub repeated_syns: u64,
     /// SYNs that the target refused.
     pub refused_syns: u64,
+    /// Resets from clients that were sent on (NLB `TCP_Client_Reset_Count`).
+    #[serde(default)]
+    pub client_resets: u64,
+    /// Resets from targets that were sent on (NLB `TCP_Target_Reset_Count`).
+    #[serde(default)]
+    pub target_resets: u64,
 }
 
 impl Traffic {
     /// The sum over workers.
     pub fn sum<'a>(workers: impl IntoIterator<Item = &'a TrafficCounters>) -> Traffic {
-        let mut sum = Traffic::default();
-        for counters in workers {
-            sum.new_flows += counters.new_flows.value();
-            sum.active_flows = sum.active_flows.wrapping_add(counters.active_flows.value());
-            sum.packets_in += counters.packets_in.value();
-            sum.bytes_in += counters.bytes_in.value();
-            sum.packets_out += counters.packets_out.value();
-            sum.bytes_out += counters.bytes_out.value();
-            sum.resets += counters.resets.value();
-            sum.port_allocation_errors += counters.port_allocation_errors.value();
-            sum.unhealthy_routing_flows += counters.unhealthy_routing_flows.value();
-            sum.rejected_flows += counters.rejected_flows.value();
-            sum.cut_flows += counters.cut_flows.value();
-            sum.repeated_syns += counters.repeated_syns.value();
-            sum.refused_syns += counters.refused_syns.value();
+        workers.into_iter().map(Traffic::from).fold(Traffic::default(), Traffic::and)
+    }
+
+    /// This and that.
+    pub fn and(self, other: Traffic) -> Traffic {
+        self.with(other, u64::wrapping_add)
+    }
+
+    /// What has come since `earlier`. Flows of now are not of then: their number stays.
+    pub fn since(self, earlier: Traffic) -> Traffic {
+        self.with(Traffic { active_flows: 0, ..earlier }, u64::wrapping_sub)
+    }
+
+    fn with(self, other: Traffic, join: impl Fn(u64, u64) -> u64) -> Traffic {
+        Traffic {
+            new_flows: join(self.new_flows, other.new_flows),
+            active_flows: join(self.active_flows, other.active_flows),
+            packets_in: join(self.packets_in, other.packets_in),
+            bytes_in: join(self.bytes_in, other.bytes_in),
+            packets_out: join(self.packets_out, other.packets_out),
+            bytes_out: join(self.bytes_out, other.bytes_out),
+            resets: join(self.resets, other.resets),
+            port_allocation_errors: join(self.port_allocation_errors, other.port_allocation_errors),
+            unhealthy_routing_flows: join(self.unhealthy_routing_flows, other.unhealthy_routing_flows),
+            rejected_flows: join(self.rejected_flows, other.rejected_flows),
+            cut_flows: join(self.cut_flows, other.cut_flows),
+            repeated_syns: join(self.repeated_syns, other.repeated_syns),
+            refused_syns: join(self.refused_syns, other.refused_syns),
+            client_resets: join(self.client_resets, other.client_resets),
+            target_resets: join(self.target_resets, other.target_resets),
         }
-        sum
+    }
+}
+
+impl From<&TrafficCounters> for Traffic {
+    fn from(counters: &TrafficCounters) -> Traffic {
+        Traffic {
+            new_flows: counters.new_flows.value(),
+            active_flows: counters.active_flows.value(),
+            packets_in: counters.packets_in.value(),
+            bytes_in: counters.bytes_in.value(),
+            packets_out: counters.packets_out.value(),
+            bytes_out: counters.bytes_out.value(),
+            resets: counters.resets.value(),
+            port_allocation_errors: counters.port_allocation_errors.value(),
+            unhealthy_routing_flows: counters.unhealthy_routing_flows.value(),
+            rejected_flows: counters.rejected_flows.value(),
+            cut_flows: counters.cut_flows.value(),
+            repeated_syns: counters.repeated_syns.value(),
+            refused_syns: counters.refused_syns.value(),
+            client_resets: counters.client_resets.value(),
+            target_resets: counters.target_resets.value(),
+        }
     }
 }
 
@@ -184,6 +228,31 @@ impl Stats {
             stats.reasons.push(ReasonRow { reason: name, verdict, help: reason.help().into(), frames });
         }
         stats
+    }
+}
+
+impl WorkerFrames {
+    /// What one worker has counted.
+    pub fn of(worker: &WorkerCounters) -> WorkerFrames {
+        let frames = |reason: Reason| worker.reasons[reason as usize].value();
+        let mut sum = WorkerFrames {
+            received: worker.received.value(),
+            made: worker.made.value(),
+            handover_full: frames(Reason::HandoverFull),
+            tx_ring_full: frames(Reason::TxRingFull),
+            ..WorkerFrames::default()
+        };
+        for &reason in Reason::ALL {
+            match reason.action() {
+                Action::Transmit => sum.transmitted += frames(reason),
+                Action::Reply => sum.replied += frames(reason),
+                Action::HandOver => sum.handed_over += frames(reason),
+                Action::Hold => sum.held += frames(reason),
+                Action::Drop => sum.dropped += frames(reason),
+                Action::Pass => {}
+            }
+        }
+        sum
     }
 }
 

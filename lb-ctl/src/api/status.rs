@@ -143,10 +143,51 @@ pub struct WorkerRow {
     pub worker: u32,
     /// CPU that it is pinned to.
     pub cpu: u32,
-    /// Share of its turns that found nothing to do, in percent.
+    /// Share of its time since the start that found nothing to do, in percent.
     pub idle_percent: f64,
+    /// Time in turns that moved frames, in seconds.
+    #[serde(default)]
+    pub busy_seconds: f64,
+    /// Time in turns that moved none, asleep or not, in seconds.
+    #[serde(default)]
+    pub idle_seconds: f64,
+    /// Turns of its loop.
+    #[serde(default)]
+    pub turns: u64,
+    /// Frames, by what it did with them.
+    #[serde(default)]
+    pub frames: WorkerFrames,
+    /// Flows in its part of the flow table.
+    #[serde(default)]
+    pub flows: u64,
+    /// Of these, flows whose handshake is not complete.
+    #[serde(default)]
+    pub half_open: u64,
     /// Its sockets.
     pub sockets: Vec<SocketRow>,
+}
+
+/// Frames of one worker since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerFrames {
+    /// Taken from receive rings.
+    pub received: u64,
+    /// Made beside those.
+    pub made: u64,
+    /// Sent on.
+    pub transmitted: u64,
+    /// Answered.
+    pub replied: u64,
+    /// Dropped.
+    pub dropped: u64,
+    /// Handed over to other workers.
+    pub handed_over: u64,
+    /// Fragments kept until the first of their datagram came.
+    pub held: u64,
+    /// Dropped because the ring to another worker was full; they are in `dropped`, too.
+    pub handover_full: u64,
+    /// Dropped because a transmit ring was full; they are in `dropped`, too.
+    pub tx_ring_full: u64,
 }
 
 /// A worker's socket on one queue of one interface.
@@ -160,6 +201,26 @@ pub struct SocketRow {
     pub mode: String,
     /// Frames that the kernel had no buffer or no place on the receive ring for, or that were too long: not in `received`.
     pub missed: u64,
+    /// What the kernel counts for it.
+    #[serde(default)]
+    pub rings: RingCounters,
+}
+
+/// The kernel's counters of one socket (`XDP_STATISTICS`), in frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RingCounters {
+    /// Dropped on receive for want of a buffer, or because they were too long.
+    pub rx_dropped: u64,
+    /// Dropped because the receive ring was full.
+    pub rx_ring_full: u64,
+    /// Times that the kernel found no buffer on the fill ring.
+    pub fill_ring_empty: u64,
+    /// Times that the kernel found the transmit ring empty.
+    pub tx_ring_empty: u64,
+    /// Descriptors on the fill ring that the kernel could not use.
+    pub rx_invalid: u64,
+    /// Descriptors on the transmit ring that the kernel could not use.
+    pub tx_invalid: u64,
 }
 
 /// The flow table.

@@ -137,6 +137,9 @@ pub struct WhyAddress {
     /// Its zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// The address pool that it was taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// Whether the host has it, too, or alone: what is for no listener is the kernel's.
     pub is_host: bool,
 }

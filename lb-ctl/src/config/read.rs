@@ -7,9 +7,10 @@ use super::{
     Listener, LoadBalancer, NAME_CHARACTERS, Polling, Protocols, SOCKET_PATH_BYTES, STATE_DIRECTORY,
     Selection, Workers, address_pool, control_api,
     document::Table,
+    elbv2,
     errors::ConfigError,
     load_balancer::{self, Known},
-    source_nat, target_group,
+    metrics, source_nat, target_group,
     walk::{Errors, Place, Section, Value, integer_expected},
 };
 use lb_core::{
@@ -40,8 +41,10 @@ fn root(section: &Section<'_>, objects: &Section<'_>) -> Option<Config> {
     let address_pools = address_pool::all(section, interfaces.as_deref());
     let groups = target_group::all(objects);
     let source_nat = source_nat::read(section, interfaces.as_deref(), &groups);
+    let elbv2 = elbv2::read(section);
     let known = Known { interfaces: interfaces.as_deref(), groups: &groups, source_nat: source_nat.as_ref() };
     let load_balancers = load_balancer::all(objects, &known);
+    let metrics = metrics::read(section);
     let selection = selection(section, load_balancers.as_deref().unwrap_or_default());
     let target_groups = groups.into_iter().map(|group| group.checked).collect::<Option<Vec<_>>>();
     Some(Config {
@@ -54,6 +57,8 @@ fn root(section: &Section<'_>, objects: &Section<'_>) -> Option<Config> {
         selection: selection?,
         source_nat: source_nat?,
         address_pools: address_pools?,
+        metrics: metrics?,
+        elbv2: elbv2?,
         load_balancers: load_balancers?,
         target_groups: target_groups?,
     })
@@ -282,7 +287,9 @@ pub(super) const HOST_KEYS: &[&str] = &[
     "flow_table",
     "selection",
     "source_nat",
+    "metrics",
     "address_pools",
+    "elbv2",
 ];
 
 /// Top-level keys that hold objects.

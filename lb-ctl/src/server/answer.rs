@@ -6,23 +6,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use tokio::sync::oneshot;
 
-use super::{Call, Deliver, Reply, limits::CONTROL_TIME};
+use super::{Call, Deliver, Reply};
 use crate::api::{Refusal, RefusalCode};
 
-/// The control thread's answer to a call, or why there is none.
+/// The control thread's answer to a call, or what the client is told instead.
 pub(super) async fn ask<T>(deliver: &Deliver, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Response> {
-    let (sender, answer) = oneshot::channel();
-    deliver.0(call(Reply(sender)));
-    match tokio::time::timeout(CONTROL_TIME, answer).await {
-        Ok(Ok(Ok(answer))) => Ok(answer),
-        Ok(Ok(Err(refusal))) => Err(refusal.into_response()),
-        Ok(Err(_)) => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping")),
-        Err(_) => {
-            Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon's control thread did not answer in time"))
-        }
-    }
+    deliver.ask(call).await.map_err(|(status, refusal)| (status, Json(refusal)).into_response())
 }
 
 /// The same as JSON.
@@ -53,7 +43,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-fn status(refusal: &Refusal) -> StatusCode {
+pub(super) fn status(refusal: &Refusal) -> StatusCode {
     use RefusalCode::*;
     match refusal.code {
         Some(

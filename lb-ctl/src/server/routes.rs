@@ -16,20 +16,20 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     extract::{Request, State},
-    http::{Method, StatusCode},
+    http::{Method, StatusCode, header},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
 
 use super::{
     Call, Deliver,
     access::Role,
-    answer::{forbid, refuse, tell},
+    answer::{ask, forbid, refuse, tell},
     connection::Client,
     events::{EventsQuery, Feed},
 };
-use crate::{api::TagsBody, change::Change};
+use crate::{api::TagsBody, change::Change, metrics as exposition};
 use changes::Caller;
 use extract::{Arguments, Json};
 
@@ -57,6 +57,7 @@ pub(super) fn router(api: Api) -> Router {
 const PATHS: &[(&str, fn() -> MethodRouter<Api>)] = &[
     ("/v1/status", || get(status)),
     ("/v1/stats", || get(stats)),
+    ("/v1/metrics", || get(metrics)),
     ("/v1/targets", || get(all_targets)),
     ("/v1/flows", || get(flows::list)),
     ("/v1/why", || get(flows::why)),
@@ -109,6 +110,15 @@ async fn status(State(api): State<Api>) -> Response {
 
 async fn stats(State(api): State<Api>) -> Response {
     tell(&api.deliver, Call::Stats).await
+}
+
+async fn metrics(State(api): State<Api>) -> Response {
+    match ask(&api.deliver, Call::Metrics).await {
+        Ok(metrics) => {
+            ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::expose(metrics)).into_response()
+        }
+        Err(refused) => refused,
+    }
 }
 
 async fn all_targets(State(api): State<Api>) -> Response {

@@ -22,7 +22,7 @@ pub(super) fn right(text: String) -> Cell {
 }
 
 /// A number with its thousands set apart.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -49,7 +49,7 @@ pub(super) fn seconds(ms: u32) -> String {
     format!("{:.1} s", f64::from(ms) / 1_000.0)
 }
 
-pub(super) fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
@@ -58,7 +58,7 @@ pub(super) fn duration(seconds: u64) -> String {
     }
 }
 
-pub(super) fn plural(number: usize, noun: &str) -> String {
+pub(crate) fn plural(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 

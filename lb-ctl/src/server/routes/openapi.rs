@@ -11,6 +11,7 @@ use crate::{
         TargetRow, Why, WhyQuery,
     },
     change::{NewLoadBalancer, NewTargetGroup},
+    metrics,
     objects::{Difference, Listener, LoadBalancer, Rule, TargetGroup},
     server::events::EventsQuery,
 };
@@ -37,6 +38,8 @@ enum Content {
     /// A configuration file, in TOML or JSON.
     File,
     Toml,
+    /// Metrics.
+    Metrics,
 }
 
 /// A type's schema.
@@ -137,6 +140,7 @@ fn content(content: Content, generator: &mut SchemaGenerator) -> Value {
             "application/json": { "schema": { "type": "object" } },
         }),
         Content::Toml => json!({ "application/toml": { "schema": { "type": "string" } } }),
+        Content::Metrics => json!({ (metrics::CONTENT_TYPE): { "schema": { "type": "string" } } }),
     }
 }
 
@@ -186,6 +190,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         query: query::<EventsQuery>(),
         ..get("/v1/events", Content::Lines(shape::<Event>), "what has happened")
     },
+    get("/v1/metrics", Content::Metrics, "counters and states in the text format of OpenMetrics"),
     get("/v1/openapi.json", json_of::<Map<String, Value>>(), "this description"),
     get("/v1/load-balancers", json_of::<Vec<LoadBalancer>>(), "every load balancer"),
     change(
