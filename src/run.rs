@@ -11,11 +11,11 @@ use crossbeam_channel::{Sender, unbounded};
 use lb_core::time;
 use lb_ctl::{
     compile::Compiler,
-    config::{self, Config, ControlApi, Document, Elbv2},
+    config::{self, Config, ControlApi, Document},
     elbv2::{Endpoint, Keys},
     health::Health,
     metrics::{MetricsServer, MetricsServerError},
-    server::{Access, Call, Server, Settings},
+    server::{Access, Server, Settings},
     state::StateDirectory,
     store::Store,
 };
@@ -129,9 +129,7 @@ fn start(
     // The socket first: a second instance must find out before it touches an interface.
     let server = Server::with(server_settings(&config), move |call| drop(deliver.send(Event::Call(call))))?;
     let metrics_server = start_metrics(&config, events)?;
-    let deliver = events.clone();
-    let deliver = move |call| drop(deliver.send(Event::Call(call)));
-    let endpoint = config.elbv2.as_ref().map(|settings| endpoint(settings, deliver)).transpose()?;
+    let endpoint = start_endpoint(&config, events)?;
     let engine = Engine::prepare(engine_settings(&config, selection_secret, adopt_until)?)?;
 
     let notify = events.clone();
@@ -220,11 +218,11 @@ fn start_metrics(
     config.metrics.listen.map(start).transpose()
 }
 
-fn endpoint(
-    settings: &Elbv2,
-    deliver: impl Fn(Call) + Send + Sync + 'static,
-) -> Result<Endpoint, Box<dyn Error>> {
-    Endpoint::start(settings, Keys::load(&settings.access)?, deliver)
+fn start_endpoint(config: &Config, events: &Sender<Event>) -> Result<Option<Endpoint>, Box<dyn Error>> {
+    let Some(settings) = &config.elbv2 else { return Ok(None) };
+    let deliver = events.clone();
+    let deliver = move |call| drop(deliver.send(Event::Call(call)));
+    Endpoint::start(settings, Keys::load(&settings.access)?, deliver).map(Some)
 }
 
 /// What the data path is set up by.

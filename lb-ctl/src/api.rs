@@ -43,8 +43,8 @@ pub use flows::{
     AddressFilter, FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowList, FlowRow, FlowsQuery, ProtocolName, StateName,
 };
 pub use objects::{
-    ListenerPatch, LoadBalancerPatch, NewListenerBody, NewRuleBody, ResourceName, RulePatch, TagChanges,
-    TagsBody, TargetGroupPatch,
+    ListenerPatch, LoadBalancerPatch, NewListenerBody, NewRuleBody, ResourceName, RulePatch, RulePriorities,
+    TagChanges, TagsBody, TargetGroupPatch,
 };
 pub use stats::{ApiTraffic, CutRow, ReasonRow, Stats, Traffic};
 pub use status::{

@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use crate::{
     api::{Refusal, RefusalCode, TargetChanges},
     config::{Config, ConfigError, Document, Family, Protocols, TargetType},
+    near::nearest_first,
     objects::{
         Attributes, Declaration, Id, Listener, LoadBalancer, Objects, Scheme, Tags, Target, TargetGroup,
     },
@@ -588,7 +589,8 @@ impl Objects {
         at.ok_or_else(|| missing(RefusalCode::LoadBalancerNotFound, ("load balancer", wanted), known()))
     }
 
-    pub(crate) fn group_at(&self, wanted: &Ref) -> Result<usize, Refusal> {
+    /// The index of a target group, or who there is instead.
+    pub fn group_at(&self, wanted: &Ref) -> Result<usize, Refusal> {
         let is_wanted = |group: &TargetGroup| match wanted {
             Ref::Name(name) => group.name == *name,
             Ref::Id(id) => group.id == *id,
@@ -643,9 +645,9 @@ impl Objects {
 }
 
 fn missing(code: RefusalCode, (kind, wanted): (&str, &Ref), known: Vec<&str>) -> Refusal {
-    let wanted = match wanted {
-        Ref::Name(name) => format!("{name:?}"),
-        Ref::Id(id) => format!("of id {id}"),
+    let (wanted, known) = match wanted {
+        Ref::Name(name) => (format!("{name:?}"), nearest_first(name, known)),
+        Ref::Id(id) => (format!("of id {id}"), known),
     };
     let known = match known.len() {
         0 => "there are none".into(),

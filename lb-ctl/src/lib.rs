@@ -16,6 +16,7 @@ pub mod elbv2;
 pub mod health;
 pub mod hex;
 pub mod metrics;
+mod near;
 pub mod objects;
 pub mod port_set;
 pub mod server;

@@ -5,6 +5,7 @@
 
 mod arn;
 mod declaration;
+mod defaults;
 mod difference;
 mod document;
 mod id;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value};
 pub use arn::{Arn, Arns, Resource};
 pub use declaration::Declaration;
 pub(crate) use declaration::is_protected;
+pub use defaults::Attribute;
 pub use difference::{Difference, DifferenceAction, differences};
 pub use id::Id;
 

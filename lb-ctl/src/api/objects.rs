@@ -120,6 +120,14 @@ pub struct RulePatch {
     pub tags: Option<TagChanges>,
 }
 
+/// What `PATCH /v1/load-balancers/NAME/listeners/PORT/rules` changes: two rules may change places.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RulePriorities {
+    /// New priorities by the present ones.
+    pub priorities: BTreeMap<u16, u16>,
+}
+
 /// Tags to set, or to remove (`null`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -46,6 +46,13 @@ pub struct TargetRow {
     pub traffic: Traffic,
 }
 
+impl TargetRow {
+    /// Those that are deregistered have no weight.
+    pub fn is_registered(&self) -> bool {
+        self.weight.is_some()
+    }
+}
+
 /// What `POST /v1/target-groups/NAME/targets` asks for; applied wholly or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -84,6 +91,13 @@ pub struct TargetAddress {
     /// Port; by default its group's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+}
+
+impl TargetAddress {
+    /// Whether it names this target. Without a port, it names each of its group with the address.
+    pub fn is_of(&self, row: &TargetRow) -> bool {
+        self.address == row.target.ip() && self.port.is_none_or(|port| port == row.target.port())
+    }
 }
 
 impl FromStr for TargetAddress {

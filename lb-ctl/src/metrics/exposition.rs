@@ -8,7 +8,7 @@ use prometheus_client::{
         DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, EncodeMetric,
         LabelSetEncoder, text,
     },
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 
@@ -94,18 +94,6 @@ impl Families<'_> {
     /// A gauge without labels.
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {
         ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
-    }
-
-    /// A family of texts: series whose labels tell what cannot be a number, of value 1. Their names end in `_info`.
-    pub(super) fn info<'l>(
-        &mut self,
-        name: &str,
-        help: &str,
-        rows: impl IntoIterator<Item = Labels<'l>>,
-    ) -> fmt::Result {
-        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Info)?;
-        rows.into_iter()
-            .try_for_each(|labels| Info::new(labels).encode(encoder.encode_family(&Labels::default())?))
     }
 }
 

@@ -24,7 +24,9 @@ pub(super) fn write(metrics: &Metrics, to: &mut Families<'_>) -> fmt::Result {
 
 fn daemon(metrics: &Metrics, to: &mut Families<'_>) -> fmt::Result {
     let status = &metrics.status;
-    to.info("build", "Version of lbd.", [Labels::of("version", &status.version)])?;
+    // A gauge, not an OpenMetrics info: older parsers do not know that type.
+    let version = [(Labels::of("version", &status.version), 1u64)];
+    to.gauges("build_info", "Version of lbd.", version)?;
     let help = "When lbd started, in seconds since the epoch.";
     to.gauge("start_time_seconds", help, metrics.started_seconds)?;
     to.gauge("objects_generation", "Generation of the objects in force.", status.generation)?;
@@ -36,10 +38,8 @@ fn daemon(metrics: &Metrics, to: &mut Families<'_>) -> fmt::Result {
 }
 
 fn control(stats: &Stats, to: &mut Families<'_>) -> fmt::Result {
-    let ApiTraffic { accepted, refused_access, refused_busy, refused_changes, accept_errors } =
+    let ApiTraffic { accepted, refused_access, refused_busy, accept_errors, refused_changes } =
         stats.control_api;
-    let help = "Changes asked for by the control API that were refused because their user may only read.";
-    to.counter("control_refused_changes", help, refused_changes)?;
     let rows = [
         ("accepted", accepted),
         ("refused_access", refused_access),
@@ -47,7 +47,9 @@ fn control(stats: &Stats, to: &mut Families<'_>) -> fmt::Result {
         ("lost", accept_errors),
     ];
     let rows = rows.map(|(outcome, connections)| (Labels::of("outcome", outcome), connections));
-    to.counters("control_connections", "Connections to the control socket, by what became of them.", rows)
+    to.counters("control_connections", "Connections to the control socket, by what became of them.", rows)?;
+    let help = "Changes of objects that the control API refused.";
+    to.counter("control_changes_refused", help, refused_changes)
 }
 
 fn frames(stats: &Stats, to: &mut Families<'_>) -> fmt::Result {
@@ -101,8 +103,8 @@ fn sockets(workers: &[WorkerRow], to: &mut Families<'_>) -> fmt::Result {
             (labels.and("interface", socket.interface.as_str()).and("queue", queue), socket)
         })
     };
-    let modes = labelled().map(|(labels, socket)| labels.and("mode", socket.mode.as_str()));
-    to.info("socket", "How frames reach a socket.", modes)?;
+    let modes = labelled().map(|(labels, socket)| (labels.and("mode", socket.mode.as_str()), 1u64));
+    to.gauges("socket_info", "How frames reach a socket.", modes)?;
     let each = |count: fn(&RingCounters) -> u64| {
         labelled().map(move |(labels, socket)| (labels, count(&socket.rings)))
     };

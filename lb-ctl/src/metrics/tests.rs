@@ -79,7 +79,7 @@ fn metrics() -> Metrics {
 fn a_family_has_its_help_and_type_and_its_series_stable_labels() {
     let text = expose(metrics());
     for lines in [
-        "# HELP lbd_build Version of lbd.\n# TYPE lbd_build info\nlbd_build_info{version=\"1 \\\"beta\\\"\\\\\\n\"} 1\n",
+        "# HELP lbd_build_info Version of lbd.\n# TYPE lbd_build_info gauge\nlbd_build_info{version=\"1 \\\"beta\\\"\\\\\\n\"} 1\n",
         "# TYPE lbd_start_time_seconds gauge\nlbd_start_time_seconds 1.5\n",
         "# TYPE lbd_frames_settled counter\nlbd_frames_settled_total{reason=\"flow\",verdict=\"transmit\"} 9\n",
         "lbd_zonal_health{load_balancer=\"edge\",address=\"198.18.100.1\",zone=\"a\"} 0\n",

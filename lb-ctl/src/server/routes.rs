@@ -76,7 +76,9 @@ const PATHS: &[Path] = &[
     Path("/v1/load-balancers/{name}/listeners/{listener}", || {
         get(listeners::show).patch(listeners::modify).delete(listeners::delete)
     }),
-    Path("/v1/load-balancers/{name}/listeners/{listener}/rules", || get(rules::list).post(rules::create)),
+    Path("/v1/load-balancers/{name}/listeners/{listener}/rules", || {
+        get(rules::list).post(rules::create).patch(rules::reorder)
+    }),
     Path("/v1/load-balancers/{name}/listeners/{listener}/rules/{priority}", || {
         get(rules::show).patch(rules::modify).delete(rules::delete)
     }),

@@ -50,33 +50,52 @@ impl Drop for Restored {
 
 fn show(terminal: &mut DefaultTerminal, news: &Receiver<News>, signal: &AtomicUsize) -> io::Result<()> {
     let mut top = Top::default();
-    while signal.load(Ordering::Relaxed) == 0 {
+    loop {
         terminal.draw(|frame| frame.render_widget(Screen(&top), frame.area()))?;
-        let mut is_stale = false;
-        while !is_stale && signal.load(Ordering::Relaxed) == 0 {
-            for news in news.try_iter() {
-                is_stale = true;
-                match news {
-                    News::Sample(sample) => top.take(*sample),
-                    News::Away(why) => top.lose(why),
-                }
+        let mut heard = Heard::Nothing;
+        while heard == Heard::Nothing {
+            if signal.load(Ordering::Relaxed) != 0 {
+                return Ok(());
             }
-            let mut wait = if is_stale { Duration::ZERO } else { LOOK_AGAIN };
-            while poll(wait)? {
-                is_stale = true;
-                if let Event::Key(key) = event::read()? {
-                    if is_quit(&key) {
-                        return Ok(());
-                    }
-                    if let Some(key) = meaning(&key) {
-                        top.press(key);
-                    }
-                }
-                wait = Duration::ZERO;
+            heard = listen(&mut top, news)?;
+        }
+        if heard == Heard::Quit {
+            return Ok(());
+        }
+    }
+}
+
+/// What came of a look at the daemon and the keyboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    /// The screen is to be drawn again.
+    Something,
+    Quit,
+}
+
+/// Takes what the daemon says, then what the terminal does, for which it waits a moment.
+fn listen(top: &mut Top, news: &Receiver<News>) -> io::Result<Heard> {
+    let mut heard = Heard::Nothing;
+    for news in news.try_iter() {
+        heard = Heard::Something;
+        match news {
+            News::Sample(sample) => top.take(*sample),
+            News::Away(why) => top.lose(why),
+        }
+    }
+    while poll(if heard == Heard::Nothing { LOOK_AGAIN } else { Duration::ZERO })? {
+        heard = Heard::Something; // A resize, if it is no key.
+        if let Event::Key(key) = event::read()? {
+            if is_quit(&key) {
+                return Ok(Heard::Quit);
+            }
+            if let Some(key) = meaning(&key) {
+                top.press(key);
             }
         }
     }
-    Ok(())
+    Ok(heard)
 }
 
 /// Whether something comes from the terminal in this time. A signal ends the wait, and is no error.

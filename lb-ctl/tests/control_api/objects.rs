@@ -78,6 +78,8 @@ fn rules_go_by_their_priority() {
     api.done("POST", "/v1/load-balancers/edge/listeners", &listener);
     let rules = "/v1/load-balancers/edge/listeners/80/rules";
     api.done("POST", rules, &json!({ "priority": 5, "source": "ipv6", "forward": forward("web6") }));
+    api.done("PATCH", rules, &json!({ "priorities": { "5": 6 } }));
+    api.done("PATCH", rules, &json!({ "priorities": { "6": 5 } }));
     api.done("PATCH", &format!("{rules}/5"), &json!({ "priority": 7, "tags": { "a": "b" } }));
     let seen = api.done("GET", &format!("{rules}/7"), &Value::Null);
     assert_eq!((&seen["source"], &seen["tags"]["a"]), (&json!("ipv6"), &json!("b")));
@@ -185,6 +187,7 @@ const WALKED: &[&str] = &[
     "get /v1/targets",
     "patch /v1/load-balancers/{name}",
     "patch /v1/load-balancers/{name}/listeners/{listener}",
+    "patch /v1/load-balancers/{name}/listeners/{listener}/rules",
     "patch /v1/load-balancers/{name}/listeners/{listener}/rules/{priority}",
     "patch /v1/target-groups/{name}",
     "post /v1/apply",

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     api::{
         Event, FlowList, FlowsQuery, InForce, ListenerPatch, LoadBalancerPatch, NewListenerBody, NewRuleBody,
-        Refusal, RulePatch, Stats, Status, TagsBody, TargetChanges, TargetGroupPatch, TargetRow, Why,
-        WhyQuery,
+        Refusal, RulePatch, RulePriorities, Stats, Status, TagsBody, TargetChanges, TargetGroupPatch,
+        TargetRow, Why, WhyQuery,
     },
     change::{NewLoadBalancer, NewTargetGroup},
     metrics,
@@ -214,6 +214,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     change("delete", LISTENER, Content::Nothing, "remove it with its rules"),
     get(RULES, json_of::<Vec<Rule>>(), "its rules"),
     change("post", RULES, json_of::<NewRuleBody>(), "make a rule"),
+    change("patch", RULES, json_of::<RulePriorities>(), "give rules other priorities, all at once"),
     get(RULE, json_of::<Rule>(), "a rule"),
     change("patch", RULE, json_of::<RulePatch>(), "change what the body names of it"),
     change("delete", RULE, Content::Nothing, "remove it"),
