@@ -15,7 +15,7 @@ use std::{
 use crossbeam_channel::{Receiver, Select};
 use lb_core::{limits, steer::Steering, tables::Tables, time};
 use lb_ctl::{
-    api::{Happening, InterfaceState, Refusal, RefusalCode},
+    api::{Happening, InterfaceState, Refusal},
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
     config::Config,
     elbv2::Endpoint,
@@ -257,7 +257,7 @@ impl Control {
             },
             Call::Differences { file, reply } => match self.store.differences(&file, &now()) {
                 Ok(rows) => reply.send(rows),
-                Err(errors) => reply.refuse(Refusal::of(RefusalCode::ValidationError, errors.to_string())),
+                Err(errors) => reply.refuse(Refusal::of_file(&errors)),
             },
             Call::Flows { query, reply } => self.find_flows(query, reply),
             Call::Why { query, key, reply } => self.ask_why(query, key, reply),

@@ -6,7 +6,7 @@ use std::{io, sync::Arc, thread};
 use crossbeam_channel::Sender;
 use lb_core::{datapath::Why, flow_key::FlowKey};
 use lb_ctl::{
-    api::{self, FlowList, FlowRow, FlowsQuery, WhyQuery},
+    api::{self, FlowList, FlowRow, FlowsQuery, Refusal, RefusalCode, WhyQuery},
     server::Reply,
 };
 use lb_io::engine::{Extent, FlowQuery, FlowsFound};
@@ -62,7 +62,7 @@ impl Control {
     /// Has the workers look for flows.
     pub(crate) fn find_flows(&self, query: FlowsQuery, reply: Reply<FlowList>) {
         if self.questions.are_too_many() {
-            return reply.refuse(TOO_MANY);
+            return reply.refuse(Refusal::of(RefusalCode::ServiceUnavailable, TOO_MANY));
         }
         let limit = query.limit();
         let (extent, worker) = (if query.count { Extent::Count } else { Extent::Some(limit) }, query.worker);
@@ -78,7 +78,7 @@ impl Control {
     /// Has the workers say why packets with a key fare as they do.
     pub(crate) fn ask_why(&self, query: WhyQuery, key: FlowKey, reply: Reply<api::Why>) {
         if self.questions.are_too_many() {
-            return reply.refuse(TOO_MANY);
+            return reply.refuse(Refusal::of(RefusalCode::ServiceUnavailable, TOO_MANY));
         }
         let (answers, events) = (self.engine.ask_why(key), self.questions.events.clone());
         let collect = move || {

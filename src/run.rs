@@ -312,6 +312,9 @@ fn print_start(control: &Control) {
         control.started.elapsed().as_millis(),
         control.store.config.control_socket.display()
     );
+    if let Some(tcp) = &control.store.config.control_api.tcp {
+        say!("control API for clients with certificates: https://{}", tcp.listen);
+    }
     if let Some(server) = &control.metrics_server {
         say!("metrics for Prometheus: http://{}/metrics", server.address());
     }

@@ -15,8 +15,8 @@ use lb_core::{
 };
 use lb_ctl::{
     api::{
-        self, TargetRow, WhyAddress, WhyFlow, WhyListener, WhyRule, WhySelection, WhySender, WhySource,
-        WhyVerdict, WhyWeight,
+        self, Refusal, RefusalCode, TargetRow, WhyAddress, WhyFlow, WhyListener, WhyRule, WhySelection,
+        WhySender, WhySource, WhyVerdict, WhyWeight,
     },
     config::{self, Family, LoadBalancer, Vip},
 };
@@ -32,7 +32,9 @@ impl Control {
                 let answer = self.told(&query, &why);
                 reply.send(api::Why { silent_workers: silent, ..answer });
             }
-            None => reply.refuse("no worker has answered in time"),
+            None => {
+                reply.refuse(Refusal::of(RefusalCode::ServiceUnavailable, "no worker has answered in time"))
+            }
         }
     }
 

@@ -36,7 +36,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::objects::Id;
+use crate::{config::ConfigErrors, objects::Id};
 
 pub use events::{Event, Happening, InterfaceState};
 pub use flows::{
@@ -46,6 +46,7 @@ pub use objects::{
     ListenerPatch, LoadBalancerPatch, NewListenerBody, NewRuleBody, ResourceName, RulePatch, RulePriorities,
     TagChanges, TagsBody, TargetGroupPatch,
 };
+pub(crate) use objects::{optional_forward, required_forward};
 pub use stats::{ApiTraffic, CutRow, ReasonRow, Stats, Traffic};
 pub use status::{
     FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, RingCounters, SocketRow, Status,
@@ -142,6 +143,20 @@ pub enum RefusalCode {
     StoreUnwritable,
     /// The caller may not do this.
     AccessDenied,
+    /// The API has no such path.
+    NotFound,
+    /// The path has other methods.
+    MethodNotAllowed,
+    /// The body is not said to be of a type that is read here.
+    UnsupportedMediaType,
+    /// The body is longer than it may be.
+    BodyTooLarge,
+    /// The request is none that can be read.
+    BadRequest,
+    /// The request did not come in time.
+    RequestTimeout,
+    /// Not now: too many ask, or nobody answers.
+    ServiceUnavailable,
 }
 
 impl RefusalCode {
@@ -155,6 +170,13 @@ impl Refusal {
     /// With a kind.
     pub fn of(code: RefusalCode, error: impl Into<String>) -> Refusal {
         Refusal { code: Some(code), ..Refusal::from(error) }
+    }
+
+    /// Why a configuration file is not taken.
+    pub fn of_file(errors: &ConfigErrors) -> Refusal {
+        let path = errors.errors.first().map(|error| error.path.clone());
+        let refusal = Refusal::of(RefusalCode::ValidationError, errors.to_string());
+        Refusal { path: path.filter(|path| !path.is_empty()), ..refusal }
     }
 
     /// The same, because of a key.

@@ -3,6 +3,8 @@
 //! What NLB names an error for is checked here, on the objects. Then the whole is read by the rules of a file
 //! ([`crate::config`]), so no change leads to what a file could not say.
 
+pub(crate) mod address;
+pub(crate) mod attributes;
 mod listener;
 mod load_balancer;
 mod rule;
@@ -10,8 +12,9 @@ mod tag;
 mod target_group;
 pub(crate) mod targets;
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{collections::BTreeMap, fmt};
 
+pub use address::AddressRequest;
 pub use listener::LISTENERS;
 pub use load_balancer::LOAD_BALANCERS;
 pub use rule::RULES;
@@ -261,34 +264,18 @@ pub struct NewLoadBalancer {
     #[serde(default)]
     pub scheme: Scheme,
     /// Its addresses: one request for each zone.
+    #[serde(deserialize_with = "address::requests")]
     pub addresses: Vec<AddressRequest>,
     /// Families of the addresses taken from pools.
     #[serde(default)]
     pub ip_address_type: IpAddressType,
     /// Attributes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "attributes::attributes")]
+    #[schemars(with = "attributes::Values")]
     pub attributes: Attributes,
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
-}
-
-/// An address of a pool, a certain one or a free one; or an address of no pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AddressRequest {
-    /// Name of the pool (`SubnetId`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<String>,
-    /// The IPv4 address; `None`: a free one of the pool.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ipv4: Option<IpAddr>,
-    /// The IPv6 address; `None`: for a dualstack load balancer a free one of the pool.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ipv6: Option<IpAddr>,
-    /// Zone of an address of no pool.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub zone: Option<String>,
 }
 
 /// Families of a load balancer's addresses (NLB "IP address type").
@@ -364,7 +351,8 @@ pub struct NewTargetGroup {
     #[serde(default)]
     pub health_check: Map<String, Value>,
     /// Attributes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "attributes::attributes")]
+    #[schemars(with = "attributes::Values")]
     pub attributes: Attributes,
     /// Tags.
     #[serde(default)]

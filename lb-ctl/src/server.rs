@@ -35,7 +35,10 @@ use lb_core::flow_key::FlowKey;
 use tokio::sync::oneshot;
 
 use crate::{
-    api::{ApiTraffic, FlowList, FlowsQuery, InForce, Refusal, Stats, Status, TargetRow, Why, WhyQuery},
+    api::{
+        ApiTraffic, FlowList, FlowsQuery, InForce, Refusal, RefusalCode, Stats, Status, TargetRow, Why,
+        WhyQuery,
+    },
     change::Change,
     config::Document,
     metrics::Metrics,
@@ -331,10 +334,16 @@ impl Deliver {
     ) -> Result<T, (StatusCode, Refusal)> {
         let (sender, answer) = oneshot::channel();
         (self.0)(call(Reply(sender)));
-        let unavailable = |why: &str| Err((StatusCode::SERVICE_UNAVAILABLE, why.into()));
+        let unavailable = |why: &str| {
+            let refusal = Refusal::of(RefusalCode::ServiceUnavailable, why);
+            Err((answer::status(&refusal), refusal))
+        };
         match tokio::time::timeout(limits::CONTROL_TIME, answer).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
-            Ok(Ok(Err(refusal))) => Err((answer::status(&refusal), refusal)),
+            Ok(Ok(Err(refusal))) => {
+                let code = refusal.code.unwrap_or(RefusalCode::InvalidConfigurationRequest);
+                Err((answer::status(&refusal), Refusal { code: Some(code), ..refusal }))
+            }
             Ok(Err(_)) => unavailable("the daemon is stopping"),
             Err(_) => unavailable("the daemon's control thread did not answer in time"),
         }

@@ -6,10 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::{Refusal, RefusalCode};
 use crate::{
     change::{
         AddressRequest, AttributeChanges, Change, ForwardRequest, IpAddressType, ListenerRef, Ref,
         ResourceRef,
+        address::optional_requests,
+        attributes::{ChangedValues, Values, attribute_changes, attributes},
     },
     config::{Family, Protocols},
     objects::{Attributes, Forward, Id, Tags},
@@ -20,13 +23,14 @@ use crate::{
 #[serde(deny_unknown_fields, default)]
 pub struct LoadBalancerPatch {
     /// All addresses, one request for each zone.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "optional_requests")]
     pub addresses: Option<Vec<AddressRequest>>,
     /// Families of the addresses taken from pools.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_address_type: Option<IpAddressType>,
     /// Attributes to set; `null` puts the default back.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "attribute_changes")]
+    #[schemars(with = "Option<ChangedValues>")]
     pub attributes: Option<AttributeChanges>,
     /// Tags to set; `null` removes one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +45,8 @@ pub struct TargetGroupPatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<Map<String, Value>>,
     /// Attributes to set; `null` puts the default back.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "attribute_changes")]
+    #[schemars(with = "Option<ChangedValues>")]
     pub attributes: Option<AttributeChanges>,
     /// Tags to set; `null` removes one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,9 +62,14 @@ pub struct NewListenerBody {
     /// Port.
     pub port: u16,
     /// Where new flows go.
-    pub forward: Forward,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward: Option<Forward>,
+    /// The one target group to forward to, in place of `forward`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_group: Option<String>,
     /// Attributes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "attributes")]
+    #[schemars(with = "Values")]
     pub attributes: Attributes,
     /// Tags.
     #[serde(default)]
@@ -79,8 +89,12 @@ pub struct ListenerPatch {
     /// Where new flows go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forward>,
-    /// Attributes to set; `null` puts the default back.
+    /// The one target group to forward to, in place of `forward`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_group: Option<String>,
+    /// Attributes to set; `null` puts the default back.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "attribute_changes")]
+    #[schemars(with = "Option<ChangedValues>")]
     pub attributes: Option<AttributeChanges>,
     /// Tags to set; `null` removes one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,7 +110,11 @@ pub struct NewRuleBody {
     /// The family of the clients that it is for.
     pub source: Family,
     /// Where their new flows go.
-    pub forward: Forward,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward: Option<Forward>,
+    /// The one target group to forward to, in place of `forward`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_group: Option<String>,
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
@@ -115,6 +133,9 @@ pub struct RulePatch {
     /// Where their new flows go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forward>,
+    /// The one target group to forward to, in place of `forward`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_group: Option<String>,
     /// Tags to set; `null` removes one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<TagChanges>,
@@ -185,6 +206,43 @@ impl From<ResourceName> for ResourceRef {
         }
     }
 }
+
+/// Where new flows go, if the body says so, by `forward` or `target_group`.
+///
+/// # Errors
+/// It has both.
+pub(crate) fn optional_forward(
+    forward: Option<Forward>,
+    target_group: Option<String>,
+) -> Result<Option<ForwardRequest>, Refusal> {
+    match (forward, target_group) {
+        (Some(_), Some(_)) => Err(Refusal::of(RefusalCode::ValidationError, BOTH).at("target_group")),
+        (Some(forward), None) => Ok(Some(forward.into())),
+        (None, Some(name)) => {
+            let target_groups = vec![(Ref::Name(name), WEIGHT_OF_ONE)];
+            Ok(Some(ForwardRequest { target_groups, stickiness: false }))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+/// Where new flows go.
+///
+/// # Errors
+/// The body has neither or both.
+pub(crate) fn required_forward(
+    forward: Option<Forward>,
+    target_group: Option<String>,
+) -> Result<ForwardRequest, Refusal> {
+    optional_forward(forward, target_group)?
+        .ok_or_else(|| Refusal::of(RefusalCode::ValidationError, NEITHER).at("forward"))
+}
+
+/// Any will do where there is one target group.
+const WEIGHT_OF_ONE: u16 = 1;
+
+const BOTH: &str = "target_group: found beside forward, which says the same: expected one of them";
+const NEITHER: &str = "forward: missing key `forward`; expected it, or `target_group` with the name of one";
 
 impl From<Forward> for ForwardRequest {
     fn from(forward: Forward) -> ForwardRequest {

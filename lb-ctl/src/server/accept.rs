@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     Caller, ServerError, Settings,
-    access::{self, Role},
+    access::{self, Proof, Role},
     answer::Farewell,
     connection::{self, Client},
     counts::Counts,
@@ -82,7 +82,9 @@ impl House {
 
     fn admit(self: &Arc<House>, stream: UnixStream) {
         match self.judge(&stream) {
-            Ok((holder, caller, Some(role))) => self.seat(stream, holder, Client { caller, role }),
+            Ok((holder, caller, Some(role))) => {
+                self.seat(stream, holder, Client { caller, role, proof: Proof::Process })
+            }
             Ok((_, caller, None)) => {
                 self.counts.strangers.note(&caller);
                 self.turn_away(stream, Farewell::Stranger);

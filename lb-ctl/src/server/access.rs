@@ -5,14 +5,39 @@ use std::{io, os::fd::BorrowedFd};
 use tokio::net::{UnixStream, unix::UCred};
 
 use super::Caller;
+use crate::api::{Refusal, RefusalCode};
 
 /// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Every call.
     ReadWrite,
-    /// `GET` alone.
+    /// What changes nothing: every `GET`, and the comparison of a file.
     ReadOnly,
+}
+
+/// What a client's role follows from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// User and groups of its process.
+    Process,
+    /// The names in its certificate.
+    Certificate,
+}
+
+impl Proof {
+    /// Why one who may read is refused a change.
+    pub(super) fn refusal(self) -> Refusal {
+        let error = match self {
+            Proof::Process => {
+                "your group may read, and change nothing: see control_api.read_write_groups in lbd's file"
+            }
+            Proof::Certificate => {
+                "your certificate may read, and change nothing: see control_api.tcp.read_write in lbd's file"
+            }
+        };
+        Refusal::of(RefusalCode::AccessDenied, error)
+    }
 }
 
 /// The rule by which processes of this host have their roles.

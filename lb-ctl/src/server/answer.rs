@@ -33,26 +33,14 @@ pub(crate) async fn metrics(deliver: &Deliver) -> Response {
     }
 }
 
-/// A refusal without a code.
-pub(super) fn refuse(status: StatusCode, error: impl Into<String>) -> Response {
-    denial(status, error).into_response()
-}
-
-/// The same before it is an answer.
-pub(super) fn denial(status: StatusCode, error: impl Into<String>) -> (StatusCode, Json<Refusal>) {
-    (status, Json(Refusal::from(error)))
-}
-
-/// A refusal of what the client may not do.
-pub(super) fn forbid(error: &str) -> Response {
-    (StatusCode::FORBIDDEN, Json(Refusal::of(RefusalCode::AccessDenied, error))).into_response()
+/// A refusal as an answer.
+pub(super) fn refuse(code: RefusalCode, error: impl Into<String>) -> Response {
+    Refusal::of(code, error).into_response()
 }
 
 pub(super) fn too_many_streams() -> Response {
-    refuse(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "you follow as many streams of events as you may: end another first",
-    )
+    let error = "you follow as many streams of events as you may: end another first";
+    refuse(RefusalCode::ServiceUnavailable, error)
 }
 
 impl IntoResponse for Refusal {
@@ -65,18 +53,24 @@ pub(super) fn status(refusal: &Refusal) -> StatusCode {
     use RefusalCode::*;
     match refusal.code {
         Some(
-            LoadBalancerNotFound | ListenerNotFound | RuleNotFound | TargetGroupNotFound | SubnetNotFound,
+            LoadBalancerNotFound | ListenerNotFound | RuleNotFound | TargetGroupNotFound | SubnetNotFound
+            | NotFound,
         ) => StatusCode::NOT_FOUND,
         Some(AccessDenied) => StatusCode::FORBIDDEN,
         Some(GenerationMismatch) => StatusCode::PRECONDITION_FAILED,
-        Some(StoreUnwritable) => StatusCode::SERVICE_UNAVAILABLE,
+        Some(StoreUnwritable | ServiceUnavailable) => StatusCode::SERVICE_UNAVAILABLE,
+        Some(MethodNotAllowed) => StatusCode::METHOD_NOT_ALLOWED,
+        Some(UnsupportedMediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Some(BodyTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+        Some(RequestTimeout) => StatusCode::REQUEST_TIMEOUT,
         Some(
             InvalidTarget
             | InvalidSubnet
             | InvalidConfigurationRequest
             | ValidationError
             | IncompatibleProtocols
-            | UnsupportedProtocol,
+            | UnsupportedProtocol
+            | BadRequest,
         ) => StatusCode::BAD_REQUEST,
         _ => StatusCode::CONFLICT,
     }
@@ -99,7 +93,9 @@ impl Farewell {
         let (status, refusal) = match self {
             Farewell::Stranger => ("403 Forbidden", Refusal::of(RefusalCode::AccessDenied, STRANGER)),
             Farewell::Unnamed => ("403 Forbidden", Refusal::of(RefusalCode::AccessDenied, UNNAMED)),
-            Farewell::Crowd => ("503 Service Unavailable", Refusal::from(CROWD)),
+            Farewell::Crowd => {
+                ("503 Service Unavailable", Refusal::of(RefusalCode::ServiceUnavailable, CROWD))
+            }
         };
         let body = serde_json::json!(refusal).to_string();
         let length = body.len();

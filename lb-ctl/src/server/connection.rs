@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     Caller,
-    access::Role,
+    access::{Proof, Role},
     answer,
     limits::{HEAD_BYTES, HEAD_TIME, HEADERS, REQUEST_TIME},
     seats::Seat,
@@ -38,6 +38,7 @@ pub(super) struct Endless;
 pub(super) struct Client {
     pub(super) caller: Caller,
     pub(super) role: Role,
+    pub(super) proof: Proof,
 }
 
 /// Serves a connection to its end: the client's, a limit's, or a newer connection's that takes its seat.

@@ -1,5 +1,6 @@
 //! Which path and method is which call.
 
+mod blame;
 mod changes;
 mod extract;
 mod files;
@@ -16,21 +17,24 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     extract::{Request, State},
-    http::{Method, StatusCode},
+    http::Method,
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
 
 use super::{
     Call, Deliver,
     access::Role,
-    answer::{self, forbid, refuse, tell},
+    answer::{self, refuse, tell},
     connection::Client,
     counts::Counts,
     events::{EventsQuery, Feed},
 };
-use crate::{api::TagsBody, change::Change};
+use crate::{
+    api::{RefusalCode, TagsBody},
+    change::Change,
+};
 use changes::Caller;
 use extract::{Arguments, Json};
 
@@ -47,9 +51,9 @@ pub(super) struct Api {
 pub(super) fn router(api: Api) -> Router {
     let paths = PATHS.iter().fold(Router::new(), |router, Path(path, methods)| router.route(path, methods()));
     paths
-        .fallback(async || refuse(StatusCode::NOT_FOUND, "there is no such path in this API"))
+        .fallback(async || refuse(RefusalCode::NotFound, "there is no such path in this API"))
         .method_not_allowed_fallback(async || {
-            refuse(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods: see the header allow")
+            refuse(RefusalCode::MethodNotAllowed, "this path has other methods: see the header allow")
         })
         .layer(middleware::from_fn_with_state(api.clone(), by_role))
         .with_state(api)
@@ -88,11 +92,14 @@ const PATHS: &[Path] = &[
     }),
     Path("/v1/target-groups/{name}/targets", || get(targets::list).post(targets::change)),
     Path("/v1/tags", || post(tag)),
-    Path("/v1/diff", || post(files::diff)),
+    Path(DIFF, || post(files::diff)),
     Path("/v1/apply", || post(files::apply)),
     Path("/v1/export", || get(files::export)),
     Path("/v1/reload", || post(reload)),
 ];
+
+/// Compares a file with what is in force, and changes nothing, though the file has to be sent.
+const DIFF: &str = "/v1/diff";
 
 /// Lets readers read.
 async fn by_role(
@@ -101,11 +108,11 @@ async fn by_role(
     request: Request,
     next: Next,
 ) -> Response {
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD) || request.uri().path() == DIFF;
     match client.role {
         Role::ReadOnly if !is_read => {
             api.counts.forbidden.note(&client.caller);
-            forbid("your group may read (GET), and change nothing: see control_api.read_write_groups")
+            client.proof.refusal().into_response()
         }
         Role::ReadOnly | Role::ReadWrite => next.run(request).await,
     }
@@ -145,7 +152,7 @@ async fn tag(State(api): State<Api>, caller: Caller, Json(body): Json<TagsBody>)
 async fn several(api: &Api, caller: Caller, changes: [Option<Change>; 3]) -> Response {
     let mut changes: Vec<Change> = changes.into_iter().flatten().collect();
     match changes.pop() {
-        None => refuse(StatusCode::BAD_REQUEST, "the request names nothing to change"),
+        None => refuse(RefusalCode::ValidationError, "the request names nothing to change"),
         Some(change) if changes.is_empty() => caller.change(api, change).await,
         Some(last) => {
             changes.push(last);

@@ -23,7 +23,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::{
     Caller, ServerError,
     accept::House,
-    access::Role,
+    access::{Proof, Role},
     answer::Farewell,
     certificate,
     connection::{self, Client},
@@ -152,7 +152,8 @@ impl Guest {
             Some((role, name)) => {
                 house.counts.accepted.note("");
                 let caller = Caller(format!("certificate {name:?} at {address}"));
-                connection::serve(stream, Client { caller, role }, seat, house.router.clone()).await;
+                let client = Client { caller, role, proof: Proof::Certificate };
+                connection::serve(stream, client, seat, house.router.clone()).await;
             }
             None => {
                 house.counts.strangers.note(address);

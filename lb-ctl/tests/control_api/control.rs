@@ -43,9 +43,7 @@ impl Control {
             Call::Export(reply) => reply.send(self.store.lock().unwrap().export().unwrap()),
             Call::Differences { file, reply } => match self.store.lock().unwrap().differences(&file, NOW) {
                 Ok(differences) => reply.send(differences),
-                Err(errors) => {
-                    reply.refuse(Refusal::of(RefusalCode::ValidationError, errors.to_string()));
-                }
+                Err(errors) => reply.refuse(Refusal::of_file(&errors)),
             },
             Call::Flows { reply, .. } => reply.send(Default::default()),
             Call::Why { reply, .. } => reply.refuse("there are no packets here"),

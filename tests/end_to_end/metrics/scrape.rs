@@ -63,12 +63,18 @@ impl Scrape {
         Some(named.flat_map(|series| series.labels.keys().map(String::as_str)).collect())
     }
 
-    /// Every series with its value, but for those that go on by themselves.
+    /// Every series with its value, but for those that go on by themselves, or by the calls that ask for them.
     pub fn series_without_time(&self) -> Vec<(String, String)> {
         let goes_on = |name: &str| {
-            ["_seconds_total", "_turns_total", "_checks_total", "_ring_empty_total"]
-                .iter()
-                .any(|end| name.ends_with(end))
+            [
+                "_seconds_total",
+                "_turns_total",
+                "_checks_total",
+                "_ring_empty_total",
+                "_control_connections_total",
+            ]
+            .iter()
+            .any(|end| name.ends_with(end))
         };
         let kept = self.series.iter().filter(|series| !goes_on(&series.name));
         kept.map(|series| (format!("{}{:?}", series.name, series.labels), series.value.to_string())).collect()

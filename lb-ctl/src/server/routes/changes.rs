@@ -3,18 +3,18 @@
 use axum::{
     Json,
     extract::FromRequestParts,
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 
-use super::Api;
+use super::{Api, blame::Subject};
 use crate::{
-    api::Refusal,
+    api::{Refusal, RefusalCode},
     change::Change,
     server::{
         Call, ChangeCall, Snapshot,
-        answer::{ask, denial},
+        answer::{ask, refuse},
         connection::Client,
     },
 };
@@ -30,7 +30,7 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Caller, Response> {
         let by = parts.extensions.get::<Client>().map(|client| client.caller.clone()).unwrap_or_default();
-        let expected_generation = expected_generation(&parts.headers).map_err(IntoResponse::into_response)?;
+        let expected_generation = expected_generation(&parts.headers)?;
         Ok(Caller { by, expected_generation })
     }
 }
@@ -39,10 +39,11 @@ impl Caller {
     /// Has a change made, and tells the generation that has it.
     pub(super) async fn change(self, api: &Api, change: Change) -> Response {
         let Caller { by, expected_generation } = self;
+        let subject = Subject::of(&change);
         let call = |reply| Call::Change(ChangeCall { change, expected_generation, by, reply });
-        match ask(&api.deliver, call).await {
+        match api.deliver.ask(call).await {
             Ok(changed) => with_etag(changed.in_force.generation, &changed.in_force),
-            Err(refused) => refused,
+            Err((status, refusal)) => (status, Json(subject.own_keys(refusal))).into_response(),
         }
     }
 
@@ -74,7 +75,7 @@ fn with_etag(generation: u64, value: &impl Serialize) -> Response {
     response
 }
 
-fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, (StatusCode, Json<Refusal>)> {
+fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, Response> {
     let Some(value) = headers.get(header::IF_MATCH) else {
         return Ok(None);
     };
@@ -82,8 +83,8 @@ fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, (StatusCode, 
         "*" => Ok(None),
         tag => match tag.trim_matches('"').parse() {
             Ok(generation) => Ok(Some(generation)),
-            Err(_) => Err(denial(
-                StatusCode::BAD_REQUEST,
+            Err(_) => Err(refuse(
+                RefusalCode::ValidationError,
                 "if-match is the generation that an answer's etag told, such as \"17\"",
             )),
         },

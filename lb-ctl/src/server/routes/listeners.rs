@@ -9,7 +9,7 @@ use super::{
     several,
 };
 use crate::{
-    api::{ListenerPatch, NewListenerBody, Refusal, RefusalCode},
+    api::{ListenerPatch, NewListenerBody, Refusal, RefusalCode, optional_forward, required_forward},
     change::{Change, ListenerRef, NewListener, Ref, ResourceRef},
     config::Protocols,
 };
@@ -27,16 +27,16 @@ pub(super) async fn create(
     Segments(load_balancer): Segments<String>,
     caller: Caller,
     Json(new): Json<NewListenerBody>,
-) -> Response {
+) -> Result<Response, Refusal> {
     let new = NewListener {
         load_balancer: Ref::Name(load_balancer),
         protocol: new.protocol,
         port: new.port,
-        forward: new.forward.into(),
+        forward: required_forward(new.forward, new.target_group)?,
         attributes: new.attributes,
         tags: new.tags,
     };
-    caller.change(&api, Change::CreateListener(new)).await
+    Ok(caller.change(&api, Change::CreateListener(new)).await)
 }
 
 pub(super) async fn show(State(api): State<Api>, place: Segments<(String, String)>) -> Response {
@@ -54,12 +54,12 @@ pub(super) async fn modify(
     Json(patch): Json<ListenerPatch>,
 ) -> Result<Response, Refusal> {
     let listener = named(place)?;
-    let ListenerPatch { protocol, port, forward, attributes, tags } = patch;
+    let ListenerPatch { protocol, port, forward, target_group, attributes, tags } = patch;
+    let forward = optional_forward(forward, target_group)?;
     let attributes = attributes
         .map(|attributes| Change::ModifyListenerAttributes { listener: listener.clone(), attributes });
     let tags = tags.map(|tags| tags.change(ResourceRef::Listener(listener.clone())));
     let is_other = protocol.is_some() || port.is_some() || forward.is_some();
-    let forward = forward.map(Into::into);
     let other = is_other.then_some(Change::ModifyListener { listener, protocol, port, forward });
     Ok(several(&api, caller, [attributes, tags, other]).await) // Last what changes the listener's place.
 }

@@ -13,7 +13,7 @@ use super::{
     several,
 };
 use crate::{
-    api::{NewRuleBody, Refusal, RefusalCode, RulePatch, RulePriorities},
+    api::{NewRuleBody, Refusal, RefusalCode, RulePatch, RulePriorities, optional_forward, required_forward},
     change::{Change, ListenerRef, NewRule, ResourceRef},
     objects::{Id, Objects, Rule},
     server::{Call, answer::ask},
@@ -29,8 +29,9 @@ pub(super) async fn create(
     caller: Caller,
     Json(new): Json<NewRuleBody>,
 ) -> Result<Response, Refusal> {
-    let NewRuleBody { priority, source, forward, tags } = new;
-    let rule = NewRule { priority, source, forward: forward.into(), tags };
+    let NewRuleBody { priority, source, forward, target_group, tags } = new;
+    let forward = required_forward(forward, target_group)?;
+    let rule = NewRule { priority, source, forward, tags };
     Ok(caller.change(&api, Change::CreateRule { listener: named(place)?, rule }).await)
 }
 
@@ -45,8 +46,8 @@ pub(super) async fn modify(
     Json(patch): Json<RulePatch>,
 ) -> Result<Response, Response> {
     let rule = id(&api, place).await?;
-    let RulePatch { priority, source, forward, tags } = patch;
-    let forward = forward.map(Into::into);
+    let RulePatch { priority, source, forward, target_group, tags } = patch;
+    let forward = optional_forward(forward, target_group).map_err(IntoResponse::into_response)?;
     let is_other = source.is_some() || forward.is_some();
     let other = is_other.then_some(Change::ModifyRule { rule, source, forward });
     let priority = priority.map(|priority| Change::SetRulePriorities(vec![(rule, priority)]));

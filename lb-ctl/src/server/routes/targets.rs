@@ -1,6 +1,6 @@
 //! Targets of a target group.
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{extract::State, response::Response};
 
 use super::{
     Api,
@@ -8,7 +8,7 @@ use super::{
     extract::{Json, Segments},
 };
 use crate::{
-    api::TargetChanges,
+    api::{RefusalCode, TargetChanges},
     change::{Change, Ref},
     server::{
         Call,
@@ -28,7 +28,7 @@ pub(super) async fn change(
 ) -> Response {
     if changes == TargetChanges::default() {
         return refuse(
-            StatusCode::BAD_REQUEST,
+            RefusalCode::ValidationError,
             format!("the request names no target; expected targets such as {EXAMPLE}"),
         );
     }

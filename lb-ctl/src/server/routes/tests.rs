@@ -10,7 +10,10 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use super::*;
-use crate::server::{access::Role, events};
+use crate::server::{
+    access::{Proof, Role},
+    events,
+};
 
 #[test]
 fn the_shipped_description_is_what_the_types_say() {
@@ -38,7 +41,11 @@ async fn every_route_is_described_and_every_description_has_its_route() {
     for path in routed {
         let request = Request::builder().method("BREW").uri(path.replace(['{', '}'], "1"));
         let mut request = request.body(Body::empty()).unwrap();
-        request.extensions_mut().insert(Client { caller: Default::default(), role: Role::ReadWrite });
+        request.extensions_mut().insert(Client {
+            caller: Default::default(),
+            role: Role::ReadWrite,
+            proof: Proof::Process,
+        });
         let answer = service.call(request).await.unwrap();
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
         let allowed = answer.headers()[header::ALLOW].to_str().unwrap().split(',');
