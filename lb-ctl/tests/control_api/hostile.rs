@@ -48,6 +48,18 @@ fn a_body_of_a_gibibyte_is_not_read() {
 }
 
 #[test]
+fn a_body_that_is_said_to_be_too_long_is_not_waited_for() {
+    let rig = Rig::start();
+    let mut stream = UnixStream::connect(&rig.socket).unwrap();
+    let head = "POST /v1/target-groups HTTP/1.1\r\nhost: lbd\r\ncontent-type: application/json\r\n\
+                expect: 100-continue\r\ncontent-length: 5000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; 13];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer.as_slice(), b"HTTP/1.1 413 ");
+}
+
+#[test]
 fn ten_thousand_connections_keep_nobody_out() {
     let rig = Rig::start();
     let wanted = number("HOSTILE_CONNECTIONS", 2_000).min(raise_file_limit() - 200);

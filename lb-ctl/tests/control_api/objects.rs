@@ -149,11 +149,42 @@ fn what_is_wrong_is_told_with_status_code_and_key() {
         ("GET", "/v1/flows?limit=-1", 400),
         ("GET", "/v1/flows?limt=1", 400),
     ] {
-        assert_eq!(api.ask(method, path, &[], &json!({})).0, status, "{method} {path}");
+        let (found, _, told) = api.ask(method, path, &[], &json!({}));
+        assert_eq!(found, status, "{method} {path}");
+        assert!(told["code"].is_string(), "{told}");
     }
-    assert_eq!(api.text("POST", "/v1/target-groups", "text/html", "{}").0, 415);
-    assert_eq!(api.text("POST", "/v1/target-groups", "application/json", "{").0, 400);
-    assert_eq!(api.text("POST", "/v1/target-groups", "application/json", &" ".repeat(5 << 20)).0, 413);
+    let long = " ".repeat(5 << 20);
+    for (kind, body, status, code) in [
+        ("text/html", "{}", 415, "UnsupportedMediaType"),
+        ("application/json", "{", 400, "ValidationError"),
+        ("application/json", &long, 413, "BodyTooLarge"),
+    ] {
+        let (found, told) = api.text("POST", "/v1/target-groups", kind, body);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!((found, &told["code"], &told["path"]), (status, &json!(code), &null), "{told}");
+    }
+    let (_, _, told) = api.ask("POST", "/v1/target-groups", &[], &json!({ "protocol": "TCP", "port": 1 }));
+    assert_eq!((&told["code"], &told["path"]), (&json!("ValidationError"), &json!("name")), "{told}");
+    let check = json!({ "health_check": { "interval_seconds": 4 } });
+    let (_, _, told) = api.ask("PATCH", "/v1/target-groups/old", &[], &check);
+    assert_eq!(told["path"], "health_check.interval_seconds", "{told}");
+    assert!(told["error"].as_str().unwrap().starts_with("health_check.interval_seconds: "), "{told}");
+}
+
+#[test]
+fn what_answers_tell_can_be_sent_back() {
+    let api = Api::new();
+    let lb = json!({ "name": "edge", "addresses": [{ "pool": "subnet-a" }] });
+    api.done("POST", "/v1/load-balancers", &lb);
+    let listener = json!({ "protocol": "TCP", "port": 443, "target_group": "old" });
+    let (status, _, told) = api.ask("POST", "/v1/load-balancers/edge/listeners", &[], &listener);
+    assert_eq!((status, &told["code"]), (409, &json!("TargetGroupAssociationLimit")), "it is understood");
+    let addresses = &api.done("GET", "/v1/load-balancers/edge", &Value::Null)["addresses"];
+    let patch = json!({ "addresses": addresses, "attributes": { "load_balancing.cross_zone.enabled": true } });
+    api.done("PATCH", "/v1/load-balancers/edge", &patch);
+    let seen = api.done("GET", "/v1/load-balancers/edge", &Value::Null);
+    assert_eq!(&seen["addresses"], addresses);
+    assert_eq!(seen["attributes"]["load_balancing.cross_zone.enabled"], "true");
 }
 
 #[test]

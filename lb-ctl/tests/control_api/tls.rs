@@ -39,6 +39,7 @@ fn a_certificate_has_the_role_of_its_name() {
         (Some("writer"), "POST", "reload", "200"),
         (Some("reader"), "GET", "status", "200"),
         (Some("reader"), "POST", "reload", "403"),
+        (Some("reader"), "POST", "diff", "200"),
         (Some("nobody"), "GET", "status", "403"),
         (Some("stranger"), "GET", "status", "000"),
         (None, "GET", "status", "000"),
@@ -55,7 +56,7 @@ fn a_certificate_has_the_role_of_its_name() {
         assert_eq!(told, expected, "{client:?} {method} {call}");
     }
     let counts = server.traffic();
-    assert_eq!((counts.accepted, counts.refused_access), (3, 3));
+    assert_eq!((counts.accepted, counts.refused_access), (4, 3));
 }
 
 struct Authority {
