@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::{
     body::Body,
-    http::{Request, header},
+    http::{Request, StatusCode, header},
 };
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
