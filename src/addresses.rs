@@ -54,28 +54,41 @@ impl Addresses {
         state: &StateDirectory,
     ) -> Result<(), Box<dyn Error>> {
         let before = self.ours.clone();
-        for row in wanted(config) {
-            if !self.ours.contains(&row) && host.contains(&row.1) {
+        let wanted = wanted(config);
+        for row in wanted.iter().filter(|row| !before.contains(*row)) {
+            if host.contains(&row.1) && !self.released.contains(&row.1) {
                 say!("{} is the host's already: ports that are not ours stay the host's", row.1);
-                continue;
-            }
-            // Noted first: after a crash right behind this, it is known for ours.
-            self.ours.insert(row.clone());
-            let added = self.note(state).and_then(|()| add(&row));
-            match added {
-                Ok(Assigned::Added) => say!("added {} to {}", row.1, row.0),
-                Ok(Assigned::AlreadyThere) if before.contains(&row) => {}
-                Ok(Assigned::AlreadyThere) => drop(self.ours.remove(&row)), // Somebody was quicker.
-                Err(error) => {
-                    self.ours.remove(&row);
-                    self.keep_only(&before);
-                    self.ours = before;
-                    self.note(state)?;
-                    return Err(error);
-                }
+            } else {
+                self.ours.insert(row.clone());
             }
         }
-        self.note(state)
+        // Noted first: after a crash right behind this, they are known for ours.
+        let assigned = self.note(state).and_then(|()| self.add_missing(&wanted, &before));
+        if assigned.is_err() {
+            self.keep_only(&before);
+            self.ours = before;
+        }
+        self.note(state).and(assigned)
+    }
+
+    /// Adds those of ours that are wanted where they are missing. One that somebody else adds in this moment is not ours.
+    fn add_missing(
+        &mut self,
+        wanted: &BTreeSet<(String, IpAddr)>,
+        before: &BTreeSet<(String, IpAddr)>,
+    ) -> Result<(), Box<dyn Error>> {
+        let ours: Vec<(String, IpAddr)> = self.ours.intersection(wanted).cloned().collect();
+        for row in ours {
+            match add(&row)? {
+                Assigned::Added => {
+                    self.released.remove(&row.1);
+                    say!("added {} to {}", row.1, row.0);
+                }
+                Assigned::AlreadyThere if before.contains(&row) => {}
+                Assigned::AlreadyThere => drop(self.ours.remove(&row)), // Somebody was quicker.
+            }
+        }
+        Ok(())
     }
 
     /// Tells the neighbours where the addresses are.
