@@ -180,7 +180,8 @@ fn what_answers_tell_can_be_sent_back() {
     let (status, _, told) = api.ask("POST", "/v1/load-balancers/edge/listeners", &[], &listener);
     assert_eq!((status, &told["code"]), (409, &json!("TargetGroupAssociationLimit")), "it is understood");
     let addresses = &api.done("GET", "/v1/load-balancers/edge", &Value::Null)["addresses"];
-    let patch = json!({ "addresses": addresses, "attributes": { "load_balancing.cross_zone.enabled": true } });
+    let patch =
+        json!({ "addresses": addresses, "attributes": { "load_balancing.cross_zone.enabled": true } });
     api.done("PATCH", "/v1/load-balancers/edge", &patch);
     let seen = api.done("GET", "/v1/load-balancers/edge", &Value::Null);
     assert_eq!(&seen["addresses"], addresses);
