@@ -12,6 +12,7 @@
 #                    (--rounds N, --seconds S, --only NAME,...); installs what it compares with
 #   ./ci.sh fuzz     each fuzz target for 60 seconds, or as many as are given (cargo-fuzz, nightly)
 #   ./ci.sh miri     lb-core's unit tests, but for the longest, interpreted (miri, nightly; about 2 minutes)
+#   ./ci.sh captures runs again what README.md shows of lbctl, and replaces it (as root)
 #   ./ci.sh flood    what a flood of SYNs does to others, in figures, beside nftables with connection tracking (as root)
 #   ./ci.sh all      fmt, lint, bpf, model and test
 #
@@ -21,7 +22,7 @@ cd "$(dirname "$0")"
 
 main() {
     case "${1:-}" in
-    fmt | lint | test | bpf | model | bench | miri | flood) "$1" ;;
+    fmt | lint | test | bpf | model | bench | miri | captures | flood) "$1" ;;
     fuzz) fuzz "${2:-60}" ;;
     versus) versus "${@:2}" ;;
     all)
@@ -171,6 +172,11 @@ flood() {
     need ip iproute2 "for the networks"
     need nft nftables "to compare with"
     cargo test --locked --test end_to_end -- --ignored flood::
+}
+
+captures() {
+    need cc gcc "for linking"
+    cargo test --locked --test end_to_end -- --ignored captures::write
 }
 
 # fuzz SECONDS: what is found goes to target/fuzz; what is worth keeping is copied to tests/fuzz/corpus by hand.

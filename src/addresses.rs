@@ -19,6 +19,8 @@ use crate::log::{complain, say};
 #[derive(Debug, Default)]
 pub struct Addresses {
     ours: BTreeSet<(String, IpAddr)>,
+    /// Taken off by us, and maybe still among those that the host is known to have: news of that takes a moment.
+    released: BTreeSet<IpAddr>,
     /// The marker in the state directory.
     noted: Option<RunMarker>,
 }
@@ -28,13 +30,18 @@ impl Addresses {
     pub fn left_behind_by(marker: Option<&RunMarker>) -> Addresses {
         let rows = marker.map(|marker| marker.assigned.as_slice()).unwrap_or_default();
         let ours = rows.iter().map(|row| (row.interface.clone(), row.address)).collect();
-        Addresses { ours, noted: marker.cloned() }
+        Addresses { ours, released: BTreeSet::new(), noted: marker.cloned() }
     }
 
     /// Who else uses an address, given all that the host has.
     pub fn ownership(&self, address: IpAddr, host: &BTreeSet<IpAddr>) -> Ownership {
-        let is_ours = self.ours.iter().any(|row| row.1 == address);
+        let is_ours = self.ours.iter().any(|row| row.1 == address) || self.released.contains(&address);
         if host.contains(&address) && !is_ours { Ownership::SharedWithHost } else { Ownership::Exclusive }
+    }
+
+    /// Forgets what was taken off once it is gone from the host's addresses: what comes back then is somebody else's.
+    pub fn settle(&mut self, host: &BTreeSet<IpAddr>) {
+        self.released.retain(|address| host.contains(address));
     }
 
     /// Puts the addresses that `config` wants on interfaces where they are missing, and says so: also one of ours that a reboot
@@ -47,28 +54,41 @@ impl Addresses {
         state: &StateDirectory,
     ) -> Result<(), Box<dyn Error>> {
         let before = self.ours.clone();
-        for row in wanted(config) {
-            if !self.ours.contains(&row) && host.contains(&row.1) {
+        let wanted = wanted(config);
+        for row in wanted.iter().filter(|row| !before.contains(*row)) {
+            if host.contains(&row.1) && !self.released.contains(&row.1) {
                 say!("{} is the host's already: ports that are not ours stay the host's", row.1);
-                continue;
-            }
-            // Noted first: after a crash right behind this, it is known for ours.
-            self.ours.insert(row.clone());
-            let added = self.note(state).and_then(|()| add(&row));
-            match added {
-                Ok(Assigned::Added) => say!("added {} to {}", row.1, row.0),
-                Ok(Assigned::AlreadyThere) if before.contains(&row) => {}
-                Ok(Assigned::AlreadyThere) => drop(self.ours.remove(&row)), // Somebody was quicker.
-                Err(error) => {
-                    self.ours.remove(&row);
-                    self.keep_only(&before);
-                    self.ours = before;
-                    self.note(state)?;
-                    return Err(error);
-                }
+            } else {
+                self.ours.insert(row.clone());
             }
         }
-        self.note(state)
+        // Noted first: after a crash right behind this, they are known for ours.
+        let assigned = self.note(state).and_then(|()| self.add_missing(&wanted, &before));
+        if assigned.is_err() {
+            self.keep_only(&before);
+            self.ours = before;
+        }
+        self.note(state).and(assigned)
+    }
+
+    /// Adds those of ours that are wanted where they are missing. One that somebody else adds in this moment is not ours.
+    fn add_missing(
+        &mut self,
+        wanted: &BTreeSet<(String, IpAddr)>,
+        before: &BTreeSet<(String, IpAddr)>,
+    ) -> Result<(), Box<dyn Error>> {
+        let ours: Vec<(String, IpAddr)> = self.ours.intersection(wanted).cloned().collect();
+        for row in ours {
+            match add(&row)? {
+                Assigned::Added => {
+                    self.released.remove(&row.1);
+                    say!("added {} to {}", row.1, row.0);
+                }
+                Assigned::AlreadyThere if before.contains(&row) => {}
+                Assigned::AlreadyThere => drop(self.ours.remove(&row)), // Somebody was quicker.
+            }
+        }
+        Ok(())
     }
 
     /// Tells the neighbours where the addresses are.
@@ -94,6 +114,7 @@ impl Addresses {
     }
 
     fn keep_only(&mut self, keep: &BTreeSet<(String, IpAddr)>) {
+        self.released.extend(self.ours.difference(keep).map(|row| row.1));
         for (interface, address) in self.ours.difference(keep) {
             match remove(interface, *address) {
                 Ok(()) => say!("removed {address} from {interface}"),

@@ -225,7 +225,10 @@ impl Control {
     fn handle(&mut self, event: Event, batch: &mut Batch) -> Turn {
         match event {
             Event::Stop => return Turn::Stop,
-            Event::NextHops => batch.is_stale = true,
+            Event::NextHops => {
+                self.addresses.settle(&self.host_addresses());
+                batch.is_stale = true;
+            }
             Event::Health(transition) => {
                 batch.transitions.push(transition);
                 batch.is_stale = true;

@@ -6,7 +6,7 @@ use lb_ctl::{
     api::{Happening, InForce, Refusal},
     config::{Config, Document, Elbv2},
     elbv2::Keys,
-    objects::Declaration,
+    objects::{Declaration, differences, summary},
     server::Caller,
 };
 
@@ -14,14 +14,17 @@ use crate::{
     audit,
     changes::{NotInForce, now},
     control::Control,
+    log::complain,
 };
 
 impl Control {
     /// Reads the file again and applies it, or changes nothing; the log and those who follow events are told which.
     pub(crate) fn reload_for(&mut self, by: &Caller) -> Result<InForce, Refusal> {
+        let before = self.store.objects.clone();
         let outcome =
             self.reload().map_err(|error| format!("not reloaded, the old configuration stays: {error}"));
-        let change = format!("reload {}", self.path.display());
+        let changed = summary(&differences(&before, &self.store.objects));
+        let change = format!("reload {}: {changed}", self.path.display());
         match &outcome {
             Ok(in_force) => audit::accepted(by, change, in_force.generation),
             Err(error) => audit::refused(by, change, error),
@@ -47,10 +50,18 @@ impl Control {
             next.generation = self.store.generation; // The file says what is in force.
         }
         self.put_objects_in_force(next).map_err(NotInForce::into_inner)?;
+        self.warn_of_strays();
         if let (Some(endpoint), Some(keys)) = (&self.endpoint, keys) {
             endpoint.renew(keys);
         }
         Ok(self.in_force())
+    }
+
+    /// Tells of addresses that are in use, and of no pool any more.
+    pub(crate) fn warn_of_strays(&self) {
+        for warning in self.store.strays() {
+            complain!("WARNING: {warning}");
+        }
     }
 
     pub(crate) fn in_force(&self) -> InForce {

@@ -188,6 +188,7 @@ fn start(
                     "WARNING: {error}; the objects are the configuration file's, and calls are refused"
                 );
             }
+            control.warn_of_strays();
             print_start(&control);
             Ok(control)
         }

@@ -151,8 +151,8 @@ impl Change {
             Change::SetIpAddressType { load_balancer, .. } => {
                 format!("set IP address type of load balancer {load_balancer}")
             }
-            Change::ModifyLoadBalancerAttributes { load_balancer, .. } => {
-                format!("modify attributes of load balancer {load_balancer}")
+            Change::ModifyLoadBalancerAttributes { load_balancer, attributes } => {
+                format!("modify attributes of load balancer {load_balancer}: {}", pairs(attributes))
             }
             Change::DeleteLoadBalancer(load_balancer) => format!("delete load balancer {load_balancer}"),
             Change::CreateListener(new) => {
@@ -160,8 +160,8 @@ impl Change {
                 format!("create listener {protocol}:{} of load balancer {lb}", new.port)
             }
             Change::ModifyListener { listener, .. } => format!("modify listener {listener}"),
-            Change::ModifyListenerAttributes { listener, .. } => {
-                format!("modify attributes of listener {listener}")
+            Change::ModifyListenerAttributes { listener, attributes } => {
+                format!("modify attributes of listener {listener}: {}", pairs(attributes))
             }
             Change::DeleteListener(listener) => format!("delete listener {listener}"),
             Change::CreateRule { listener, rule } => {
@@ -172,8 +172,8 @@ impl Change {
             Change::SetRulePriorities(rules) => format!("set priorities of {} rules", rules.len()),
             Change::CreateTargetGroup(new) => format!("create target group {}", new.name),
             Change::ModifyTargetGroup { target_group, .. } => format!("modify target group {target_group}"),
-            Change::ModifyTargetGroupAttributes { target_group, .. } => {
-                format!("modify attributes of target group {target_group}")
+            Change::ModifyTargetGroupAttributes { target_group, attributes } => {
+                format!("modify attributes of target group {target_group}: {}", pairs(attributes))
             }
             Change::DeleteTargetGroup(target_group) => format!("delete target group {target_group}"),
             Change::ChangeTargets { target_group, changes: TargetChanges { register, deregister } } => {
@@ -187,6 +187,14 @@ impl Change {
             Change::Apply(file) => format!("apply {}", file.file()),
         }
     }
+}
+
+fn pairs(attributes: &AttributeChanges) -> String {
+    let pair = |(key, value): (&String, &Option<String>)| {
+        let value: String = value.as_deref().unwrap_or("default").chars().take(VALUE_TOLD).collect();
+        format!("{key}={value}")
+    };
+    attributes.iter().map(pair).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Ref {
@@ -538,6 +546,11 @@ fn change_objects(
             Ok(id)
         }
         Change::Apply(document) => {
+            if document.is_without_objects() {
+                let error = "the file declares nothing, neither load_balancers nor target_groups: to take away all that \
+                             files have declared, write load_balancers = [] and target_groups = []";
+                return Err(Refusal::of(RefusalCode::ValidationError, error));
+            }
             let declared = Declaration::of(&document, ground.context.host);
             let declared = declared.map_err(|errors| {
                 let path = errors.errors.first().map(|error| error.path.clone());
@@ -658,6 +671,9 @@ fn missing(code: RefusalCode, (kind, wanted): (&str, &Ref), known: Vec<&str>) ->
 }
 
 const NAMES_TOLD: usize = 10;
+
+/// Characters of an attribute's value that a log tells.
+const VALUE_TOLD: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -104,6 +104,11 @@ impl Document {
         &self.text
     }
 
+    /// Whether it has no key of objects at all.
+    pub fn is_without_objects(&self) -> bool {
+        read::OBJECT_KEYS.iter().all(|key| !self.table.contains_key(*key))
+    }
+
     /// All of it, checked.
     pub fn config(&self) -> Result<Config, ConfigErrors> {
         self.config_of(self)

@@ -20,7 +20,7 @@ pub use arn::{Arn, Arns, Resource};
 pub use declaration::Declaration;
 pub(crate) use declaration::is_protected;
 pub use defaults::Attribute;
-pub use difference::{Difference, DifferenceAction, differences};
+pub use difference::{Difference, DifferenceAction, differences, summary};
 pub use id::Id;
 
 use crate::config::{Family, Protocols, TargetType};

@@ -95,7 +95,7 @@ fn siege() -> Result<(), Failed> {
         let stranger =
             "for i in $(seq 100); do curl -s -m 1 --unix-socket $0 http://lbd/v1/status; done; true";
         let mut strangers = Command::new("setpriv");
-        strangers.args(["--reuid=1234", "--regid=1234", "--clear-groups", "sh", "-c", stranger]).arg(&socket);
+        strangers.args(["--reuid=1234", "--regid=1234", "--clear-groups", "sh", "-c", stranger]).arg(socket);
         output_of(&mut strangers)?;
         let connections: Result<Vec<usize>, _> = besiegers.into_iter().map(|one| one.join()).collect();
         is_over.store(true, Relaxed);

@@ -8,6 +8,7 @@ use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod asleep;
+mod captures;
 mod churn;
 mod config;
 mod control_api;
@@ -27,8 +28,10 @@ mod health;
 mod http;
 mod instances;
 mod layouts;
+mod lbctl;
 mod metrics;
 mod path_mtu;
+mod readme;
 mod refusals;
 mod reserved_ports;
 mod restart;
@@ -81,6 +84,8 @@ fn main() -> ExitCode {
         reserved_ports::TESTS,
         demo::TESTS,
         doctor::TESTS,
+        lbctl::TESTS,
+        captures::TESTS,
     ]
     .concat();
     let runnable = testbed::is_privileged();
@@ -94,8 +99,8 @@ fn main() -> ExitCode {
     let trial = |(name, test)| Trial::test(name, test);
     let mut trials: Vec<_> = tests.into_iter().map(|test| trial(test).with_ignored_flag(!runnable)).collect();
     trials.extend(elbv2::TESTS.iter().map(|&test| trial(test).with_ignored_flag(!runnable || !has_tools)));
-    trials
-        .extend(flood::BY_HAND.iter().chain(storm::BY_HAND).map(|&test| trial(test).with_ignored_flag(true)));
+    let by_hand = [flood::BY_HAND, storm::BY_HAND, captures::BY_HAND].concat();
+    trials.extend(by_hand.into_iter().map(|test| trial(test).with_ignored_flag(true)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -1,6 +1,16 @@
 //! Serves metrics by HTTP on a TCP address, on a thread of its own. Scrapers that are slow, or many, cost nobody but themselves.
 
-use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt, io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use axum::{
     http::{Method, Request, StatusCode, header::ALLOW},
@@ -10,7 +20,8 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, oneshot},
+    sync::oneshot,
+    task::AbortHandle,
 };
 
 use crate::server::{Call, Deliver, answer};
@@ -81,27 +92,39 @@ impl std::error::Error for MetricsServerError {
     }
 }
 
-/// Takes connections, so many at a time; those beyond are closed at once.
+/// A connection.
+struct Guest {
+    task: AbortHandle,
+    has_asked: Arc<AtomicBool>,
+}
+
+/// Takes connections, so many at a time. When there are as many, the one that has been silent longest makes room, so that nobody
+/// keeps scrapers out by doing nothing.
 async fn accept(listener: TcpListener, deliver: Deliver) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut guests: Vec<Guest> = Vec::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // No descriptor is free, or the peer is gone: neither is mended by asking at once.
             tokio::time::sleep(ACCEPT_AGAIN).await;
             continue;
         };
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let deliver = deliver.clone();
-        tokio::spawn(async move {
-            // A scraper that is too slow, or breaks off, has itself to blame.
-            let _ = tokio::time::timeout(CONNECTION_TIME, serve(stream, deliver)).await;
-            drop(place);
-        });
+        guests.retain(|guest| !guest.task.is_finished());
+        if guests.len() >= CONNECTIONS {
+            let silent = guests.iter().position(|guest| !guest.has_asked.load(Ordering::Relaxed));
+            let Some(silent) = silent else { continue };
+            guests.remove(silent).task.abort();
+        }
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let serving = serve(stream, deliver.clone(), has_asked.clone());
+        // A scraper that is too slow, or breaks off, has itself to blame.
+        let task = tokio::spawn(async move { drop(tokio::time::timeout(CONNECTION_TIME, serving).await) });
+        guests.push(Guest { task: task.abort_handle(), has_asked });
     }
 }
 
-async fn serve(stream: TcpStream, deliver: Deliver) -> hyper::Result<()> {
+async fn serve(stream: TcpStream, deliver: Deliver, has_asked: Arc<AtomicBool>) -> hyper::Result<()> {
     let service = service_fn(move |request| {
+        has_asked.store(true, Ordering::Relaxed);
         let deliver = deliver.clone();
         async move { Ok::<_, Infallible>(answer(&request, &deliver).await) }
     });

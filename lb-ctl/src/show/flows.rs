@@ -2,7 +2,7 @@
 
 use comfy_table::Cell;
 
-use super::text::{count, number, plural, right, seconds, table};
+use super::text::{count, fitted, number, plural, right, seconds, table};
 use crate::api::FlowList;
 
 /// Some flows; with sources when a target sees another than its client.
@@ -27,7 +27,7 @@ pub fn flows(list: &FlowList) -> String {
             format!("\nThere may be more than these {}: --limit lists more", plural(list.flows.len(), "flow"))
         }
     };
-    format!("{}{more}{}", table.trim_fmt(), silence(&list.silent_workers))
+    format!("{}{more}{}", fitted(table, &["TIMEOUT", "WORKER", "IDLE"]), silence(&list.silent_workers))
 }
 
 /// How many there are.

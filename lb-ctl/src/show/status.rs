@@ -4,7 +4,7 @@ use comfy_table::{Cell, Color};
 
 use super::{
     refused_flows,
-    text::{bytes, count, duration, number, right, table},
+    text::{bytes, count, duration, fitted, number, right, table},
 };
 use crate::api::{ForwardRow, ListenerRow, Status, Traffic};
 
@@ -78,7 +78,7 @@ fn listeners(status: &Status) -> String {
             ]);
         }
     }
-    table.trim_fmt()
+    fitted(table, &["INTERFACE", "BYTES IN", "BYTES OUT"])
 }
 
 /// Such as `blue 9, green 1 (sticky)`.

@@ -4,7 +4,7 @@ use comfy_table::{Cell, Color};
 
 use super::{
     Columns, refused_flows,
-    text::{ago, bytes, number, plural, right, table},
+    text::{ago, bytes, fitted, number, plural, right, table},
 };
 use crate::api::{InForce, TargetChanges, TargetRow, Traffic};
 
@@ -37,7 +37,7 @@ pub fn targets(rows: &[TargetRow], columns: Columns) -> String {
         cells.push(Cell::new(remark(row)));
         table.add_row(cells);
     }
-    table.trim_fmt()
+    fitted(table, if columns == Columns::All { &[] } else { &["PASSED", "FAILED", "NEW", "CHANGED"] })
 }
 
 /// That targets were registered and deregistered.
