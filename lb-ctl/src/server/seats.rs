@@ -1,6 +1,6 @@
-//! How many connections there are, and whose: of the control API, and of the ELBv2 endpoint. One who has all that he may have gets
-//! another by giving up the one that has waited longest without a request: connections that nobody uses keep nobody out. Addresses
-//! are cheap to come by, so in a full house one of them takes the place of another's, too.
+//! How many connections there are, and whose: of the control API, and of the ELBv2 endpoint. One who has all that he may have
+//! gets another by giving up the one that has waited longest without a request: connections that nobody uses keep nobody out.
+//! Addresses are cheap to come by, so in a full house one of them takes the place of another's, too.
 
 use std::{
     collections::HashMap,
