@@ -223,7 +223,7 @@ fn start_endpoint(config: &Config, events: &Sender<Event>) -> Result<Option<Endp
     let Some(settings) = &config.elbv2 else { return Ok(None) };
     let deliver = events.clone();
     let deliver = move |call| drop(deliver.send(Event::Call(call)));
-    Endpoint::start(settings, Keys::load(&settings.access)?, deliver).map(Some)
+    Endpoint::start(settings, Keys::load(&settings.access)?, log::out, deliver).map(Some)
 }
 
 /// What the data path is set up by.

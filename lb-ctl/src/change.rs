@@ -496,9 +496,9 @@ fn change_objects(
             Ok(Some(lb.id))
         }
         Change::DeleteLoadBalancer(load_balancer) => load_balancer::delete(objects, &load_balancer).map(Some),
-        Change::CreateListener(new) => listener::create(objects, new).map(Some),
+        Change::CreateListener(new) => listener::create(objects, new, ground).map(Some),
         Change::ModifyListener { listener, protocol, port, forward } => {
-            listener::modify(objects, &listener, (protocol, port), forward).map(Some)
+            listener::modify(objects, &listener, (protocol, port), forward, ground).map(Some)
         }
         Change::ModifyListenerAttributes { listener, attributes } => {
             let listener = objects.listener_mut(&listener)?;
@@ -506,9 +506,9 @@ fn change_objects(
             Ok(Some(listener.id))
         }
         Change::DeleteListener(listener) => listener::delete(objects, &listener).map(Some),
-        Change::CreateRule { listener, rule } => rule::create(objects, &listener, rule).map(Some),
+        Change::CreateRule { listener, rule } => rule::create(objects, &listener, rule, ground).map(Some),
         Change::ModifyRule { rule, source, forward } => {
-            rule::modify(objects, rule, source, forward).map(Some)
+            rule::modify(objects, rule, (source, forward), ground).map(Some)
         }
         Change::DeleteRule(rule) => rule::delete(objects, rule).map(Some),
         Change::SetRulePriorities(priorities) => rule::set_priorities(objects, &priorities).map(|()| None),

@@ -36,6 +36,7 @@ pub use address_pool::AddressPool;
 pub use control_api::ControlApi;
 pub use elbv2::{ACCOUNT_DEFAULT, Access, AccessKey, Elbv2, REGION_DEFAULT, Secret};
 pub use errors::{ConfigError, ConfigErrors};
+pub(crate) use forward::FORWARD_GROUPS;
 pub use forward::{Forward, WeightedGroup};
 pub use health_check::{CheckProtocol, HealthCheck};
 use lb_core::{

@@ -7,6 +7,7 @@
 mod account;
 mod actions;
 mod attributes;
+mod connection;
 mod control;
 mod fault;
 mod form;
@@ -17,6 +18,7 @@ mod listeners;
 mod load_balancers;
 mod operation;
 mod paging;
+mod refusals;
 mod rules;
 mod service;
 mod sigv4;
@@ -33,6 +35,7 @@ use crate::{config::Elbv2, server::Call};
 use control::Control;
 use http_server::HttpServer;
 pub use keys::Keys;
+use refusals::Refusals;
 use service::Service;
 
 /// The running endpoint. Dropping it ends it.
@@ -43,20 +46,27 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Listens, and serves whoever [`Keys`] let in. `deliver` hands a call to the control thread, and must not block.
+    /// Listens, and serves whoever [`Keys`] let in. `deliver` hands a call to the control thread, and
+    /// `log` takes a line of the log: neither may block.
     ///
     /// # Errors
     /// When the address cannot be listened on, or a thread not be started.
     pub fn start(
         settings: &Elbv2,
         keys: Keys,
+        log: impl Fn(String) + Send + Sync + 'static,
         deliver: impl Fn(Call) + Send + Sync + 'static,
     ) -> Result<Endpoint, Box<dyn Error>> {
         let keys = Arc::new(keys);
         let control = Control::new(deliver);
-        let service = Arc::new(Service { settings: settings.clone(), keys: keys.clone(), control });
-        let answer = move |request, client| service.clone().answer(request, client);
-        Ok(Endpoint { server: HttpServer::start(settings.listen, answer)?, keys })
+        let refusals = Refusals::new(log);
+        let service = Arc::new(Service { settings: settings.clone(), keys: keys.clone(), control, refusals });
+        let audit = {
+            let service = service.clone();
+            async move { service.refusals.keep().await }
+        };
+        let answer = move |request, visit| service.clone().answer(request, visit);
+        Ok(Endpoint { server: HttpServer::start(settings.listen, answer, audit)?, keys })
     }
 
     /// Where it listens.

@@ -1,16 +1,18 @@
 //! Listeners and their forward actions.
 
-use super::{ForwardRequest, ListenerRef, NewListener};
+use std::net::IpAddr;
+
+use super::{ForwardRequest, Ground, ListenerRef, NewListener};
 use crate::{
     api::{Refusal, RefusalCode},
-    config::Protocols,
-    objects::{Forward, ForwardGroup, Id, Listener, Objects},
+    config::{FORWARD_GROUPS, Family, Protocols},
+    objects::{Forward, ForwardGroup, Id, Listener, LoadBalancer, Objects, TargetGroup},
 };
 
 /// Makes a listener; one that is there already with the same settings is as good.
-pub(super) fn create(objects: &mut Objects, new: NewListener) -> Result<Id, Refusal> {
+pub(super) fn create(objects: &mut Objects, new: NewListener, ground: &Ground<'_>) -> Result<Id, Refusal> {
     let at = objects.load_balancer_at(&new.load_balancer)?;
-    let forward = forward(objects, at, new.protocol, &new.forward)?;
+    let forward = forward(objects, at, new.protocol, &new.forward, ground)?;
     let lb = &objects.load_balancers[at];
     if let Some(known) = lb.listeners.iter().find(|known| known.port == new.port) {
         let is_like = known.protocol == new.protocol && known.forward == forward;
@@ -40,6 +42,7 @@ pub(super) fn modify(
     listener: &ListenerRef,
     (protocol, port): (Option<Protocols>, Option<u16>),
     request: Option<ForwardRequest>,
+    ground: &Ground<'_>,
 ) -> Result<Id, Refusal> {
     let (lb_at, at) = objects.listener_at(listener)?;
     let lb = &objects.load_balancers[lb_at];
@@ -49,7 +52,7 @@ pub(super) fn modify(
         return Err(duplicate(port));
     }
     let forward = match request {
-        Some(request) => forward(objects, lb_at, protocol, &request)?,
+        Some(request) => forward(objects, lb_at, protocol, &request, ground)?,
         None => {
             for row in known.forwards().flat_map(|forward| &forward.target_groups) {
                 compatible(objects, &row.name, protocol)?;
@@ -74,11 +77,14 @@ pub(super) fn forward(
     lb_at: usize,
     protocol: Protocols,
     request: &ForwardRequest,
+    ground: &Ground<'_>,
 ) -> Result<Forward, Refusal> {
     let lb = &objects.load_balancers[lb_at];
+    let mut groups: Vec<&TargetGroup> = Vec::new();
     let mut target_groups: Vec<ForwardGroup> = Vec::new();
-    for (group, weight) in &request.target_groups {
-        let name = &objects.target_groups[objects.group_at(group)?].name;
+    for (wanted, weight) in &request.target_groups {
+        let group = &objects.target_groups[objects.group_at(wanted)?];
+        let name = &group.name;
         if let Some((user, _)) = objects.users(name).find(|(user, _)| user.name != lb.name) {
             return Err(Refusal::of(
                 RefusalCode::TargetGroupAssociationLimit,
@@ -90,13 +96,55 @@ pub(super) fn forward(
             ));
         }
         compatible(objects, name, protocol)?;
+        reachable(lb, group, ground)?;
+        groups.push(group);
         target_groups.push(ForwardGroup { name: name.clone(), weight: *weight });
     }
     if target_groups.is_empty() {
         let error = "a forward action must name at least one target group";
         return Err(Refusal::of(RefusalCode::ValidationError, error));
     }
+    combinable(&groups)?;
     Ok(Forward { target_groups, stickiness: request.stickiness })
+}
+
+/// What target groups of one forward action may be (NLB "Quotas" and "Listener rules"). A file may weigh groups of both families:
+/// flows are translated, which is this load balancer's own.
+fn combinable(groups: &[&TargetGroup]) -> Result<(), Refusal> {
+    let error = if groups.len() > FORWARD_GROUPS {
+        format!("a forward action can have {FORWARD_GROUPS} target groups, and this has {}", groups.len())
+    } else if let Some(twice) =
+        groups.iter().enumerate().find(|(at, group)| groups[..*at].iter().any(|known| known.id == group.id))
+    {
+        format!("target group {:?} is specified twice in one forward action", twice.1.name)
+    } else if groups.iter().any(|group| family(group) != family(groups[0])) {
+        "a forward action cannot have target groups of different IP address types".into()
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::of(RefusalCode::InvalidConfigurationRequest, error))
+}
+
+/// Refuses a target group whose targets the load balancer has no address to send from to: its own, or one for source NAT.
+fn reachable(lb: &LoadBalancer, group: &TargetGroup, ground: &Ground<'_>) -> Result<(), Refusal> {
+    let own: Vec<IpAddr> = lb.addresses.iter().map(|row| row.address).collect();
+    let family = family(group);
+    if ground.config.source_nat.addresses_for(&own).iter().any(|source| Family::of(*source) == family) {
+        return Ok(());
+    }
+    let error = format!(
+        "target group {:?} is of IP address type {}, of which load balancer {:?} has no address",
+        group.name,
+        family.name(),
+        lb.name
+    );
+    Err(Refusal::of(RefusalCode::InvalidConfigurationRequest, error))
+}
+
+/// A group that a file declares may leave its family to its targets.
+fn family(group: &TargetGroup) -> Family {
+    let of_targets = || group.targets.first().map(|target| Family::of(target.address));
+    group.ip_address_type.or_else(of_targets).unwrap_or(Family::V4)
 }
 
 fn compatible(objects: &Objects, group: &str, protocol: Protocols) -> Result<(), Refusal> {

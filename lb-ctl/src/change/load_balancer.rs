@@ -118,6 +118,7 @@ fn is_like(known: &LoadBalancer, new: &NewLoadBalancer) -> bool {
     let is_dualstack = new.ip_address_type == IpAddressType::Dualstack;
     let has_given_v6 = new.addresses.iter().any(|request| request.ipv6.is_some());
     known.scheme == new.scheme
+        && known.tags == new.tags
         && known.is_dualstack() == (is_dualstack || has_given_v6 && known.is_dualstack())
         && new.addresses.iter().all(is_served)
         && known.addresses.iter().all(is_of_request)
@@ -192,10 +193,17 @@ impl Asked<'_> {
         own: &[Address],
         taken: &mut HashSet<IpAddr>,
     ) -> Result<Vec<Address>, Refusal> {
+        if let Some(address) = request.ipv6.filter(|_| !self.is_dualstack) {
+            let error = format!(
+                "the address {address} of subnet '{}' needs the IP address type dualstack, and the load balancer's is ipv4",
+                pool.name
+            );
+            return Err(Refusal::of(RefusalCode::InvalidConfigurationRequest, error));
+        }
         let wanted = [(Family::V4, request.ipv4, true), (Family::V6, request.ipv6, self.is_dualstack)];
         let mut addresses = Vec::new();
         for (family, given, is_wanted) in wanted {
-            if !is_wanted && given.is_none() {
+            if !is_wanted {
                 continue;
             }
             let kept = || {

@@ -1,6 +1,6 @@
 //! Rules of listeners.
 
-use super::{ForwardRequest, ListenerRef, NewRule, listener::forward};
+use super::{ForwardRequest, Ground, ListenerRef, NewRule, listener::forward};
 use crate::{
     api::{Refusal, RefusalCode},
     config::Family,
@@ -8,7 +8,12 @@ use crate::{
 };
 
 /// Makes a rule.
-pub(super) fn create(objects: &mut Objects, listener: &ListenerRef, new: NewRule) -> Result<Id, Refusal> {
+pub(super) fn create(
+    objects: &mut Objects,
+    listener: &ListenerRef,
+    new: NewRule,
+    ground: &Ground<'_>,
+) -> Result<Id, Refusal> {
     let (lb_at, at) = objects.listener_at(listener)?;
     let lb = &objects.load_balancers[lb_at];
     let owner = &lb.listeners[at];
@@ -28,7 +33,7 @@ pub(super) fn create(objects: &mut Objects, listener: &ListenerRef, new: NewRule
         let error = format!("a listener can have {RULES} rules");
         return Err(Refusal::of(RefusalCode::TooManyRules, error));
     }
-    let forward = forward(objects, lb_at, owner.protocol, &new.forward)?;
+    let forward = forward(objects, lb_at, owner.protocol, &new.forward, ground)?;
     let id = Id::fresh();
     let rules = &mut objects.load_balancers[lb_at].listeners[at].rules;
     rules.push(Rule { id, priority: new.priority, source: new.source, forward, tags: new.tags });
@@ -40,12 +45,12 @@ pub(super) fn create(objects: &mut Objects, listener: &ListenerRef, new: NewRule
 pub(super) fn modify(
     objects: &mut Objects,
     rule: Id,
-    source: Option<Family>,
-    request: Option<ForwardRequest>,
+    (source, request): (Option<Family>, Option<ForwardRequest>),
+    ground: &Ground<'_>,
 ) -> Result<Id, Refusal> {
     let (lb_at, listener, at) = rule_at(objects, rule)?;
     let protocol = objects.load_balancers[lb_at].listeners[listener].protocol;
-    let forward = request.map(|request| forward(objects, lb_at, protocol, &request)).transpose()?;
+    let forward = request.map(|request| forward(objects, lb_at, protocol, &request, ground)).transpose()?;
     let known = &mut objects.load_balancers[lb_at].listeners[listener].rules[at];
     known.source = source.unwrap_or(known.source);
     known.forward = forward.unwrap_or_else(|| known.forward.clone());

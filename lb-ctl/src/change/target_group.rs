@@ -98,11 +98,12 @@ pub(super) fn delete(objects: &mut Objects, group: &Ref) -> Result<Id, Refusal> 
     Ok(objects.target_groups.remove(at).id)
 }
 
-/// Whether two groups have the same settings, apart from attributes and tags (NLB "CreateTargetGroup").
+/// Whether two groups have the same settings, apart from attributes (NLB "CreateTargetGroup").
 fn is_like(known: &TargetGroup, new: &TargetGroup) -> bool {
     let family = |group: &TargetGroup| group.ip_address_type.unwrap_or(Family::V4);
-    (known.protocol, known.port, known.target_type, &known.vpc, &known.health_check, family(known))
-        == (new.protocol, new.port, new.target_type, &new.vpc, &new.health_check, family(new))
+    known.tags == new.tags
+        && (known.protocol, known.port, known.target_type, &known.vpc, &known.health_check, family(known))
+            == (new.protocol, new.port, new.target_type, &new.vpc, &new.health_check, family(new))
 }
 
 /// Keys that choose a kind of check.

@@ -184,6 +184,10 @@ fn a_certain_address_must_be_the_pools_and_free() {
         assert_eq!(code, RefusalCode::InvalidConfigurationRequest);
         assert!(error.contains(why), "{error}");
     }
+    let mut six = lb("own", &["subnet-a"]);
+    six.addresses[0].ipv6 = "2001:db8:100::11".parse().ok();
+    let (code, error) = bench.refused(Change::CreateLoadBalancer(six));
+    assert_eq!(code, RefusalCode::InvalidConfigurationRequest, "{error}");
     bench.make(wanting("198.18.100.6"));
     assert_eq!(bench.addresses("own"), ["198.18.100.6"]);
 }
@@ -197,8 +201,20 @@ fn creates_with_the_same_settings_succeed_again_and_change_nothing() {
     bench.make(Change::CreateLoadBalancer(lb("edge", &["subnet-a", "subnet-b"])));
     bench.make(Change::CreateTargetGroup(group("web", Protocols::Tcp)));
     assert_eq!(bench.draft.generation(), generation);
+    let tags = Tags::from([("team".into(), "net".into())]);
     for (other, code) in [
         (Change::CreateLoadBalancer(lb("edge", &["subnet-a"])), RefusalCode::DuplicateLoadBalancerName),
+        (
+            Change::CreateLoadBalancer(NewLoadBalancer {
+                tags: tags.clone(),
+                ..lb("edge", &["subnet-a", "subnet-b"])
+            }),
+            RefusalCode::DuplicateLoadBalancerName,
+        ),
+        (
+            Change::CreateTargetGroup(NewTargetGroup { tags, ..group("web", Protocols::Tcp) }),
+            RefusalCode::DuplicateTargetGroupName,
+        ),
         (Change::CreateTargetGroup(group("web", Protocols::TcpUdp)), RefusalCode::DuplicateTargetGroupName),
         (
             Change::CreateListener(listener("edge", Protocols::Udp, 80, &["dns"])),

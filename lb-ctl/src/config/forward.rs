@@ -71,10 +71,11 @@ fn weighted_groups(
     rules: &Rules<'_>,
     taken: &mut Taken,
 ) -> Option<Vec<WeightedGroup>> {
-    let expected = format!("1 to {GROUPS} target groups, such as [{{ name = \"blue\", weight = 9 }}]");
+    let expected =
+        format!("1 to {FORWARD_GROUPS} target groups, such as [{{ name = \"blue\", weight = 9 }}]");
     let value = section.required("target_groups", &expected)?;
     let items = value.items(&expected)?;
-    if items.is_empty() || items.len() > GROUPS {
+    if items.is_empty() || items.len() > FORWARD_GROUPS {
         return value.refuse(expected);
     }
     let mut groups: Vec<Option<WeightedGroup>> = Vec::new();
@@ -155,7 +156,7 @@ fn names(listener: Protocols) -> String {
 }
 
 /// Most target groups of a forward action (NLB "Quotas").
-const GROUPS: usize = 5;
+pub(crate) const FORWARD_GROUPS: usize = 5;
 
 const WEIGHT: RangeInclusive<i64> = 0..=999;
 const WEIGHT_DEFAULT: u16 = 1;

@@ -80,10 +80,11 @@ fn load_balancer(section: &Section<'_>, known: &Known<'_>, taken: &mut Taken) ->
     let assignment = assignment(section);
     let owner = Owner { path: &section.place.path, vips: vips.as_deref() };
     let listeners = listener::all(section, known, taken, &owner);
-    let attributes = attributes::of_load_balancer(section);
-    if let Some(value) = section.optional("scheme") {
-        one_of(&value, &SCHEMES.map(|scheme| (scheme, ())))?;
-    }
+    let is_internal = match section.optional("scheme") {
+        Some(value) => one_of(&value, &SCHEMES)?,
+        None => false,
+    };
+    let attributes = attributes::of_load_balancer(section, is_internal);
     tags::check(section);
     Some(LoadBalancer {
         name: name?,
@@ -159,4 +160,5 @@ fn free_address(value: &Value<'_>, taken: &mut Taken) -> Option<IpAddr> {
 }
 
 /// Where clients are; nothing depends on it (NLB "Scheme").
-const SCHEMES: [&str; 2] = ["internal", "internet-facing"];
+/// Schemes, and whether they are internal.
+const SCHEMES: [(&str, bool); 2] = [("internal", true), ("internet-facing", false)];

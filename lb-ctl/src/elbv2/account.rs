@@ -21,7 +21,7 @@ pub(super) fn limits(parameters: &Parameters<'_>, _: &View<'_>) -> Result<Elemen
 
 /// TLS ends at the targets, so there are no policies for it.
 pub(super) fn ssl_policies(parameters: &Parameters<'_>, _: &View<'_>) -> Result<Element, Fault> {
-    if let [name, ..] = parameters.texts("Names")?.as_slice() {
+    if let [name, ..] = parameters.wanted("Names")?.as_slice() {
         return Err(Fault::new(
             "SSLPolicyNotFound",
             format!("SSL policy '{name}' not found: there are no TLS listeners"),

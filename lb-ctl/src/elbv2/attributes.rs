@@ -1,12 +1,11 @@
-//! Attributes of load balancers, target groups and listeners: those that somebody set over the defaults.
+//! Attributes of load balancers, target groups and listeners: all, those that somebody set over the defaults.
 
 use super::{
     fault::Fault, form::Parameters, listeners, load_balancers, target_groups, view::View, xml::Element,
 };
 use crate::{
     change::{AttributeChanges, Change, ListenerRef, Ref},
-    config::{Protocols, TargetType},
-    objects::{Attributes, Id, Listener, TargetGroup},
+    objects::{Attribute, Id},
 };
 
 pub(super) fn modify_load_balancer(
@@ -18,7 +17,7 @@ pub(super) fn modify_load_balancer(
 }
 
 pub(super) fn of_load_balancer(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Element, Fault> {
-    Ok(element(&LOAD_BALANCER, &load_balancers::of(parameters, view)?.attributes))
+    Ok(element(load_balancers::of(parameters, view)?.all_attributes()))
 }
 
 pub(super) fn load_balancer_modified(
@@ -38,8 +37,7 @@ pub(super) fn modify_target_group(
 }
 
 pub(super) fn of_target_group(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Element, Fault> {
-    let group = target_groups::of(parameters, view)?;
-    Ok(element(&target_group_defaults(group), &group.attributes))
+    Ok(element(target_groups::of(parameters, view)?.all_attributes()))
 }
 
 pub(super) fn target_group_modified(
@@ -57,7 +55,7 @@ pub(super) fn modify_listener(parameters: &Parameters<'_>, view: &View<'_>) -> R
 
 pub(super) fn of_listener(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Element, Fault> {
     let (_, listener) = listeners::of(parameters, view)?;
-    Ok(element(listener_defaults(listener), &listener.attributes))
+    Ok(element(listener.all_attributes()))
 }
 
 pub(super) fn listener_modified(
@@ -82,63 +80,9 @@ fn changes(parameters: &Parameters<'_>) -> Result<AttributeChanges, Fault> {
     Ok(changes)
 }
 
-/// Attributes in the order of the defaults. None is set that has no default.
-fn element(defaults: &[(&str, &str)], set: &Attributes) -> Element {
-    let attribute = |(key, default): &(&str, &str)| {
-        let value = set.get(*key).map_or(*default, String::as_str);
-        Element::new("Attribute").with_text("Key", key).with_text("Value", value)
+fn element(attributes: Vec<Attribute<'_>>) -> Element {
+    let element = |row: Attribute<'_>| {
+        Element::new("Attribute").with_text("Key", row.key).with_text("Value", row.value)
     };
-    Element::new("Result").with(Element::of_members("Attributes", defaults.iter().map(attribute)))
+    Element::new("Result").with(Element::of_members("Attributes", attributes.into_iter().map(element)))
 }
-
-/// Defaults depend on the group's protocol and its targets' type.
-fn target_group_defaults(group: &TargetGroup) -> Vec<(&'static str, &'static str)> {
-    let is_tcp = group.protocol == Protocols::Tcp;
-    let keeps_address = !is_tcp || group.target_type == TargetType::Instance;
-    let of_kind = [
-        ("preserve_client_ip.enabled", keeps_address),
-        ("deregistration_delay.connection_termination.enabled", !is_tcp),
-        ("target_health_state.unhealthy.connection_termination.enabled", is_tcp),
-    ];
-    let of_kind = of_kind.map(|(key, value)| (key, if value { "true" } else { "false" }));
-    TARGET_GROUP.into_iter().chain(of_kind).collect()
-}
-
-fn listener_defaults(listener: &Listener) -> &'static [(&'static str, &'static str)] {
-    match listener.protocol {
-        Protocols::Udp => &[],
-        Protocols::Tcp | Protocols::TcpUdp => &TCP_LISTENER,
-    }
-}
-
-const LOAD_BALANCER: [(&str, &str); 9] = [
-    ("load_balancing.cross_zone.enabled", "false"),
-    ("deletion_protection.enabled", "false"),
-    ("access_logs.s3.enabled", "false"),
-    ("access_logs.s3.bucket", ""),
-    ("access_logs.s3.prefix", ""),
-    ("ipv6.deny_all_igw_traffic", "false"),
-    ("dns_record.client_routing_policy", "any_availability_zone"),
-    ("secondary_ips.auto_assigned.per_subnet", "0"),
-    ("zonal_shift.config.enabled", "false"),
-];
-
-const TARGET_GROUP: [(&str, &str); 11] = [
-    ("deregistration_delay.timeout_seconds", "300"),
-    ("stickiness.enabled", "false"),
-    ("stickiness.type", "source_ip"),
-    ("load_balancing.cross_zone.enabled", "use_load_balancer_configuration"),
-    ("proxy_protocol_v2.enabled", "false"),
-    ("proxy_protocol_v2.client_to_server.header_placement", "on_first_ack_with_payload"),
-    ("target_group_health.dns_failover.minimum_healthy_targets.count", "1"),
-    ("target_group_health.dns_failover.minimum_healthy_targets.percentage", "off"),
-    ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", "1"),
-    ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "off"),
-    ("target_health_state.unhealthy.draining_interval_seconds", "0"),
-];
-
-const TCP_LISTENER: [(&str, &str); 3] = [
-    ("tcp.idle_timeout.seconds", "350"),
-    ("tcp.adopt_strays.enabled", "false"),
-    ("tcp.syn_cookies.enabled", "false"),
-];

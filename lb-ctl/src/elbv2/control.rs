@@ -56,13 +56,57 @@ impl fmt::Debug for Control {
 
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Fault {
+        let message = match refusal.path {
+            Some(_) => without_paths(&refusal.error),
+            None => refusal.error,
+        };
         match refusal.code {
-            None => Fault::configuration(refusal.error),
-            Some(RefusalCode::StoreUnwritable) => Fault::new("ServiceUnavailable", refusal.error),
-            Some(code) => Fault::new(code.name(), refusal.error),
+            None => Fault::configuration(message),
+            Some(RefusalCode::StoreUnwritable) => Fault::new("ServiceUnavailable", message),
+            Some(code) => Fault::new(code.name(), message),
+        }
+    }
+}
+
+/// A text about keys of a file, each by its last part: callers have made objects, and know nothing of a file.
+fn without_paths(text: &str) -> String {
+    text.split_inclusive(char::is_whitespace).map(last_part).collect()
+}
+
+/// `name: ` of `load_balancers[2].name: `, `"a.b"` of `target_groups[0].attributes."a.b"`; any other word as it is.
+fn last_part(word: &str) -> &str {
+    let Some((before, rest)) = word.rsplit_once("].") else { return word };
+    let is_path = before.starts_with(|first: char| first.is_ascii_lowercase()) && before.contains('[');
+    if !is_path {
+        return word;
+    }
+    match rest.find('"') {
+        Some(quote) => &rest[quote..],
+        None => {
+            let end = rest.trim_end_matches(|sign: char| sign == '.' || sign.is_whitespace()).len();
+            &rest[rest[..end].rfind('.').map_or(0, |dot| dot + 1)..]
         }
     }
 }
 
 /// Time that the control thread has to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_a_file_are_named_by_their_last_part() {
+        let error = "load_balancers[2].name: found \"-a\", expected letters. Or so\n\
+                     target_groups[0].attributes.\"a.b\": found \"x[0].y\", expected 1; see load_balancers[0].addresses.";
+        let refusal = Refusal::of(RefusalCode::ValidationError, error).at("load_balancers[2].name");
+        assert_eq!(
+            Fault::from(refusal).message,
+            "name: found \"-a\", expected letters. Or so\n\
+             \"a.b\": found \"x[0].y\", expected 1; see addresses."
+        );
+        let plain = Refusal::of(RefusalCode::InvalidTarget, "a[0].b is as it is");
+        assert_eq!(Fault::from(plain).message, "a[0].b is as it is");
+    }
+}

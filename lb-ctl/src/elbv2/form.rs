@@ -153,6 +153,16 @@ impl<'f> Parameters<'f> {
         self.required_list(name)?.iter().map(Parameters::own_text).collect()
     }
 
+    /// Names or ARNs of what to describe: a bounded number.
+    pub(super) fn wanted(&self, name: &str) -> Result<Vec<&'f str>, Fault> {
+        let wanted = self.texts(name)?;
+        if wanted.len() > WANTED {
+            let constraint = format!("Member must have length less than or equal to {WANTED}");
+            return Err(Fault::constraint(&self.path_of(name), None, &constraint));
+        }
+        Ok(wanted)
+    }
+
     /// Refuses the value of a parameter of this level.
     pub(super) fn refuse(&self, name: &str, constraint: &str) -> Fault {
         Fault::constraint(&self.path_of(name), self.text(name), constraint)
@@ -181,6 +191,9 @@ static NOTHING: Form = Form { text: None, children: BTreeMap::new() };
 /// Most parameters of a request: a thousand targets with all that can be said of each are four thousand.
 const PARAMETERS: usize = 8_192;
 
+/// Most names or ARNs that one request describes (API reference, "DescribeLoadBalancers").
+const WANTED: usize = 20;
+
 /// Most parts of a key; `DefaultActions.member.1.ForwardConfig.TargetGroups.member.1.Weight` has eight.
 const DEPTH: usize = 12;
 
@@ -190,6 +203,10 @@ mod tests {
 
     fn form(text: &str) -> Form {
         Form::parse(text.as_bytes()).unwrap()
+    }
+
+    fn form_of_members(name: &str, count: usize) -> Form {
+        form(&(1..=count).map(|number| format!("{name}.member.{number}=x&")).collect::<String>())
     }
 
     #[test]
@@ -227,6 +244,9 @@ mod tests {
             assert!(fault.message.contains(path), "{}", fault.message);
         }
         assert!(parameters.texts("Names").is_err());
+        let many = form_of_members("Names", WANTED + 1);
+        assert_eq!(many.parameters().wanted("Names").unwrap_err().code, "ValidationError");
+        assert!(form_of_members("Names", WANTED).parameters().wanted("Names").is_ok());
     }
 
     #[test]

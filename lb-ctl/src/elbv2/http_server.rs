@@ -1,12 +1,10 @@
-//! Listens by TCP, on a thread of its own: takes connections, a bounded number, each for a bounded time, and serves HTTP/1.1.
+//! Listens by TCP, on a thread of its own, and takes connections: a bounded number, of which idle ones make room for new ones.
 
 use std::{
-    convert::Infallible,
     fmt,
     future::Future,
-    io::{self, Write},
+    io,
     net::{SocketAddr, TcpListener},
-    pin::pin,
     sync::Arc,
     thread::JoinHandle,
     time::Duration,
@@ -14,16 +12,17 @@ use std::{
 
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::{
-    body::{Bytes, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::body::{Bytes, Incoming};
 use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
-    time::{sleep, timeout},
+    sync::{Semaphore, oneshot},
+    task::yield_now,
+    time::sleep,
+};
+
+use super::connection::{self, Visit};
+use crate::server::{
+    Limits,
+    seats::{Holder, Seats},
 };
 
 /// The running server. Dropping it stops the thread.
@@ -42,21 +41,30 @@ pub(super) struct HttpServerError {
 }
 
 impl HttpServer {
-    /// Listens on `listen`, and has every request answered by `service`, which is told the client's address.
+    /// Listens on `listen`, and has every request answered by `service`, which is told who comes. `beside` runs on the
+    /// same thread meanwhile, for ever.
     ///
     /// # Errors
     /// The system's, when the address is in use for instance.
-    pub(super) fn start<S, A>(listen: SocketAddr, service: S) -> Result<HttpServer, HttpServerError>
+    pub(super) fn start<S, A>(
+        listen: SocketAddr,
+        service: S,
+        beside: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<HttpServer, HttpServerError>
     where
-        S: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync + 'static,
+        S: Fn(Request<Incoming>, Visit) -> A + Send + Sync + 'static,
         A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
-        HttpServer::begin(listen, service).map_err(|error| HttpServerError { listen, error })
+        HttpServer::begin(listen, service, beside).map_err(|error| HttpServerError { listen, error })
     }
 
-    fn begin<S, A>(listen: SocketAddr, service: S) -> io::Result<HttpServer>
+    fn begin<S, A>(
+        listen: SocketAddr,
+        service: S,
+        beside: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<HttpServer>
     where
-        S: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync + 'static,
+        S: Fn(Request<Incoming>, Visit) -> A + Send + Sync + 'static,
         A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
         let listener = TcpListener::bind(listen)?;
@@ -72,6 +80,7 @@ impl HttpServer {
             runtime.block_on(async move {
                 tokio::select! {
                     () = accept(listener, Arc::new(service)) => {}
+                    () = beside => {}
                     _ = stopped => {}
                 }
             });
@@ -103,80 +112,61 @@ impl fmt::Display for HttpServerError {
 
 impl std::error::Error for HttpServerError {}
 
-/// Takes connections for ever. One that comes while all seats are taken is told so, unread.
+/// Takes connections for ever. One that comes while all others work is told so, unread.
 async fn accept<S, A>(listener: tokio::net::TcpListener, service: Arc<S>)
 where
-    S: Fn(Request<Incoming>, SocketAddr) -> A + Send + Sync + 'static,
+    S: Fn(Request<Incoming>, Visit) -> A + Send + Sync + 'static,
     A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
-    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    let seats = Seats::new(Limits {
+        connections: CONNECTIONS,
+        connections_per_user: CONNECTIONS_OF_ADDRESS,
+        ..Limits::default()
+    });
+    let farewells = Arc::new(Semaphore::new(FAREWELLS));
     loop {
         match listener.accept().await {
-            Ok((stream, client)) => match seats.clone().try_acquire_owned() {
-                Ok(seat) => drop(tokio::spawn(serve(stream, client, service.clone(), seat))),
-                Err(_) => turn_away(stream),
+            Ok((stream, client)) => match seats.take(Holder::Address(client.ip().to_canonical())) {
+                Some(seat) => {
+                    let visit = Visit::new(client, seat);
+                    drop(tokio::spawn(connection::serve(stream, visit, service.clone())));
+                }
+                None => {
+                    if let Ok(permit) = farewells.clone().try_acquire_owned() {
+                        drop(tokio::spawn(connection::turn_away(stream, permit)));
+                    }
+                }
             },
             Err(_) => sleep(ACCEPT_PAUSE).await,
         }
+        yield_now().await; // Whoever came first shall be read first.
     }
 }
 
-/// A client that does not take the answer at once gets none.
-fn turn_away(stream: TcpStream) {
-    let _ = stream.into_std().and_then(|mut stream| stream.write_all(BUSY));
-}
+/// Connections at one time, of all and of one address.
+const CONNECTIONS: usize = 512;
+const CONNECTIONS_OF_ADDRESS: usize = 128;
 
-/// Serves one connection to its end, which the client makes or a time limit.
-async fn serve<S, A>(stream: TcpStream, client: SocketAddr, service: Arc<S>, _seat: OwnedSemaphorePermit)
-where
-    S: Fn(Request<Incoming>, SocketAddr) -> A,
-    A: Future<Output = Response<Full<Bytes>>>,
-{
-    let answer = |request| {
-        let answer = service(request, client);
-        async { Ok::<_, Infallible>(answer.await) }
-    };
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service_fn(answer));
-    let mut connection = pin!(connection);
-    // What a client does wrong below HTTP concerns nobody but itself.
-    if timeout(CONNECTION_TIME, connection.as_mut()).await.is_err() {
-        connection.as_mut().graceful_shutdown();
-        let _ = timeout(LAST_REQUEST_TIME, connection).await;
-    }
-}
-
-/// Connections at one time.
-const CONNECTIONS: usize = 64;
-
-/// Time for a request's head; also how long a connection may rest before a request.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// Longest head of a request, in bytes.
-const HEAD_BYTES: usize = 64 << 10;
-
-/// How long a client may keep a connection, and how long it has for the request that is under way then.
-const CONNECTION_TIME: Duration = Duration::from_secs(120);
-const LAST_REQUEST_TIME: Duration = Duration::from_secs(30);
+/// Clients that are told at one time why they are turned away. More are cut off without a word.
+const FAREWELLS: usize = 32;
 
 /// Pause after a connection could not be accepted, for want of file descriptors for instance.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-
 #[cfg(test)]
 mod tests {
-    use std::{io::Read, net::TcpStream};
+    use std::{
+        future::pending,
+        io::{Read, Write},
+        net::TcpStream,
+    };
 
     use super::*;
 
     fn start() -> HttpServer {
         let hello =
             |_: Request<Incoming>, _| async { Response::new(Full::new(Bytes::from_static(b"hello"))) };
-        HttpServer::start("127.0.0.1:0".parse().unwrap(), hello).unwrap()
+        HttpServer::start("127.0.0.1:0".parse().unwrap(), hello, pending()).unwrap()
     }
 
     fn ask(address: SocketAddr) -> String {
@@ -192,7 +182,7 @@ mod tests {
         let server = start();
         let address = server.address();
         assert!(ask(address).ends_with("hello"));
-        let taken = HttpServer::start(address, |_, _| async { Response::default() }).unwrap_err();
+        let taken = HttpServer::start(address, |_, _| async { Response::default() }, pending()).unwrap_err();
         assert!(
             taken.to_string().starts_with(&format!("elbv2.listen: cannot listen on {address}")),
             "{taken}"
@@ -202,17 +192,54 @@ mod tests {
     }
 
     #[test]
-    fn one_connection_too_many_is_turned_away_and_the_next_served() {
+    fn idle_connections_keep_nobody_out() {
         let server = start();
-        let mut idle: Vec<_> =
-            (0..CONNECTIONS).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
-        let mut surplus = TcpStream::connect(server.address()).unwrap();
-        let mut answer = String::new();
-        surplus.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-        idle.clear();
-        while !ask(server.address()).ends_with("hello") {
-            std::thread::sleep(Duration::from_millis(10));
+        let idle: Vec<_> = (0..=CONNECTIONS_OF_ADDRESS)
+            .map(|number| {
+                let mut stream = TcpStream::connect(server.address()).unwrap();
+                if number % 2 == 1 {
+                    stream.write_all(b"GET / HTTP/1.1\r\nhost: ").unwrap();
+                }
+                stream
+            })
+            .collect();
+        for _ in 0..3 {
+            assert!(ask(server.address()).ends_with("hello"));
         }
+        // The first has lost its place long before its time for a head is over.
+        let mut answer = String::new();
+        let _ = (&idle[0]).read_to_string(&mut answer);
+        assert_eq!(answer, "");
+    }
+
+    #[test]
+    fn one_connection_too_many_is_turned_away_while_all_others_work() {
+        let working = |_: Request<Incoming>, visit: Visit| async move {
+            visit.work();
+            pending().await
+        };
+        let server = HttpServer::start("127.0.0.1:0".parse().unwrap(), working, pending()).unwrap();
+        let busy: Vec<_> = (0..CONNECTIONS_OF_ADDRESS)
+            .map(|_| {
+                let mut stream = TcpStream::connect(server.address()).unwrap();
+                stream.write_all(b"GET / HTTP/1.1\r\nhost: lbd\r\n\r\n").unwrap();
+                std::thread::sleep(Duration::from_millis(2)); // It is read before the next comes.
+                stream
+            })
+            .collect();
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        let refused = loop {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+            write!(stream, "GET / HTTP/1.1\r\nhost: lbd\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            if stream.read_to_string(&mut answer).is_ok() && !answer.is_empty() {
+                break answer;
+            }
+            assert!(std::time::Instant::now() < deadline, "nobody was turned away");
+        };
+        assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+        assert!(refused.contains("<Code>ServiceUnavailable</Code>"), "{refused}");
+        drop(busy);
     }
 }

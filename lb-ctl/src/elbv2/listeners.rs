@@ -50,7 +50,7 @@ pub(super) fn changed(_: &Parameters<'_>, view: &View<'_>, id: Option<Id>) -> Re
 }
 
 pub(super) fn describe(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Element, Fault> {
-    let arns = parameters.texts("ListenerArns")?;
+    let arns = parameters.wanted("ListenerArns")?;
     let found: Vec<(&LoadBalancer, &Listener)> = match (parameters.text("LoadBalancerArn"), arns.as_slice()) {
         (None, []) => {
             return Err(Fault::validation("You must specify either listener ARNs or a load balancer ARN"));

@@ -47,7 +47,7 @@ pub(super) fn created(_: &Parameters<'_>, view: &View<'_>, id: Option<Id>) -> Re
 }
 
 pub(super) fn describe(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Element, Fault> {
-    let (arns, names) = (parameters.texts("LoadBalancerArns")?, parameters.texts("Names")?);
+    let (arns, names) = (parameters.wanted("LoadBalancerArns")?, parameters.wanted("Names")?);
     if !arns.is_empty() && !names.is_empty() {
         return Err(Fault::validation(
             "Load balancer names and load balancer ARNs cannot be specified at the same time",

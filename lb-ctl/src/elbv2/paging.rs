@@ -1,6 +1,7 @@
 //! Pages of long answers: `PageSize` and `Marker`.
 
 use super::{fault::Fault, form::Parameters, xml::Element};
+use crate::hex;
 
 /// An item with what it is ordered by. A marker is the last item's, so pages go on rightly though items come and go meanwhile.
 pub(super) struct Item {
@@ -16,14 +17,29 @@ pub(super) fn page(
 ) -> Result<Element, Fault> {
     let size = parameters.number("PageSize", 1..=PAGE_ITEMS)?.unwrap_or(PAGE_ITEMS);
     items.sort_by(|one, other| one.order.cmp(&other.order));
-    if let Some(marker) = parameters.text("Marker") {
-        items.retain(|item| *item.order > *marker);
+    if let Some(marker) = parameters.text("Marker").filter(|marker| !marker.is_empty()) {
+        let last = order_of(marker, name)
+            .ok_or_else(|| parameters.refuse("Marker", "Member must be the NextMarker of an answer"))?;
+        items.retain(|item| item.order > last);
     }
     let is_last = items.len() <= size;
     items.truncate(size);
-    let marker = items.last().filter(|_| !is_last).map(|item| item.order.clone());
+    let marker = items.last().filter(|_| !is_last).map(|item| marker_of(&item.order, name));
     let list = Element::of_members(name, items.into_iter().map(|item| item.element));
     Ok(Element::new("Result").with(list).with_optional("NextMarker", marker))
+}
+
+/// What stands for the place after an item in a list: nothing that a client would write by itself.
+fn marker_of(order: &str, list: &str) -> String {
+    hex::digits(format!("{list}:{order}").as_bytes())
+}
+
+fn order_of(marker: &str, list: &str) -> Option<String> {
+    let pair = |pair: &[u8]| hex::bytes::<1>(str::from_utf8(pair).ok()?).map(|[byte]| byte);
+    let bytes: Option<Vec<u8>> = marker.as_bytes().chunks(2).map(pair).collect();
+    let text = String::from_utf8(bytes?).ok()?;
+    let order = text.strip_prefix(list)?.strip_prefix(':')?;
+    Some(order.into())
 }
 
 /// Most items of a page, which is also what a request gets that asks for no size.
@@ -43,9 +59,9 @@ mod tests {
                 .collect();
             let form = Form::parse(format!("PageSize={size}&Marker={marker}").as_bytes()).unwrap();
             let document = page(items, "Names", &form.parameters()).unwrap().document();
-            shown.push(document.chars().filter(|letter| "abcd".contains(*letter)).count().to_string());
+            shown.push(document.matches("<member>").count().to_string());
             let Some((_, next)) = document.split_once("<NextMarker>") else { return shown };
-            marker = next[..1].into();
+            marker = next.split('<').next().unwrap().into();
         }
     }
 
@@ -57,7 +73,7 @@ mod tests {
         assert!(
             first
                 .document()
-                .contains("<L><member>a</member><member>b</member></L><NextMarker>b</NextMarker>")
+                .contains("<L><member>a</member><member>b</member></L><NextMarker>4c3a62</NextMarker>")
         );
         assert_eq!(pages(4, None).len(), 1);
         assert_eq!(pages(3, None).len(), 2);
@@ -67,7 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_its_limits() {
+    fn a_page_has_its_limits_and_a_marker_its_list() {
+        for marker in ["garbage", "4c", "4c3", "4d3a62", "ff"] {
+            let form = Form::parse(format!("Marker={marker}").as_bytes()).unwrap();
+            assert_eq!(page(Vec::new(), "L", &form.parameters()).unwrap_err().code, "ValidationError");
+        }
+        let form = Form::parse(b"Marker=4c3a62").unwrap();
+        assert!(page(Vec::new(), "L", &form.parameters()).is_ok());
         for size in ["0", "401", "x"] {
             let form = Form::parse(format!("PageSize={size}").as_bytes()).unwrap();
             assert_eq!(page(Vec::new(), "L", &form.parameters()).unwrap_err().code, "ValidationError");

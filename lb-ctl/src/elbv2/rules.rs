@@ -49,7 +49,7 @@ pub(super) fn delete(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Opt
 }
 
 pub(super) fn describe(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Element, Fault> {
-    let arns = parameters.texts("RuleArns")?;
+    let arns = parameters.wanted("RuleArns")?;
     let found: Vec<RuleView<'_>> = match (parameters.text("ListenerArn"), arns.as_slice()) {
         (None, []) => {
             return Err(Fault::validation("You must specify either listener rule ARNs or a listener ARN"));

@@ -4,15 +4,17 @@ use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use http::{Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use tokio::time::{Duration, timeout};
 
 use super::{
+    connection::Visit,
     control::Control,
     fault::Fault,
     form::Form,
     keys::Keys,
     operation::{self, Operation},
+    refusals::Refusals,
     sigv4,
     xml::Element,
 };
@@ -23,6 +25,7 @@ pub(super) struct Service {
     pub(super) settings: Elbv2,
     pub(super) keys: Arc<Keys>,
     pub(super) control: Control,
+    pub(super) refusals: Refusals,
 }
 
 /// Who asks.
@@ -39,41 +42,45 @@ impl Service {
     pub(super) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-        client: SocketAddr,
+        visit: Visit,
     ) -> Response<Full<Bytes>> {
         let id = request_id();
-        let (status, document) = match self.carry_out(request, client, &id).await {
+        let (status, document) = match self.carry_out(request, visit, &id).await {
             Ok(document) => (StatusCode::OK, document),
             Err(fault) => (fault.status(), fault.document(&id)),
         };
         let mut response = Response::new(Full::new(Bytes::from(document)));
         *response.status_mut() = status;
         response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/xml"));
+        if status == StatusCode::PAYLOAD_TOO_LARGE {
+            response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+        }
         if let Ok(id) = id.parse() {
             response.headers_mut().insert("x-amzn-requestid", id);
         }
         response
     }
 
-    async fn carry_out(
-        &self,
-        request: Request<Incoming>,
-        address: SocketAddr,
-        id: &str,
-    ) -> Result<String, Fault> {
+    async fn carry_out(&self, request: Request<Incoming>, visit: Visit, id: &str) -> Result<String, Fault> {
         let (head, body) = request.into_parts();
         if head.uri.path() != "/" {
             return Err(Fault::new("InvalidAction", "This API has one path: /"));
         }
         let body = read(body).await?;
-        let client = self.identify(&head, &body, address)?;
+        visit.work();
+        let identified = self.identify(&head, &body, visit.address);
+        let client = identified.inspect_err(|fault| {
+            self.refusals.note_stranger(format!("{} ({})", visit.address, fault.code));
+        })?;
         let form = match head.method {
             Method::POST => Form::parse(&body)?,
             Method::GET => Form::parse(head.uri.query().unwrap_or_default().as_bytes())?,
             method => return Err(Fault::new("InvalidAction", format!("{method} is neither POST nor GET"))),
         };
         let operation = operation::of(&form)?;
-        authorize(&client, &head, operation)?;
+        authorize(&client, &head, operation).inspect_err(|_| {
+            self.refusals.note_forbidden(format!("{}: {}", client.caller(), operation.action));
+        })?;
         let result = operation.carry_out(&form, &client, self).await?;
         let metadata = Element::new("ResponseMetadata").with_text("RequestId", id);
         let answer = Element::new(format!("{}Response", operation.action)).with(result).with(metadata);
@@ -130,19 +137,25 @@ fn refuse_browsers(head: &Parts) -> Result<(), Fault> {
     }
 }
 
+/// A body that says beforehand that it is too long is not waited for, nor is the client told to go on (RFC 9110 section 10.1.1).
 async fn read(body: Incoming) -> Result<Bytes, Fault> {
+    if body.size_hint().lower() > BODY_BYTES as u64 {
+        return Err(too_long());
+    }
     match timeout(BODY_TIME, Limited::new(body, BODY_BYTES).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Fault::new("RequestEntityTooLarge", format!("the body is longer than {BODY_BYTES} bytes")))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(error)) => Err(Fault::new("IncompleteBody", format!("the body did not come whole: {error}"))),
         Err(_) => Err(Fault::new("RequestTimeout", "the body did not come in time")),
     }
 }
 
+fn too_long() -> Fault {
+    Fault::new("RequestEntityTooLarge", format!("the body is longer than {BODY_BYTES} bytes"))
+}
+
 /// Random, by the form of a UUID. Without randomness there is only one, which is no error worth an answer.
-fn request_id() -> String {
+pub(super) fn request_id() -> String {
     let mut bytes = [0; 16];
     let _ = getrandom::fill(&mut bytes);
     let digits = hex::digits(&bytes);

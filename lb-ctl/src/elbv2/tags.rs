@@ -27,11 +27,8 @@ pub(super) fn remove(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Opt
 }
 
 pub(super) fn describe(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Element, Fault> {
-    let arns = parameters.required_texts("ResourceArns")?;
-    if arns.len() > RESOURCES {
-        let message = format!("At most {RESOURCES} resources can be specified, and {} are", arns.len());
-        return Err(Fault::validation(message));
-    }
+    parameters.required_list("ResourceArns")?;
+    let arns = parameters.wanted("ResourceArns")?;
     let none = Tags::new();
     let description = |arn: &&str| {
         let tags = match view.tagged(arn)? {
@@ -100,6 +97,3 @@ const KEY_CHARACTERS: usize = 128;
 const VALUE_CHARACTERS: usize = 256;
 const TEXT_EXPECTED: &str =
     "Member must be at most 128 (a key) or 256 (a value) letters, digits, spaces and _.:/=+-@";
-
-/// Resources of one `DescribeTags`.
-const RESOURCES: usize = 20;

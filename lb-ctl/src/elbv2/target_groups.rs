@@ -55,7 +55,7 @@ pub(super) fn changed(_: &Parameters<'_>, view: &View<'_>, id: Option<Id>) -> Re
 }
 
 pub(super) fn describe(parameters: &Parameters<'_>, view: &View<'_>) -> Result<Element, Fault> {
-    let (arns, names) = (parameters.texts("TargetGroupArns")?, parameters.texts("Names")?);
+    let (arns, names) = (parameters.wanted("TargetGroupArns")?, parameters.wanted("Names")?);
     let user = parameters.has("LoadBalancerArn");
     if usize::from(user) + usize::from(!arns.is_empty()) + usize::from(!names.is_empty()) > 1 {
         return Err(Fault::validation(

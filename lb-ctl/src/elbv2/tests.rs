@@ -21,6 +21,7 @@ mod refusals;
 /// An endpoint, and what its answers have been.
 struct World {
     endpoint: Endpoint,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl World {
@@ -40,7 +41,10 @@ impl World {
         let draft = Mutex::new(Draft::new(Default::default(), host.config().unwrap(), 1));
         let deliver = move |call| answer(call, &mut draft.lock().unwrap(), &host);
         let keys = Keys::load(&settings.access).unwrap();
-        World { endpoint: Endpoint::start(&settings, keys, deliver).unwrap() }
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = log.clone();
+        let log_line = move |line| lines.lock().unwrap().push(line);
+        World { endpoint: Endpoint::start(&settings, keys, log_line, deliver).unwrap(), log }
     }
 
     /// Sends a request as it is. Returns the head and the body of the answer.

@@ -24,7 +24,7 @@ pub(super) fn certificates(parameters: &Parameters<'_>, view: &View<'_>) -> Resu
 }
 
 pub(super) fn trust_stores(parameters: &Parameters<'_>, _: &View<'_>) -> Result<Element, Fault> {
-    let wanted = [parameters.texts("TrustStoreArns")?, parameters.texts("Names")?].concat();
+    let wanted = [parameters.wanted("TrustStoreArns")?, parameters.wanted("Names")?].concat();
     match wanted.first() {
         Some(wanted) => Err(no_trust_store(wanted)),
         None => page(Vec::new(), "TrustStores", parameters),

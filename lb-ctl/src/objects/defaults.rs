@@ -1,6 +1,6 @@
 //! Attributes with the values that they have when nobody sets them (NLB "attributes" of each kind of object).
 
-use super::{Attributes, Listener, LoadBalancer, TargetGroup};
+use super::{Attributes, Listener, LoadBalancer, Scheme, TargetGroup};
 use crate::config::{Protocols, TargetType};
 
 /// An attribute as it counts.
@@ -15,9 +15,11 @@ pub struct Attribute<'a> {
 }
 
 impl LoadBalancer {
-    /// Every attribute that it has.
+    /// Every attribute that it has. One default depends on its scheme.
     pub fn all_attributes(&self) -> Vec<Attribute<'_>> {
-        complete(&self.attributes, &LOAD_BALANCER)
+        let denies_internet_gateway = if self.scheme == Scheme::Internal { "true" } else { "false" };
+        let of_scheme = [("ipv6.deny_all_igw_traffic", denies_internet_gateway)];
+        complete(&self.attributes, &[&of_scheme[..], &LOAD_BALANCER].concat())
     }
 }
 
@@ -55,13 +57,12 @@ fn complete<'a>(set: &'a Attributes, defaults: &[(&'static str, &'static str)]) 
     rows
 }
 
-const LOAD_BALANCER: [(&str, &str); 9] = [
+const LOAD_BALANCER: [(&str, &str); 8] = [
     ("access_logs.s3.bucket", ""),
     ("access_logs.s3.enabled", "false"),
     ("access_logs.s3.prefix", ""),
     ("deletion_protection.enabled", "false"),
     ("dns_record.client_routing_policy", "any_availability_zone"),
-    ("ipv6.deny_all_igw_traffic", "false"),
     ("load_balancing.cross_zone.enabled", "false"),
     ("secondary_ips.auto_assigned.per_subnet", "0"),
     ("zonal_shift.config.enabled", "false"),

@@ -34,24 +34,25 @@ impl Counts {
 
 /// How many, and who was the last.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     count: AtomicU64,
     last: Mutex<String>,
 }
 
 impl Tally {
     /// One more.
-    pub(super) fn note(&self, who: impl Display) {
+    pub(crate) fn note(&self, who: impl Display) {
         self.count.fetch_add(1, Relaxed);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = who.to_string();
     }
 
-    fn count(&self) -> u64 {
+    /// How many.
+    pub(crate) fn count(&self) -> u64 {
         self.count.load(Relaxed)
     }
 
     /// Who was the last.
-    pub(super) fn last(&self) -> String {
+    pub(crate) fn last(&self) -> String {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -1,5 +1,6 @@
-//! How many connections there are, and whose. One who has all that he may have gets another by giving up the one that has waited
-//! longest without a request: connections that nobody uses keep nobody out.
+//! How many connections there are, and whose: of the control API, and of the ELBv2 endpoint. One who has all that he may have
+//! gets another by giving up the one that has waited longest without a request: connections that nobody uses keep nobody out.
+//! Addresses are cheap to come by, so in a full house one of them takes the place of another's, too.
 
 use std::{
     collections::HashMap,
@@ -14,21 +15,21 @@ use super::limits::{ANSWER_GRACE, Limits};
 
 /// Whom connections are counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Holder {
+pub(crate) enum Holder {
     Uid(u32),
     Address(IpAddr),
 }
 
 /// All connections.
 #[derive(Debug)]
-pub(super) struct Seats {
+pub(crate) struct Seats {
     limits: Limits,
     taken: Mutex<HashMap<Holder, Vec<Arc<Place>>>>,
 }
 
 /// A connection's right to be there, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(crate) struct Seat {
     seats: Arc<Seats>,
     holder: Holder,
     place: Arc<Place>,
@@ -52,42 +53,59 @@ enum Use {
 }
 
 impl Seats {
-    pub(super) fn new(limits: Limits) -> Arc<Seats> {
+    pub(crate) fn new(limits: Limits) -> Arc<Seats> {
         Arc::new(Seats { limits, taken: Mutex::default() })
     }
 
-    /// A seat, perhaps at the cost of another of the same holder; `None` when all work.
-    pub(super) fn take(self: &Arc<Seats>, holder: Holder) -> Option<Seat> {
+    /// A seat, perhaps at the cost of another; `None` when all work that could be displaced.
+    pub(crate) fn take(self: &Arc<Seats>, holder: Holder) -> Option<Seat> {
         let mut taken = lock(&self.taken);
-        let of_others = |(other, places): (&Holder, &Vec<_>)| if is_apart(*other) { 0 } else { places.len() };
-        let is_full =
-            !is_apart(holder) && taken.iter().map(of_others).sum::<usize>() >= self.limits.connections;
-        let places = taken.entry(holder).or_default();
-        if is_full || places.len() >= self.limits.connections_per_user {
-            let now = Instant::now();
-            let Some(index) = places.iter().position(|place| place.is_displaceable(now)) else {
-                if places.is_empty() {
-                    taken.remove(&holder);
-                }
+        let has_all = taken.get(&holder).is_some_and(|own| own.len() >= self.limits.connections_per_user);
+        let is_full = !is_apart(holder) && count_of_others(&taken) >= self.limits.connections;
+        if has_all || is_full {
+            let is_giver = |other: Holder| other == holder;
+            let gives = displace(&mut taken, is_giver)
+                || !has_all && is_address(holder) && displace(&mut taken, is_address);
+            if !gives {
                 return None;
-            };
-            places.remove(index).displaced.notify_one();
+            }
         }
         let place =
             Arc::new(Place { use_: Mutex::new(Use::Waits(Instant::now())), displaced: Notify::new() });
-        places.push(place.clone());
+        taken.entry(holder).or_default().push(place.clone());
         Some(Seat { seats: self.clone(), holder, place })
+    }
+}
+
+/// Ends the connection that has waited longest of all whose holders may be asked for one. Whether there is one.
+fn displace(taken: &mut HashMap<Holder, Vec<Arc<Place>>>, is_giver: impl Fn(Holder) -> bool) -> bool {
+    let now = Instant::now();
+    let asked = taken.iter().filter(|(holder, _)| is_giver(**holder));
+    let places = asked.flat_map(|(holder, places)| places.iter().map(|place| (*holder, place)));
+    let waiting = places.filter_map(|(holder, place)| Some((place.waits_since(now)?, holder, place.clone())));
+    let Some((_, holder, longest)) = waiting.min_by_key(|(since, ..)| *since) else { return false };
+    longest.displaced.notify_one();
+    remove(taken, holder, &longest);
+    true
+}
+
+fn remove(taken: &mut HashMap<Holder, Vec<Arc<Place>>>, holder: Holder, gone: &Arc<Place>) {
+    if let Some(places) = taken.get_mut(&holder) {
+        places.retain(|place| !Arc::ptr_eq(place, gone));
+        if places.is_empty() {
+            taken.remove(&holder);
+        }
     }
 }
 
 impl Seat {
     /// A request has begun.
-    pub(super) fn work(&self) {
+    pub(crate) fn work(&self) {
         self.place.set(Use::Works);
     }
 
     /// A request has its answer.
-    pub(super) fn rest(&self) {
+    pub(crate) fn rest(&self) {
         self.place.set(Use::Waits(Instant::now() + ANSWER_GRACE));
     }
 
@@ -104,20 +122,14 @@ impl Seat {
     }
 
     /// Returns when another has taken the seat.
-    pub(super) async fn displaced(&self) {
+    pub(crate) async fn displaced(&self) {
         self.place.displaced.notified().await;
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut taken = lock(&self.seats.taken);
-        if let Some(places) = taken.get_mut(&self.holder) {
-            places.retain(|place| !Arc::ptr_eq(place, &self.place));
-            if places.is_empty() {
-                taken.remove(&self.holder);
-            }
-        }
+        remove(&mut lock(&self.seats.taken), self.holder, &self.place);
     }
 }
 
@@ -126,14 +138,26 @@ impl Place {
         *lock(&self.use_) = new;
     }
 
-    fn is_displaceable(&self, now: Instant) -> bool {
-        matches!(*lock(&self.use_), Use::Waits(from) if from <= now)
+    /// Since when it may be displaced; `None`: not now.
+    fn waits_since(&self, now: Instant) -> Option<Instant> {
+        match *lock(&self.use_) {
+            Use::Waits(from) if from <= now => Some(from),
+            _ => None,
+        }
     }
 }
 
 /// The operator must get in however many others there are.
 fn is_apart(holder: Holder) -> bool {
     holder == Holder::Uid(0)
+}
+
+fn is_address(holder: Holder) -> bool {
+    matches!(holder, Holder::Address(_))
+}
+
+fn count_of_others(taken: &HashMap<Holder, Vec<Arc<Place>>>) -> usize {
+    taken.iter().filter(|(holder, _)| !is_apart(**holder)).map(|(_, places)| places.len()).sum()
 }
 
 /// A thread that panicked has left whole values behind: each is written at once.
@@ -180,6 +204,22 @@ mod tests {
         assert!(seats.take(Holder::Uid(0)).is_some());
         drop(guests);
         assert!(seats.take(Holder::Uid(4)).is_some());
+    }
+
+    #[test]
+    fn in_a_full_house_an_address_takes_the_place_that_another_has_left_idle_longest() {
+        let seats = seats(3, 2);
+        let [one, other, third] = [1, 2, 3].map(|last| Holder::Address([127, 0, 0, last].into()));
+        let user = seats.take(Holder::Uid(7)).unwrap();
+        let busy = seats.take(one).unwrap();
+        busy.work();
+        let idle = seats.take(other).unwrap();
+        let newcomer = seats.take(third).unwrap();
+        newcomer.work();
+        assert_eq!(count(&seats), 3);
+        assert!(seats.take(other).is_none(), "its own is gone, the others work, and a user's is not for it");
+        drop((user, busy, idle, newcomer));
+        assert_eq!(count(&seats), 0);
     }
 
     #[test]

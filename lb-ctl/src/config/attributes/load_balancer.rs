@@ -12,23 +12,26 @@ pub(in crate::config) struct LoadBalancerAttributes {
     pub(in crate::config) is_deletion_protected: bool,
 }
 
-/// Section `attributes` of a load balancer.
-pub(in crate::config) fn of_load_balancer(section: &Section<'_>) -> Option<LoadBalancerAttributes> {
+/// Section `attributes` of a load balancer; `is_internal` by its scheme.
+pub(in crate::config) fn of_load_balancer(
+    section: &Section<'_>,
+    is_internal: bool,
+) -> Option<LoadBalancerAttributes> {
     let mut attributes = LoadBalancerAttributes::default();
     if let Some(section) = section.optional_section("attributes")? {
-        each(&section, |key, value| attributes.apply(key, value))?;
+        each(&section, |key, value| attributes.apply(key, value, is_internal))?;
     }
     Some(attributes)
 }
 
 impl LoadBalancerAttributes {
-    fn apply(&mut self, key: &str, value: &Value<'_>) -> Option<()> {
+    fn apply(&mut self, key: &str, value: &Value<'_>, is_internal: bool) -> Option<()> {
         match key {
             CROSS_ZONE => self.crosses_zones = value.attribute_boolean()?,
             DELETION_PROTECTION => self.is_deletion_protected = value.attribute_boolean()?,
             LOGS_BUCKET | LOGS_PREFIX => drop(value.text("text")?),
             LOGS => only(value, "false", NO_LOGS)?,
-            DENY_INTERNET_GATEWAY => only(value, "false", NO_INTERNET_GATEWAY)?,
+            DENY_INTERNET_GATEWAY => internet_gateway(value, is_internal)?,
             ZONAL_SHIFT => only(value, "false", NO_ZONAL_SHIFT)?,
             CLIENT_ROUTING => client_routing(value)?,
             SECONDARY_ADDRESSES => secondary_addresses(value)?,
@@ -36,6 +39,12 @@ impl LoadBalancerAttributes {
         }
         Some(())
     }
+}
+
+/// An internal load balancer is denied such traffic by default, an internet-facing one is not (NLB "Load balancer attributes"): no
+/// gateway is there to send it any, so either may say what holds for it by default, and that nothing is filtered.
+fn internet_gateway(value: &Value<'_>, is_internal: bool) -> Option<()> {
+    if is_internal { value.attribute_boolean().map(drop) } else { only(value, "false", NO_INTERNET_GATEWAY) }
 }
 
 fn client_routing(value: &Value<'_>) -> Option<()> {

@@ -54,3 +54,35 @@ fn what_is_no_request_of_this_api_is_said_so() {
     let long = format!("Action=DescribeLoadBalancers&x={}", "x".repeat(1 << 20));
     assert_eq!(world.post(&long).0, 413);
 }
+
+#[test]
+fn a_body_that_is_said_to_be_too_long_is_refused_before_it_comes() {
+    let world = World::new();
+    for expect in ["", "expect: 100-continue\r\n"] {
+        let head = format!("POST / HTTP/1.1\r\nhost: lbd\r\n{expect}content-length: 1048577\r\n\r\n");
+        let (head, body) = world.send(&head);
+        assert!(head.starts_with("HTTP/1.1 413"), "{head}");
+        assert!(body.contains("<Code>RequestEntityTooLarge</Code>"), "{body}");
+    }
+}
+
+#[test]
+fn refusals_are_told_in_the_log_many_as_one() {
+    let secret = Secret::new("0123456789abcdef".into());
+    let key = AccessKey { id: "AKIDLOOKS".into(), secret, is_read_only: true };
+    let world = World::with(Access::Signed { keys: vec![key], file: None });
+    (0..50).for_each(|_| drop(world.post("Action=DescribeLoadBalancers")));
+    let told = |world: &World| -> u32 {
+        let number = |line: &String| {
+            assert!(line.starts_with("audit: 127.0.0.1:"), "{line}");
+            between(line, "(MissingAuthenticationToken): refused: ", " requests").parse::<u32>().unwrap()
+        };
+        world.log.lock().unwrap().iter().map(number).sum()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while told(&world) < 50 {
+        assert!(std::time::Instant::now() < deadline, "{:?}", world.log.lock().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(world.log.lock().unwrap().len() < 50);
+}

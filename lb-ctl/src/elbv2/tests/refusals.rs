@@ -121,9 +121,84 @@ fn parameters_that_do_not_fit_are_refused() {
             "DuplicateTagKeys",
         ),
         ("Action=DescribeTags&ResourceArns.member.1=x".into(), "ValidationError"),
+        ("Action=DescribeTargetGroups&Marker=garbage".into(), "ValidationError"),
+        (
+            format!(
+                "{new}&SubnetMappings.member.1.SubnetId=pool-a&SubnetMappings.member.1.IPv6Address=2001:db8:100::11"
+            ),
+            "InvalidConfigurationRequest",
+        ),
     ] {
         assert_eq!(world.refused(&form), code, "{form}");
     }
+}
+
+#[test]
+fn a_forward_action_has_a_few_different_groups_of_one_family() {
+    let world = World::new();
+    let four = world.load_balancer("four");
+    let both = world.arn(
+        "Action=CreateLoadBalancer&Name=both&Type=network&IpAddressType=dualstack&Subnets.member.1=pool-a",
+        "LoadBalancerArn",
+    );
+    let groups: Vec<String> = (0..6).map(|number| world.target_group(&format!("web-{number}"))).collect();
+    let six = world.arn(
+        "Action=CreateTargetGroup&Protocol=TCP&Port=80&TargetType=ip&IpAddressType=ipv6&Name=six",
+        "TargetGroupArn",
+    );
+    let listen = |lb: &str, groups: &[&String]| {
+        let row = |(number, arn): (usize, &&String)| {
+            let place = "DefaultActions.member.1.ForwardConfig.TargetGroups.member";
+            format!("&{place}.{}.TargetGroupArn={arn}", number + 1)
+        };
+        let rows: String = groups.iter().enumerate().map(row).collect();
+        format!(
+            "Action=CreateListener&LoadBalancerArn={lb}&Port=80&Protocol=TCP&DefaultActions.member.1.Type=forward{rows}"
+        )
+    };
+    for form in [
+        listen(&four, &groups.iter().collect::<Vec<_>>()),
+        listen(&four, &[&groups[0], &groups[0]]),
+        listen(&four, &[&six]),
+        listen(&both, &[&groups[0], &six]),
+    ] {
+        let (_, document) = world.post(&form);
+        assert!(document.contains("<Code>InvalidConfigurationRequest</Code>"), "{document}");
+    }
+    world.ok(&listen(&four, &groups[..5].iter().collect::<Vec<_>>()));
+    world.ok(&listen(&both, &[&six]));
+}
+
+#[test]
+fn texts_name_no_place_in_a_file() {
+    let world = World::new();
+    let (_, document) =
+        world.post("Action=CreateLoadBalancer&Type=network&Subnets.member.1=pool-a&Name=-bad-");
+    let message = between(&document, "<Message>", "</Message>");
+    assert!(message.starts_with("name: found "), "{message}");
+}
+
+#[test]
+fn an_internal_load_balancer_denies_the_internet_gateway() {
+    let world = World::new();
+    let internal = world.arn(
+        "Action=CreateLoadBalancer&Name=in&Type=network&Scheme=internal&Subnets.member.1=pool-a",
+        "LoadBalancerArn",
+    );
+    let facing = world.load_balancer("out");
+    let deny = |arn: &str| {
+        format!(
+            "Action=ModifyLoadBalancerAttributes&LoadBalancerArn={arn}&\
+             Attributes.member.1.Key=ipv6.deny_all_igw_traffic&Attributes.member.1.Value=true"
+        )
+    };
+    let told = |arn: &str| {
+        let all = world.ok(&format!("Action=DescribeLoadBalancerAttributes&LoadBalancerArn={arn}"));
+        between(&all, "<Key>ipv6.deny_all_igw_traffic</Key><Value>", "</Value>").to_owned()
+    };
+    assert_eq!((told(&internal), told(&facing)), ("true".into(), "false".into()));
+    world.ok(&deny(&internal));
+    assert_eq!(world.refused(&deny(&facing)), "InvalidConfigurationRequest");
 }
 
 #[test]
