@@ -16,7 +16,7 @@ mod samples;
 
 use serde::Serialize;
 
-pub use configuration::shared_sources;
+pub use configuration::{assigned, shared_sources};
 pub use facts::{
     Attempt, ConfigFacts, DriverFacts, Facts, HostFacts, Inquiry, InterfaceFacts, Interrupt, LayoutFacts,
     LinkFacts, Offload, ProbeWhen, ProgramFacts, Trial, Tried, Untried, XdpClaims,
