@@ -142,7 +142,10 @@ fn every_turn_of_the_story_is_told() {
             with_flow(flow("established")),
             "established, with 198.19.1.3:8080, idle for 1.5 s of 350.0 s. It stays with",
         ),
-        (with_flow(WhyFlow { is_over: true, ..flow("reset") }), "It is over: the next SYN begins a new one."),
+        (
+            Why { flow: Some(WhyFlow { is_over: true, ..flow("reset") }), ..new_flow() },
+            "It is over: the next SYN begins a new one.",
+        ),
         (
             with_flow(WhyFlow { cut: Some("unhealthy".into()), ..flow("established") }),
             "Its next packet has it cut: its target is unhealthy.",
