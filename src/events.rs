@@ -109,9 +109,9 @@ fn has_targets(group: &TargetGroup) -> bool {
     group.pools.iter().any(|pool| !pool.eligible.is_empty())
 }
 
-/// Whether flows go to targets without regard to their health. An empty pool gives them to nobody.
+/// Whether flows go to targets without regard to their health.
 pub(crate) fn is_failing_open(group: &TargetGroup) -> bool {
-    group.pools.iter().any(|pool| pool.is_failing_open && !pool.eligible.is_empty())
+    group.pools.iter().any(|pool| pool.is_failing_open)
 }
 
 fn describe(health: TargetHealth) -> String {

@@ -215,6 +215,6 @@ fn missed(socket: &SocketStatus) -> u64 {
     socket.statistics.rx_dropped + socket.statistics.rx_ring_full
 }
 
-fn text(mac: Mac) -> String {
+pub(crate) fn text(mac: Mac) -> String {
     mac.0.map(|byte| format!("{byte:02x}")).join(":")
 }

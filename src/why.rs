@@ -15,13 +15,13 @@ use lb_core::{
 };
 use lb_ctl::{
     api::{
-        self, Refusal, RefusalCode, TargetRow, WhyAddress, WhyFlow, WhyListener, WhyRule, WhySelection,
-        WhySender, WhySource, WhyVerdict, WhyWeight,
+        self, Refusal, RefusalCode, TargetRow, WhyAddress, WhyFlow, WhyListener, WhyNextHop, WhyRule,
+        WhySelection, WhySender, WhySource, WhyVerdict, WhyWeight,
     },
     config::{self, Family, LoadBalancer, Vip},
 };
 
-use crate::{control::Control, questions::Answered};
+use crate::{control::Control, questions::Answered, report};
 
 impl Control {
     /// Answers a question that the workers have answered.
@@ -62,6 +62,7 @@ impl Control {
             selection: selection_of(why)
                 .and_then(|(listener, selection)| self.told_selection(tables, listener, selection)),
             source: source(why, query.client, target.as_ref()),
+            next_hop: target_id(why).and_then(|id| next_hop(tables, id)),
             target,
             worker: has_worker.then_some(why.worker),
             generation: tables.generation(),
@@ -75,11 +76,13 @@ impl Control {
             let entry = self.steering.addresses.get(&AddressKey::from(query.vip.ip()));
             entry.is_some_and(|entry| entry.roles & roles != 0)
         };
-        match why.reason() {
-            Reason::NoListener if why.outlook != Outlook::Nobody => Reason::NoListener,
-            Reason::NoListener if has(role::HOST) => Reason::PassHost,
-            Reason::NoListener if !has(role::VIP) => Reason::PassNotOurs,
-            reason => reason,
+        let reason = why.reason();
+        let is_nobodys =
+            why.outlook == Outlook::Nobody && matches!(reason, Reason::NoListener | Reason::MartianSource);
+        match () {
+            () if is_nobodys && has(role::HOST) => Reason::PassHost,
+            () if is_nobodys && !has(role::VIP) => Reason::PassNotOurs,
+            () => reason,
         }
     }
 
@@ -133,19 +136,13 @@ impl Control {
 
     /// The target of a flow, or else the one that a new flow gets.
     fn target_of(&self, why: &Why) -> Option<TargetRow> {
-        let of_flow = why.flow.as_ref().filter(|flow| !flow.is_replaced());
-        let (id, address) = match (of_flow, &why.outlook) {
-            (Some(flow), _) => (flow.view.target_id, SocketAddr::from(flow.view.target)),
-            (None, Outlook::Client { prospect, .. }) => self.named(why, prospect.target?)?,
-            (None, Outlook::Target { target, .. }) => self.named(why, *target)?,
-            (None, Outlook::Nobody) => return None,
+        let id = target_id(why)?;
+        let address = match why.flow.as_ref().filter(|flow| !flow.is_replaced()) {
+            Some(flow) => SocketAddr::from(flow.view.target),
+            None => address_of(&why.tables, id)?,
         };
         let mut rows = self.target_rows(|entry| entry.id == id);
         rows.pop().filter(|row| row.target == address)
-    }
-
-    fn named(&self, why: &Why, id: TargetId) -> Option<(TargetId, SocketAddr)> {
-        Some((id, address_of(&why.tables, id)?))
     }
 
     fn told_selection(
@@ -172,6 +169,10 @@ impl Control {
             owner: address(selection.owner),
             taken_by: selection.sibling.and_then(name),
             target: address(selection.target),
+            targets: match selection.target {
+                Some(_) => Vec::new(),
+                None => self.target_rows(|entry| *entry.key.group == *group.name),
+            },
         })
     }
 }
@@ -206,7 +207,7 @@ fn listener_of(why: &Why) -> Option<ListenerId> {
 fn selection_of(why: &Why) -> Option<(&Listener, &Selection)> {
     match &why.outlook {
         Outlook::Client { listener, selection: Some(selection), prospect }
-            if prospect.reason != Reason::OwnSource =>
+            if !matches!(prospect.reason, Reason::OwnSource | Reason::MartianSource) =>
         {
             Some((why.tables.listener(*listener)?, selection))
         }
@@ -273,6 +274,22 @@ fn cause_of(tables: &Arc<Tables>, flow: &FlowFate) -> Option<TranslationCause> {
         () if group().is_some_and(|group| !group.preserves_client_ip) => Some(TranslationCause::NotPreserved),
         () => None,
     }
+}
+
+/// The target of a flow, or else the one that a new flow gets, or that sends.
+fn target_id(why: &Why) -> Option<TargetId> {
+    match (why.flow.as_ref().filter(|flow| !flow.is_replaced()), &why.outlook) {
+        (Some(flow), _) => Some(flow.view.target_id),
+        (None, Outlook::Client { prospect, .. }) => prospect.target,
+        (None, Outlook::Target { target, .. }) => Some(*target),
+        (None, Outlook::Nobody) => None,
+    }
+}
+
+fn next_hop(tables: &Tables, id: TargetId) -> Option<WhyNextHop> {
+    let hop = tables.target(id)?.next_hop?;
+    let interface = tables.interface(hop.interface)?.name.to_string();
+    Some(WhyNextHop { mac: report::text(hop.mac), interface })
 }
 
 fn address_of(tables: &Tables, id: TargetId) -> Option<SocketAddr> {

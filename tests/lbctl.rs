@@ -75,6 +75,7 @@ fn misuse_and_an_absent_daemon_exit_with_2() {
         (&["flows", "--limit", "0"], "expected a number from 1 to 10000"),
         (&["flows", "--client", "198.18.0.0/33"], "expected ADDRESS, ADDRESS:PORT or ADDRESS/LENGTH"),
         (&["flows", "--state", "open"], "expected one of udp, half_open, answered"),
+        (&["doctor", ""], "expected the name of an interface"),
         (&["why", "198.18.0.2:40000"], "expected IP:PORT -> VIP:PORT"),
         (&["why", "198.18.0.2:40000", "-"], "quote it, or leave it out"),
         (&["check", missing], "found a file that cannot be read"),

@@ -12,7 +12,7 @@ use crate::{
     wire::{
         checksum,
         ethernet::{self, is_multicast},
-        icmp, ipv4,
+        icmp, ipv4, ipv6 as ipv6_wire,
         l4::{
             self,
             tcp::{ACK, FIN, RST, SYN},
@@ -179,6 +179,14 @@ fn parse_ipv4<'f>(ethernet: &[u8; ethernet::HEADER], packet: &'f [u8]) -> Result
         return Err(Reason::TtlExpired);
     }
     Ok(Ipv4 { header, header_length, total_length })
+}
+
+/// Whether packets with a key are dropped here for their source address.
+pub(crate) fn has_martian_source(key: &FlowKey) -> bool {
+    match key {
+        FlowKey::V4(key) => ipv4::is_martian_source(key.end.remote),
+        FlowKey::V6(key) => ipv6_wire::is_martian_source(&key.remote),
+    }
 }
 
 #[cold]

@@ -118,6 +118,7 @@ pub struct Pool {
     /// Maps a hash to an index into `eligible`.
     pub maglev: Arc<Maglev>,
     /// Too few targets are healthy, so that all get flows (NLB `target_group_health.unhealthy_state_routing.*`).
+    /// A pool that gives flows to nobody does not fail open.
     pub is_failing_open: bool,
 }
 

@@ -16,6 +16,7 @@ use generate::{
 use lb_core::{
     datapath::{FlowFate, Outlook, Prospect, Why},
     flow::{Direction, State},
+    flow_key::FlowKey,
     flow_table::FlowArena,
     parse::{Packet, parse},
     tables::{Listener, Tables},
@@ -39,6 +40,31 @@ fn what_is_said_of_a_packet_is_what_becomes_of_it() {
     }
     let agreed: u32 = tally.agreed.values().sum();
     assert!(tally.by_search * 100 < agreed, "{tally:?}");
+}
+
+#[test]
+fn a_source_that_no_packet_may_have_is_said_to_be_dropped() {
+    let tables = World::default().tables();
+    let mut arenas = [FlowArena::new(FLOWS[0])];
+    let fleet = Fleet::new(&mut arenas, &tables);
+    let path = fleet.paths().next().expect("a worker");
+    let endpoints = tables.listeners().iter().flatten().map(|listener| listener.endpoint);
+    for endpoint in endpoints {
+        let sources = match endpoint.address {
+            IpAddr::V4(_) => ["127.0.0.1", "224.0.0.1", "0.0.0.0", "255.255.255.255"],
+            IpAddr::V6(_) => ["::1", "ff02::1", "::", "fe80::1"],
+        };
+        for (source, port) in sources.into_iter().flat_map(|source| [(source, endpoint.port), (source, 9)]) {
+            let from = (source.parse().expect("an address"), [156, 64]);
+            let to = (endpoint.address, port.to_be_bytes());
+            let key = FlowKey::new(from, to, endpoint.protocol as u8).expect("one family");
+            let why = path.why(&key, Instant::from_millis(0));
+            assert_eq!(why.reason(), Reason::MartianSource, "{key:?}");
+            if let Outlook::Client { prospect, .. } = why.outlook {
+                assert_eq!((prospect.reason, prospect.target), (Reason::MartianSource, None), "{key:?}");
+            }
+        }
+    }
 }
 
 /// What of a packet could be foretold.

@@ -54,8 +54,8 @@ pub use status::{
 };
 pub use targets::{NewTarget, TargetAddress, TargetChanges, TargetRow};
 pub use why::{
-    Why, WhyAddress, WhyFlow, WhyListener, WhyQuery, WhyRule, WhySelection, WhySender, WhySource, WhyVerdict,
-    WhyWeight,
+    Why, WhyAddress, WhyFlow, WhyListener, WhyNextHop, WhyQuery, WhyRule, WhySelection, WhySender, WhySource,
+    WhyVerdict, WhyWeight,
 };
 
 /// A change, or a configuration, is in force and kept.

@@ -16,7 +16,7 @@ mod samples;
 
 use serde::Serialize;
 
-pub use configuration::shared_sources;
+pub use configuration::{assigned, shared_sources};
 pub use facts::{
     Attempt, ConfigFacts, DriverFacts, Facts, HostFacts, Inquiry, InterfaceFacts, Interrupt, LayoutFacts,
     LinkFacts, Offload, ProbeWhen, ProgramFacts, Trial, Tried, Untried, XdpClaims,
@@ -51,6 +51,7 @@ pub fn judge(facts: &Facts) -> Report {
     for interface in &facts.interfaces {
         let found = match &interface.link {
             None => vec![interface::missing(&interface.name)],
+            Some(link) if link.mac.is_none() => vec![interface::state(&interface.name, link)],
             Some(link) => [
                 interface::judge(&interface.name, link),
                 driver::judge(facts, &interface.name, link),
@@ -77,6 +78,16 @@ mod tests {
         assert!(worse.is_empty(), "{worse:#?}");
         assert_eq!(report.worst, Severity::Ok);
         assert!(report.count(Severity::Ok) > 10);
+    }
+
+    #[test]
+    fn of_an_interface_without_ethernet_nothing_else_is_told() {
+        let mut facts = samples::fit();
+        let link = facts.interfaces[0].link.as_mut().unwrap();
+        (link.mac, link.mtu) = (None, 65_536);
+        let told = judge(&facts).findings.into_iter().filter(|finding| finding.interface.is_some());
+        let told: Vec<_> = told.map(|finding| (finding.topic, finding.severity)).collect();
+        assert_eq!(told, [("link", Severity::Fault)]);
     }
 
     #[test]

@@ -49,6 +49,14 @@ pub struct AssignedAddress {
     pub address: IpAddr,
 }
 
+impl RunMarker {
+    /// The marker in a state directory that another process may have locked. One that cannot be understood still is one.
+    pub fn read(directory: &Path) -> Result<Option<RunMarker>, StateError> {
+        let bytes = read(directory, RUN)?;
+        Ok(bytes.map(|bytes| serde_json::from_slice(&bytes).unwrap_or_default()))
+    }
+}
+
 /// Ports that the daemon has reserved in the kernel's settings, to be taken back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortNote {
@@ -108,12 +116,9 @@ impl StateDirectory {
         }
     }
 
-    /// The marker of an earlier run that did not stop cleanly. A marker that cannot be understood still is one.
+    /// The marker of an earlier run that did not stop cleanly.
     pub fn unclean_run(&self) -> Result<Option<RunMarker>, StateError> {
-        match self.read(RUN)? {
-            Some(bytes) => Ok(Some(serde_json::from_slice(&bytes).unwrap_or_default())),
-            None => Ok(None),
-        }
+        RunMarker::read(&self.path)
     }
 
     /// Notes that this process runs, or that what it has assigned changed.
@@ -199,13 +204,7 @@ impl StateDirectory {
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
-        let path = self.path.join(name);
-        let mut bytes = Vec::new();
-        match File::open(&path).and_then(|file| file.take(FILE_BYTES).read_to_end(&mut bytes)) {
-            Ok(_) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(fault(&path, format!("cannot be read: {error}"))),
-        }
+        read(&self.path, name)
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
@@ -216,6 +215,16 @@ impl StateDirectory {
             drop(fs::remove_file(&new)); // Of a disk that is full, not even this leaves something behind.
         }
         written.map_err(|error| fault(&path, format!("cannot be written: {error}")))
+    }
+}
+
+fn read(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+    let path = directory.join(name);
+    let mut bytes = Vec::new();
+    match File::open(&path).and_then(|file| file.take(FILE_BYTES).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fault(&path, format!("cannot be read: {error}"))),
     }
 }
 

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, error::Error, net::IpAddr};
 
 use lb_ctl::{
     config::Config,
-    doctor::{ConfigFacts, LayoutFacts, shared_sources},
+    doctor::{self, ConfigFacts, LayoutFacts, shared_sources},
+    state::RunMarker,
 };
 use lb_io::inspect::{self, Link};
 
@@ -12,14 +13,18 @@ use crate::{host_sockets, reserved_ports::Settings, run};
 
 pub(super) fn facts(config: Config, links: &[Link], is_running: bool) -> Result<ConfigFacts, String> {
     let host_addresses = host_addresses(links)?;
+    // Only root may read the marker: to others it is as if there were none.
+    let marker = RunMarker::read(&config.state_directory).ok().flatten();
+    let assigned = doctor::assigned(&config, marker, is_running);
     let ports = Settings::of_this_namespace();
     let words = |error: Box<dyn Error>| error.to_string();
     Ok(ConfigFacts {
         layout: layout(&config),
         ephemeral_ports: ports.ephemeral().map_err(words)?,
         reserved_ports: ports.reserved().map_err(words)?,
-        sockets_at_risk: sockets_at_risk(&config, &host_addresses, is_running)?,
+        sockets_at_risk: sockets_at_risk(&config, &host_addresses, &assigned)?,
         host_addresses,
+        assigned,
         config,
     })
 }
@@ -42,9 +47,9 @@ fn host_addresses(links: &[Link]) -> Result<Vec<(IpAddr, String)>, String> {
 fn sockets_at_risk(
     config: &Config,
     host_addresses: &[(IpAddr, String)],
-    is_running: bool,
+    assigned: &BTreeSet<IpAddr>,
 ) -> Result<Vec<String>, String> {
-    let sources = shared_sources(config, host_addresses, is_running);
+    let sources = shared_sources(config, host_addresses, assigned);
     let targets: BTreeSet<IpAddr> =
         config.target_groups.iter().flat_map(|group| &group.targets).map(|target| target.address).collect();
     let sockets = host_sockets::at_risk(&sources, &targets)

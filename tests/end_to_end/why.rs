@@ -40,6 +40,7 @@ fn named_before_and_after() -> Result<(), Failed> {
         let said = before.target.as_ref().ok_or("no target was named")?.target;
         let selection = before.selection.as_ref().ok_or("no selection was told")?;
         assert_eq!((selection.target, selection.target_group.as_str()), (Some(said), "lines"));
+        assert!(before.next_hop.is_some_and(|hop| rig.network.interfaces.contains(&hop.interface)));
         assert!(selection.slot.is_some_and(|slot| (slot as usize) < selection.slots));
         assert_eq!(before.stray.map(|stray| stray.reason).as_deref(), Some("reset_no_flow"));
 
@@ -84,7 +85,7 @@ fn stays_with_a_target_that_is_gone() -> Result<(), Failed> {
 fn leads_nowhere() -> Result<(), Failed> {
     let rig = Rig::serve(PLAN)?;
     let stranger = Ipv4Addr::new(198, 18, 100, 77);
-    let rows: [(SocketAddr, SocketAddr, &str, &[&str]); 5] = [
+    let rows: [(SocketAddr, SocketAddr, &str, &[&str]); 6] = [
         (
             client(FIRST_PORT),
             (VIP, TCP_PORT + 9).into(),
@@ -94,6 +95,12 @@ fn leads_nowhere() -> Result<(), Failed> {
         (client(FIRST_PORT), (stranger, TCP_PORT).into(), "not_ours", &["is no address of a load balancer"]),
         (client(FIRST_PORT), udp_vip(), "no_listener", &["test/UDP:7"]),
         ((VIP, FIRST_PORT).into(), tcp_vip(), "own_source", &["dropped"]),
+        (
+            (Ipv4Addr::LOCALHOST, FIRST_PORT).into(),
+            tcp_vip(),
+            "martian_source",
+            &["dropped: source address that no packet may have"],
+        ),
         (
             (target_address(1), PORTS.tcp).into(),
             client(FIRST_PORT),

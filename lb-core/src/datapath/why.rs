@@ -8,6 +8,7 @@ use crate::{
     flow::{Direction, FlowView, State},
     flow_key::FlowKey,
     listener::ListenerId,
+    parse::has_martian_source,
     select::{self, Selection},
     tables::{Endpoint, Protocol, Tables},
     target::{CutCause, TargetId},
@@ -24,6 +25,8 @@ pub struct Why {
     pub is_home: bool,
     /// The tables that it goes by.
     pub tables: Arc<Tables>,
+    /// Whether their source address is one that no packet may have: they are dropped, whatever else is said of them.
+    pub is_martian: bool,
     /// The flow that the packets belong to.
     pub flow: Option<FlowFate>,
     /// What they would meet if there were no flow, or where it is over.
@@ -92,6 +95,7 @@ impl Why {
     /// What the next packet is counted under: one of the flow, or else the first of a new one.
     pub fn reason(&self) -> Reason {
         match (&self.flow, &self.outlook) {
+            _ if self.is_martian => Reason::MartianSource,
             (Some(flow), _) if !flow.is_replaced() => flow.reason(),
             (_, Outlook::Client { prospect, .. }) => prospect.reason,
             (_, Outlook::Target { reason, .. }) => *reason,
@@ -124,11 +128,13 @@ impl Datapath<'_> {
     pub fn why(&self, key: &FlowKey, now: Instant) -> Why {
         let Datapath { tables, pipeline, .. } = self;
         let (outlook, home) = pipeline.outlook(tables, key, now);
+        let is_martian = has_martian_source(key);
         Why {
             worker: pipeline.worker,
             is_home: home == pipeline.worker,
             tables: tables.clone(),
-            flow: pipeline.fate(tables, key, now),
+            is_martian,
+            flow: pipeline.fate(tables, key, now).filter(|_| !is_martian),
             outlook,
         }
     }
@@ -190,7 +196,8 @@ impl Pipeline<'_> {
             translated: None,
             is_failing_open: false,
         };
-        if let Some(reason) = super::miss::refuse_client(tables, listener, key) {
+        let martian = has_martian_source(key).then_some(Reason::MartianSource);
+        if let Some(reason) = martian.or_else(|| super::miss::refuse_client(tables, listener, key)) {
             return refused(reason);
         }
         let is_tcp = key.protocol() == Protocol::Tcp as u8;

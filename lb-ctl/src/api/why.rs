@@ -80,6 +80,9 @@ pub struct Why {
     /// The target: of the flow, or else of a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetRow>,
+    /// Where packets to that target are sent next, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<WhyNextHop>,
     /// Whom that target sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<WhySource>,
@@ -196,7 +199,7 @@ pub struct WhyFlow {
 }
 
 /// What the hash selects.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WhySelection {
     /// The target group.
     pub target_group: String,
@@ -226,6 +229,18 @@ pub struct WhySelection {
     /// What is selected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<SocketAddr>,
+    /// Where nothing is: the group's targets, each with what keeps it from flows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetRow>,
+}
+
+/// Where packets are sent next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WhyNextHop {
+    /// Link-layer address of the neighbour.
+    pub mac: String,
+    /// Interface that leads to it.
+    pub interface: String,
 }
 
 /// Whom a target sees as its client.

@@ -12,7 +12,7 @@ use crate::{
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct DoctorArguments {
     /// Interfaces to look at; by default those of the configuration, else every physical one and every veth
-    #[arg(value_name = "INTERFACE")]
+    #[arg(value_name = "INTERFACE", value_parser = interface)]
     interfaces: Vec<String>,
 
     /// Configuration that shall run here
@@ -22,6 +22,13 @@ pub(super) struct DoctorArguments {
     /// Which interfaces to try the XDP program and a socket on; none that has a program or an lbd
     #[arg(long, value_name = "WHEN", default_value = "idle")]
     probe: ProbeWhen,
+}
+
+fn interface(name: &str) -> Result<String, String> {
+    match name.is_empty() {
+        true => Err("expected the name of an interface: `ip link` lists them".into()),
+        false => Ok(name.into()),
+    }
 }
 
 pub(super) fn run(

@@ -119,7 +119,7 @@ impl<'l> GroupState<'l> {
         })
     }
 
-    /// Too few are healthy, so all count as if they were.
+    /// Too few are healthy, so all count as if they were, if there are any.
     fn is_failing_open(&self, pool: u8) -> bool {
         !self.censuses[usize::from(pool)].has(&self.group.fail_open_below)
     }
@@ -149,10 +149,10 @@ impl<'l> GroupState<'l> {
 
     /// The group's row, with the Maglev tables of its pools.
     pub(super) fn row(&self, maglevs: impl Iterator<Item = Arc<Maglev>>) -> TargetGroup {
-        let pool = |(pool, maglev)| Pool {
-            eligible: self.eligible(pool).map(|member| TargetId(member.id)).collect(),
-            maglev,
-            is_failing_open: self.is_failing_open(pool),
+        let pool = |(pool, maglev)| {
+            let eligible: Arc<[TargetId]> = self.eligible(pool).map(|member| TargetId(member.id)).collect();
+            let is_failing_open = self.is_failing_open(pool) && !eligible.is_empty();
+            Pool { eligible, maglev, is_failing_open }
         };
         TargetGroup {
             name: (&*self.group.name).into(),

@@ -2,8 +2,8 @@
 //! Guide, "Elastic network interfaces".
 
 use super::{
-    driver::NATIVE_MTU,
-    facts::{Facts, LinkFacts, Trial},
+    driver::{NATIVE_MTU, runs_native},
+    facts::{Facts, LinkFacts},
     finding::Finding,
 };
 
@@ -34,8 +34,8 @@ pub(super) fn find_network_interface(mac: &str) -> String {
 /// ENA has a transmit queue for programs beside each ordinary one, and puts a frame into one page.
 fn ena(name: &str, link: &LinkFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let runs = matches!(&link.trial, Trial::Done(tried) if tried.native.is_ok());
-    if link.mtu > NATIVE_MTU {
+    let runs = runs_native(link);
+    if link.mtu > NATIVE_MTU && !runs {
         let found = format!("an MTU of {} (EC2's default is 9001)", link.mtu);
         let why = format!("ENA runs XDP programs up to {NATIVE_MTU}");
         findings.push(
@@ -77,6 +77,7 @@ pub(super) const ENA: &str = "ena";
 mod tests {
     use super::*;
     use crate::doctor::{
+        facts::Trial,
         finding::Severity::{Note, Ok, Warning},
         samples,
     };
@@ -99,6 +100,7 @@ mod tests {
         };
         assert_eq!(topics(|_, link| untried(link, 3_498, 4, 8)), [("ena", Ok)]);
         assert_eq!(topics(|_, link| untried(link, 9_001, 4, 8)), [("ena_mtu", Warning)]);
+        assert_eq!(topics(|_, link| link.mtu = 9_001), [("ena", Ok)], "it was seen to run");
         assert_eq!(topics(|_, link| untried(link, 1_500, 8, 8)), [("ena_queues", Warning)]);
         assert_eq!(topics(|_, link| untried(link, 1_500, 1, 1)), [("ena", Ok)], "one queue cannot be halved");
     }

@@ -16,6 +16,7 @@ use crate::{
     compile,
     config::{Assignment, Config, LoadBalancer},
     port_set::{PortSet, beside},
+    state::RunMarker,
 };
 
 pub(super) fn judge(facts: &Facts, config: &ConfigFacts) -> Vec<Finding> {
@@ -57,7 +58,7 @@ fn memory(facts: &Facts, config: &ConfigFacts) -> Option<Finding> {
 
 /// An address that the host has, too, gives its source ports to lbd while that runs.
 fn source_ports(config: &ConfigFacts, is_running: bool) -> Finding {
-    let shared = shared_sources(&config.config, &config.host_addresses, is_running);
+    let shared = shared_sources(&config.config, &config.host_addresses, &config.assigned);
     let Some(first) = shared.first() else {
         return Finding::ok("source_ports", "no source address is the host's own: its ports are no concern");
     };
@@ -87,20 +88,31 @@ fn source_ports(config: &ConfigFacts, is_running: bool) -> Finding {
     Finding::ok("source_ports", ranges)
 }
 
-/// Sources of a configuration whose address is the host's, too. While an lbd runs, what it assigns counts as its own.
+/// Sources of a configuration whose address is the host's, too; what an lbd has assigned is its own.
 pub fn shared_sources(
     config: &Config,
     host_addresses: &[(IpAddr, String)],
-    is_running: bool,
+    assigned: &BTreeSet<IpAddr>,
 ) -> BTreeSet<Source> {
-    let assigned = assigned_by_daemon(config);
     let ownership = |address: IpAddr| {
-        let is_ours = is_running && assigned.contains(&address);
         let is_there = host_addresses.iter().any(|row| row.0 == address);
-        if is_there && !is_ours { Ownership::SharedWithHost } else { Ownership::Exclusive }
+        match is_there && !assigned.contains(&address) {
+            true => Ownership::SharedWithHost,
+            false => Ownership::Exclusive,
+        }
     };
     let sources = compile::sources(config, &ownership);
     sources.into_iter().filter(|source| ownership(source.address) == Ownership::SharedWithHost).collect()
+}
+
+/// Addresses that an lbd has put on the host: those of its run marker or, where that is not to be had, all that one which runs
+/// is told to assign.
+pub fn assigned(config: &Config, marker: Option<RunMarker>, is_running: bool) -> BTreeSet<IpAddr> {
+    match marker {
+        Some(marker) => marker.assigned.into_iter().map(|row| row.address).collect(),
+        None if is_running => assigned_by_daemon(config),
+        None => BTreeSet::new(),
+    }
 }
 
 fn assigned_by_daemon(config: &Config) -> BTreeSet<IpAddr> {
@@ -130,6 +142,10 @@ fn vip(facts: &Facts, config: &ConfigFacts, (lb, interface): (&LoadBalancer, &st
     match (lb.assignment, has_address(config, vip)) {
         (Assignment::Daemon, None) => Finding::ok("vip", format!("{vip}: lbd will add it to {interface}")),
         (Assignment::Elsewhere, Some(at)) => Finding::ok("vip", format!("{vip} is on {at}")),
+        (Assignment::Daemon, Some(at)) if config.assigned.contains(&vip) => {
+            let left = "left by an lbd that did not stop cleanly; taken over at the start";
+            Finding::ok("vip", format!("{vip} is on {at}: {left}"))
+        }
         (Assignment::Daemon, Some(at)) => {
             let why = "it is shared: ports without a listener stay the host's, and lbd does not remove it";
             Finding::note("vip", format!("{vip} is on {at} already"), why)
@@ -176,6 +192,7 @@ mod tests {
         finding::Severity::{self, Fault, Note, Ok, Warning},
         samples,
     };
+    use crate::state::AssignedAddress;
 
     fn severity_of(topic: &str, change: impl FnOnce(&mut Facts)) -> Option<Severity> {
         let mut facts = samples::fit();
@@ -225,13 +242,34 @@ mod tests {
         facts.interfaces[0].link.as_mut().unwrap().holder = Some(7);
         let config = config(&mut facts);
         config.config.target_groups[0].preserves_client_ip = false;
-        config.host_addresses.push(("198.18.100.1".parse().unwrap(), "eth0".into()));
+        let vip = "198.18.100.1".parse().unwrap();
+        config.host_addresses.push((vip, "eth0".into()));
+        assert_eq!(assigned(&config.config, None, false), BTreeSet::new());
+        config.assigned = assigned(&config.config, None, true);
+        assert_eq!(config.assigned, BTreeSet::from([vip]), "as it is told to");
         let config = config.clone();
         let findings = judge(&facts, &config);
         assert!(
             findings.iter().all(|finding| finding.severity == Ok && finding.topic != "vip"),
             "{findings:#?}"
         );
+    }
+
+    #[test]
+    fn what_an_lbd_left_behind_is_taken_over() {
+        let address: IpAddr = "198.18.100.1".parse().unwrap();
+        let row = AssignedAddress { interface: "eth0".into(), address };
+        let marker = || RunMarker { pid: 7, assigned: vec![row.clone()] };
+        let of = |topic: &str, marker| {
+            severity_of(topic, |facts| {
+                let config = config(facts);
+                config.config.target_groups[0].preserves_client_ip = false;
+                config.host_addresses.push((address, "eth0".into()));
+                config.assigned = assigned(&config.config, marker, false);
+            })
+        };
+        assert_eq!((of("vip", None), of("source_ports", None)), (Some(Note), Some(Fault)));
+        assert_eq!((of("vip", Some(marker())), of("source_ports", Some(marker()))), (Some(Ok), Some(Ok)));
     }
 
     #[test]

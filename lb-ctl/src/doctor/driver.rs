@@ -10,7 +10,7 @@ use super::{
 pub(super) fn judge(facts: &Facts, name: &str, link: &LinkFacts) -> Vec<Finding> {
     let driver = &link.driver;
     let mut findings = modes(name, link);
-    findings.push(mtu(facts, name, link.mtu));
+    findings.push(mtu(facts, name, link));
     findings.push(queues(name, driver, facts.host.cpus.len()));
     findings.extend(receive_hash(driver));
     findings.push(offloads(name, link));
@@ -121,14 +121,19 @@ fn untried_modes(name: &str, claims: Option<XdpClaims>, untried: &Untried) -> Fi
     }
 }
 
-fn mtu(facts: &Facts, name: &str, mtu: u32) -> Finding {
+fn mtu(facts: &Facts, name: &str, link: &LinkFacts) -> Finding {
+    let mtu = link.mtu;
     let longest = facts.host.longest_frame - ETHERNET_HEADER_BYTES;
     if mtu <= longest {
         return Finding::ok("mtu", format!("{mtu}; packets of up to {longest} bytes fit a buffer"));
     }
     let found = format!("{mtu}, but only packets of up to {longest} bytes fit a buffer");
-    let why = "longer ones are lost, and most drivers do not run XDP programs with such an MTU";
-    Finding::warning("mtu", found, why).cure(format!("ip link set dev {name} mtu {NATIVE_MTU}")).cure(
+    let why = match runs_native(link) {
+        true => "longer ones are lost",
+        false => "longer ones are lost, and most drivers do not run XDP programs with such an MTU",
+    };
+    let fitting = if link.driver.name == super::cloud::ENA { longest.min(NATIVE_MTU) } else { longest };
+    Finding::warning("mtu", found, why).cure(format!("ip link set dev {name} mtu {fitting}")).cure(
         "the same for the interfaces of clients and targets on this link, or for their routes by this host",
     )
 }
@@ -180,7 +185,7 @@ fn receive_hash(driver: &DriverFacts) -> Option<Finding> {
 
 /// Offloads of a receiver that join packets, or take something off them, before the program sees them.
 fn offloads(name: &str, link: &LinkFacts) -> Finding {
-    let runs_native = matches!(&link.trial, Trial::Done(tried) if tried.native.is_ok());
+    let runs_native = runs_native(link);
     let is_generic = matches!(&link.trial, Trial::Done(tried) if tried.native.is_err());
     let is_harmful = |offload: &&Offload| match offload.name.as_str() {
         "rx-lro" | "rx-gro-hw" => !runs_native,
@@ -255,6 +260,11 @@ fn interrupts(link: &LinkFacts) -> Option<Finding> {
         finding = finding.cure(format!("echo {cpu} > /proc/irq/{}/smp_affinity_list", interrupt.number));
     }
     Some(finding)
+}
+
+/// Whether the XDP program was seen to run in the driver.
+pub(super) fn runs_native(link: &LinkFacts) -> bool {
+    matches!(&link.trial, Trial::Done(tried) if tried.native.is_ok())
 }
 
 fn driver_name(driver: &DriverFacts) -> &str {

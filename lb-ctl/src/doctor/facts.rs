@@ -1,6 +1,6 @@
 //! What is known of a host and its interfaces, as it was found: no judgement yet.
 
-use std::{net::IpAddr, ops::RangeInclusive};
+use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive};
 
 use clap::ValueEnum;
 
@@ -247,6 +247,8 @@ pub struct ConfigFacts {
     pub layout: Result<LayoutFacts, String>,
     /// Addresses of the host, each with the name of its interface.
     pub host_addresses: Vec<(IpAddr, String)>,
+    /// Those among them that an lbd has put there: one that runs, or one that did not stop cleanly.
+    pub assigned: BTreeSet<IpAddr>,
     /// `net.ipv4.ip_local_port_range`
     pub ephemeral_ports: RangeInclusive<u16>,
     /// `net.ipv4.ip_local_reserved_ports`

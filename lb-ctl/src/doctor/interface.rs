@@ -19,7 +19,7 @@ pub(super) fn judge(name: &str, link: &LinkFacts) -> Vec<Finding> {
     findings
 }
 
-fn state(name: &str, link: &LinkFacts) -> Finding {
+pub(super) fn state(name: &str, link: &LinkFacts) -> Finding {
     let what = match link.kind.as_str() {
         "" => "a device",
         kind => kind,

@@ -57,6 +57,7 @@ pub(super) fn fit() -> Facts {
             config,
             layout: Ok(LayoutFacts { workers: 4, fill_ring: 4_096, frame_bytes: 64 << 20 }),
             host_addresses: vec![("198.18.0.1".parse().unwrap(), "eth0".into())],
+            assigned: Default::default(),
             ephemeral_ports: 32_768..=60_999,
             reserved_ports: Default::default(),
             sockets_at_risk: Vec::new(),

@@ -21,6 +21,7 @@ pub fn why(why: &Why) -> String {
     if let Some(row) = &why.target {
         lines.extend(target(row, why));
     }
+    lines.extend(next_hop(why));
     lines.extend(why.source.as_ref().map(|row| source(row, why)));
     lines.extend(stray(why));
     lines.join("\n") + &silence(&why.silent_workers)
@@ -113,11 +114,12 @@ fn address(why: &Why) -> String {
 
 fn listener(why: &Why) -> Option<String> {
     let Some(listener) = &why.listener else {
-        let is_ours = why.sender == WhySender::Nobody && why.address.load_balancer.is_some();
+        let is_nobodys = why.sender == WhySender::Nobody || why.verdict.reason == Reason::NoListener.name();
+        let is_ours = is_nobodys && why.address.load_balancer.is_some();
         return is_ours.then(|| nothing_listens(why));
     };
     let is_shared = listener.forward.len() > 1;
-    let group = |row: &crate::api::WhyWeight| match is_shared {
+    let group = |row: &crate::api::WhyWeight| match is_shared || row.weight == 0 {
         true => format!("{} (weight {})", row.target_group, row.weight),
         false => row.target_group.clone(),
     };
@@ -129,9 +131,17 @@ fn listener(why: &Why) -> Option<String> {
         Some(rule) => format!(", by its rule {} for {} clients,", rule.priority, rule.source.name()),
         None => String::new(),
     };
+    let shares_out = listener.forward.iter().any(|row| row.weight > 0);
+    let no_share =
+        if shares_out { "" } else { " It gives no target group a weight, so nobody gets new flows." };
     Some(match groups.is_empty() {
         true => format!("The listener {name} was removed a moment ago: its flows are cut."),
-        false => format!("The listener {name}{by} forwards to {}{sticky}{cookies}.", list(&groups, "and")),
+        false => {
+            format!(
+                "The listener {name}{by} forwards to {}{sticky}{cookies}.{no_share}",
+                list(&groups, "and")
+            )
+        }
     })
 }
 
@@ -158,7 +168,8 @@ fn flow(flow: &WhyFlow, why: &Why) -> String {
     let selected = why.selection.as_ref().and_then(|selection| selection.target);
     let then = match (&flow.cut, is_replaced(flow)) {
         (Some(cause), _) => format!(" Its next packet has it cut: {}.", cut_cause(cause)),
-        (None, true) => " It is over: the next SYN begins a new one.".into(),
+        (None, true) if begins_a_flow(why) => " It is over: the next SYN begins a new one.".into(),
+        (None, true) => " It is over.".into(),
         (None, false) if selected.is_some_and(|selected| selected != row.target) => {
             " It stays with that target, whatever the hash selects.".into()
         }
@@ -179,7 +190,7 @@ fn cut_cause(cause: &str) -> &str {
 }
 
 fn no_flow(why: &Why) -> Option<String> {
-    let worker = why.worker?;
+    let worker = why.worker.filter(|_| !is_refused_by_source(why))?;
     (why.sender != WhySender::Nobody)
         .then(|| format!("There is no such flow; one would be worker {worker}'s."))
 }
@@ -194,7 +205,7 @@ fn selected(row: &WhySelection, why: &Why) -> Vec<String> {
             row.target_group
         ));
     }
-    if row.is_failing_open && row.eligible_targets > 0 {
+    if row.is_failing_open {
         lines.push(format!(
             "Too few targets of {} are healthy: it fails open, so that all of them get flows.",
             row.target_group
@@ -210,8 +221,12 @@ fn selected(row: &WhySelection, why: &Why) -> Vec<String> {
             row.target_group,
             plural(row.eligible_targets, "eligible target"),
         ),
-        _ => format!("{} has no target{zone} that could get flows.", row.target_group),
+        _ => format!("{} has no target{zone} that could get flows{}", row.target_group, end(&row.targets)),
     });
+    lines.extend(row.targets.iter().take(TARGETS_SHOWN).map(|target| format!("- {}", unfit(target))));
+    if let Some(more) = row.targets.len().checked_sub(TARGETS_SHOWN).filter(|more| *more > 0) {
+        lines.push(format!("- and {} more: `lbctl targets` lists them", count(more as u64)));
+    }
     let selected = row.target.filter(|_| row.target != row.owner);
     if let (Some(listener), Some(selected)) = (&row.taken_by, selected) {
         lines.push(format!(
@@ -226,12 +241,30 @@ fn selected(row: &WhySelection, why: &Why) -> Vec<String> {
     lines
 }
 
-fn target(row: &TargetRow, why: &Why) -> Vec<String> {
+/// How a sentence about targets ends before they are listed.
+fn end(targets: &[TargetRow]) -> &'static str {
+    if targets.is_empty() { ": it is empty." } else { ":" }
+}
+
+/// What keeps a target from new flows.
+fn unfit(row: &TargetRow) -> String {
     let zone = row.zone.as_ref().map_or(String::new(), |zone| format!(" (zone {zone})"));
-    let reason = match (&row.reason, &row.description) {
+    let weight = if row.weight == Some(0) { ", has the weight 0" } else { "" };
+    let hop = if row.is_reachable { ", its next hop is known" } else { ", its next hop is not known" };
+    format!("{}{zone} is {}{}{weight}{hop}", row.target, row.state, reason(row))
+}
+
+/// Why a target is in its state.
+fn reason(row: &TargetRow) -> String {
+    match (&row.reason, &row.description) {
         (Some(reason), Some(description)) => format!(" ({reason}: {description})"),
         (one, other) => one.as_ref().or(other.as_ref()).map_or(String::new(), |text| format!(" ({text})")),
-    };
+    }
+}
+
+fn target(row: &TargetRow, why: &Why) -> Vec<String> {
+    let zone = row.zone.as_ref().map_or(String::new(), |zone| format!(" (zone {zone})"));
+    let reason = reason(row);
     let flows = match (row.is_eligible, row.state.as_str()) {
         (true, "healthy") => "",
         (true, _) => "; it gets new flows all the same, because its group fails open",
@@ -248,9 +281,19 @@ fn target(row: &TargetRow, why: &Why) -> Vec<String> {
     if let (Some(flow), None) = (&why.flow, &row.weight)
         && flow.cut.is_none()
     {
-        lines.push("Its flows go on until its deregistration delay ends, and maybe after it.".into());
+        lines.push(match row.state.as_str() {
+            "draining" => "Its flows go on until its deregistration delay ends, and maybe after it.".into(),
+            _ => "Its deregistration delay is over; its flows go on.".into(),
+        });
     }
     lines
+}
+
+/// Where requests to the target go by.
+fn next_hop(why: &Why) -> Option<String> {
+    let hop = why.next_hop.as_ref().filter(|_| why.sender == WhySender::Client)?;
+    let ip = why.target.as_ref()?.target.ip();
+    Some(format!("The next hop to {ip} is {} by {}.", hop.mac, hop.interface))
 }
 
 fn source(row: &WhySource, why: &Why) -> String {
@@ -289,6 +332,17 @@ fn stray(why: &Why) -> Option<String> {
     })
 }
 
+/// Whether the next packet opens a flow.
+fn begins_a_flow(why: &Why) -> bool {
+    let openings = [Reason::FlowNew, Reason::SynToTarget, Reason::Stateless, Reason::FlowAdopted];
+    openings.iter().any(|reason| reason.name() == why.verdict.reason)
+}
+
+/// Whether no packet of that source opens a flow, so that nobody would have one.
+fn is_refused_by_source(why: &Why) -> bool {
+    [Reason::MartianSource, Reason::OwnSource].iter().any(|reason| reason.name() == why.verdict.reason)
+}
+
 /// Whether a client's next packet begins a new flow in this one's place.
 fn is_replaced(flow: &WhyFlow) -> bool {
     flow.is_over && !flow.is_reply
@@ -303,227 +357,8 @@ fn list(items: &[String], and: &str) -> String {
     }
 }
 
+/// Targets without flows that are listed.
+const TARGETS_SHOWN: usize = 16;
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::{FlowRow, Traffic, WhyAddress, WhyListener, WhyVerdict, WhyWeight};
-
-    /// A new flow of a client's to one of two target groups.
-    fn new_flow() -> Why {
-        let target = "198.19.1.2:8080".parse().unwrap();
-        Why {
-            protocol: "TCP".into(),
-            from: "198.18.0.2:40000".parse().unwrap(),
-            to: "198.18.100.1:80".parse().unwrap(),
-            sender: WhySender::Client,
-            verdict: Reason::FlowNew.into(),
-            stray: Some(Reason::ResetNoFlow.into()),
-            address: WhyAddress {
-                address: "198.18.100.1".parse().unwrap(),
-                load_balancer: Some("edge".into()),
-                zone: Some("a".into()),
-                pool: Some("subnet-a".into()),
-                is_host: false,
-            },
-            listener: Some(WhyListener {
-                name: "edge/TCP:80".into(),
-                rule: None,
-                forward: [("blue", 9), ("green", 1)]
-                    .map(|(name, weight)| WhyWeight { target_group: name.into(), weight })
-                    .into(),
-                is_sticky: false,
-                has_syn_cookies: false,
-                idle_timeout_seconds: 350,
-            }),
-            other_listeners: vec![],
-            flow: None,
-            selection: Some(WhySelection {
-                target_group: "blue".into(),
-                group_by: Some("flow".into()),
-                target_by: "client_address".into(),
-                zone: Some("a".into()),
-                eligible_targets: 1,
-                is_failing_open: false,
-                slot: Some(12_345),
-                slots: 65_537,
-                owner: Some(target),
-                taken_by: None,
-                target: Some(target),
-            }),
-            target: Some(row("healthy", true)),
-            source: Some(WhySource {
-                address: Some("198.18.0.2:40000".parse().unwrap()),
-                cause: None,
-                addresses: vec![],
-                ports: None,
-            }),
-            worker: Some(1),
-            generation: 7,
-            silent_workers: vec![],
-        }
-    }
-
-    fn row(state: &str, is_eligible: bool) -> TargetRow {
-        TargetRow {
-            target_group: "blue".into(),
-            target: "198.19.1.2:8080".parse().unwrap(),
-            zone: Some("a".into()),
-            state: state.into(),
-            reason: None,
-            description: None,
-            changed: None,
-            changed_seconds_ago: None,
-            checks_passed: 1,
-            checks_failed: 0,
-            weight: Some(1),
-            is_eligible,
-            share_percent: 100.0,
-            is_reachable: true,
-            traffic: Traffic::default(),
-        }
-    }
-
-    fn flow(state: &str) -> WhyFlow {
-        WhyFlow {
-            row: FlowRow {
-                protocol: "TCP".into(),
-                client: "198.18.0.2:40000".parse().unwrap(),
-                listener: "198.18.100.1:80".parse().unwrap(),
-                source: "198.18.0.2:40000".parse().unwrap(),
-                target: "198.19.1.3:8080".parse().unwrap(),
-                state: state.into(),
-                idle_ms: 1_500,
-                timeout_ms: 350_000,
-                worker: 0,
-            },
-            is_reply: false,
-            is_over: false,
-            cut: None,
-        }
-    }
-
-    #[test]
-    fn a_new_flow_is_followed_to_its_target() {
-        assert_eq!(
-            why(&new_flow()),
-            "TCP 198.18.0.2:40000 -> 198.18.100.1:80: a new flow, it goes to 198.19.1.2:8080.\n\n\
-             198.18.100.1 is an address of the load balancer edge, in zone a, from the address pool subnet-a.\n\
-             The listener edge/TCP:80 forwards to blue (weight 9) and green (weight 1).\n\
-             There is no such flow; one would be worker 1's.\n\
-             The hash of the flow selects the target group blue.\n\
-             The hash of the client's address is slot 12,345 of 65,537 in the Maglev table of blue (1 eligible target for \
-             zone a): it belongs to 198.19.1.2:8080.\n\
-             198.19.1.2:8080 of blue (zone a) is healthy.\n\
-             The target sees the client itself: 198.18.0.2:40000.\n\
-             A TCP packet other than a SYN is answered by a reset: it has no flow."
-        );
-    }
-
-    #[test]
-    fn every_turn_of_the_story_is_told() {
-        let refused = |reason: Reason| Why { verdict: reason.into(), ..new_flow() };
-        let with_flow =
-            |flow| Why { flow: Some(flow), stray: None, verdict: Reason::FlowHit.into(), ..new_flow() };
-        let with_source = |cause: &str, addresses: &[&str]| {
-            let addresses: Vec<_> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-            let ports = Some((1_024, 65_535));
-            Why {
-                source: Some(WhySource { address: None, cause: Some(cause.into()), addresses, ports }),
-                ..new_flow()
-            }
-        };
-        let unreachable = TargetRow { is_reachable: false, ..row("unhealthy", true) };
-        let selection = |change: fn(&mut WhySelection)| {
-            let mut row = new_flow().selection.unwrap();
-            change(&mut row);
-            Why { selection: Some(row), ..new_flow() }
-        };
-        for (told, sentence) in [
-            (with_flow(flow("established")), "packets of a flow, they go to 198.19.1.3:8080.\n"),
-            (
-                with_flow(flow("established")),
-                "established, with 198.19.1.3:8080, idle for 1.5 s of 350.0 s. It stays with",
-            ),
-            (
-                with_flow(WhyFlow { is_over: true, ..flow("reset") }),
-                "It is over: the next SYN begins a new one.",
-            ),
-            (
-                with_flow(WhyFlow { cut: Some("unhealthy".into()), ..flow("established") }),
-                "Its next packet has it cut: its target is unhealthy.",
-            ),
-            (
-                with_flow(WhyFlow { is_reply: true, ..flow("established") }),
-                "they go to the client 198.18.0.2:40000.",
-            ),
-            (refused(Reason::ResetNoTarget), "answered by a reset: no target can get the flow."),
-            (refused(Reason::NextHopUnresolved), "dropped for now: the way to the target is not known."),
-            (refused(Reason::NoSourcePort), "dropped: no source port is free"),
-            (refused(Reason::OwnSource), "dropped: source address is a VIP"),
-            (refused(Reason::FlowTableFull), "dropped: the flow table has no room"),
-            (refused(Reason::Stateless), "they go to 198.19.1.2:8080; the flow table is full"),
-            (refused(Reason::SynToTarget), "once the client has confirmed a SYN cookie"),
-            (
-                Why { target: Some(unreachable.clone()), ..new_flow() },
-                "is unhealthy; it gets new flows all the same",
-            ),
-            (Why { target: Some(unreachable), ..new_flow() }, "No way to 198.19.1.2 is known"),
-            (
-                Why { target: Some(row("draining", false)), ..new_flow() },
-                "is draining; it gets no new flows.",
-            ),
-            (
-                with_source("hairpin", &["198.18.100.1"]),
-                "instead of the client, because the client is that target itself.",
-            ),
-            (
-                with_source("not_preserved", &["198.18.100.1", "198.18.100.2"]),
-                "sees 198.18.100.1 or 198.18.100.2, a port from 1024 to 65535,",
-            ),
-            (with_source("other_family", &[]), "there is no address to send from."),
-            (
-                selection(|row| row.is_failing_open = true),
-                "Too few targets of blue are healthy: it fails open",
-            ),
-            (
-                selection(|row| (row.slot, row.owner, row.target) = (None, None, None)),
-                "blue has no target for zone a",
-            ),
-            (
-                selection(|row| {
-                    row.taken_by = Some("edge/TCP:81".into());
-                    row.target = "198.19.1.4:8080".parse().ok();
-                }),
-                "reaches that one by edge/TCP:81, so the next in the table is selected: 198.19.1.4:8080.",
-            ),
-            (Why { silent_workers: vec![3], ..new_flow() }, "\nWorker 3 did not answer in time"),
-        ] {
-            let text = why(&told);
-            assert!(text.contains(sentence), "{sentence}\n{text}");
-        }
-    }
-
-    #[test]
-    fn where_nothing_listens_it_is_told_what_does() {
-        let nobody = Why {
-            sender: WhySender::Nobody,
-            verdict: Reason::NoListener.into(),
-            listener: None,
-            selection: None,
-            target: None,
-            source: None,
-            stray: None,
-            worker: None,
-            other_listeners: vec!["edge/TCP:80".into(), "edge/UDP:53".into()],
-            to: "198.18.100.1:81".parse().unwrap(),
-            ..new_flow()
-        };
-        let text = why(&nobody);
-        assert!(text.contains(
-            "No listener is for TCP port 81; the listeners of that address are edge/TCP:80 and edge/UDP:53."
-        ));
-        let address = WhyAddress { load_balancer: None, is_host: true, ..nobody.address.clone() };
-        let host = Why { address, verdict: WhyVerdict::from(Reason::PassHost), ..nobody };
-        assert!(why(&host).contains("left to the kernel: the address is the host's own."), "{}", why(&host));
-    }
-}
+mod tests;

@@ -81,11 +81,12 @@ fn listener(row: &ListenerRow, history: &History) -> Row {
 }
 
 fn forward(row: &ForwardRow) -> String {
-    let open = if row.is_failing_open { ", fails open" } else { "" };
-    format!(
-        "{} (weight {}, {} of {} healthy{open})",
-        row.target_group, row.weight, row.healthy_targets, row.registered_targets
-    )
+    let ForwardRow { target_group, weight, healthy_targets, registered_targets, is_failing_open } = row;
+    if *registered_targets == 0 {
+        return format!("{target_group} (empty)");
+    }
+    let open = if *is_failing_open { ", fails open" } else { "" };
+    format!("{target_group} (weight {weight}, {healthy_targets} of {registered_targets} healthy{open})")
 }
 
 fn target(row: &TargetRow, history: &History) -> Row {

@@ -50,6 +50,16 @@ fn a_target_of_weight_0_or_out_of_use_counts_for_nothing() {
 }
 
 #[test]
+fn a_group_that_gives_flows_to_nobody_does_not_fail_open() {
+    let mut bench = Bench::new();
+    bench.web().fail_open_below = MinimumHealthy { count: Some(2), percentage: None };
+    bench.web().targets.iter_mut().for_each(|target| target.weight = 0);
+    assert!(!group(&bench.compile(), "web").pools[0].is_failing_open, "weights of 0");
+    bench.web().targets.clear();
+    assert!(!group(&bench.compile(), "web").pools[0].is_failing_open, "empty");
+}
+
+#[test]
 fn an_unavailable_target_that_was_healthy_still_gets_flows() {
     let healthy = TargetHealth::Unavailable { was_healthy: true };
     let other = TargetHealth::Unavailable { was_healthy: false };

@@ -38,6 +38,22 @@ fn what_was_tried_is_told_with_the_kernels_words() {
 }
 
 #[test]
+fn an_mtu_is_lowered_to_what_fits_a_buffer() {
+    let mtu = |driver: &str, trial: Trial| {
+        let change = |_: &mut Facts, link: &mut LinkFacts| {
+            (link.mtu, link.driver.name, link.trial) = (9_001, driver.into(), trial);
+        };
+        finding("mtu", change).unwrap()
+    };
+    let untried = || Trial::Left(Untried::Traffic);
+    let ice = mtu("ice", untried());
+    assert_eq!(ice.cure[0], "ip link set dev eth0 mtu 3826");
+    assert!(ice.why.contains("most drivers do not run XDP programs"), "{}", ice.why);
+    assert_eq!(mtu("ena", untried()).cure[0], "ip link set dev eth0 mtu 3498");
+    assert_eq!(mtu("ice", samples::link().trial).why, "longer ones are lost", "it was seen to run");
+}
+
+#[test]
 fn the_cure_follows_the_refusal() {
     let cure = |words: &str, change: fn(&mut LinkFacts)| {
         let finding = finding("native_xdp", |_, link| {
