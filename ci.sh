@@ -78,12 +78,31 @@ test() {
     need nft nftables "for the end-to-end tests"
     need openssl openssl "for the end-to-end tests"
     need /usr/lib/python3/dist-packages/prometheus_client python3-prometheus-client "for the end-to-end tests"
+    python_tools
     local log status=0
     log=$(mktemp)
     cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log" || status=$?
     sum "$log"
     rm -f "$log"
     return "$status"
+}
+
+# The aws command line and boto3, in a virtual environment beside what Cargo builds. Without them, their test says that it is not run.
+python_tools() {
+    local directory=${CARGO_TARGET_DIR:-target}/python requirements=tests/elbv2/requirements.txt
+    if cmp -s "$requirements" "$directory/installed"; then return; fi
+    need python3 python3-minimal "for the tests of the Elastic Load Balancing endpoint"
+    if ! python3 -m venv --help >/dev/null 2>&1 || ! python3 -c 'import ensurepip' 2>/dev/null; then
+        need python3-venv python3-venv "for the tests of the Elastic Load Balancing endpoint"
+    fi
+    echo "installing the aws command line and boto3 in $directory"
+    rm -rf "$directory"
+    if python3 -m venv "$directory" && "$directory/bin/pip" install --quiet --requirement "$requirements"; then
+        cp "$requirements" "$directory/installed"
+    else
+        rm -rf "$directory"
+        echo "cannot install the aws command line and boto3"
+    fi
 }
 
 # One line over all the test runner's own summaries. Nothing where there are none.

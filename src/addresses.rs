@@ -19,6 +19,8 @@ use crate::log::{complain, say};
 #[derive(Debug, Default)]
 pub struct Addresses {
     ours: BTreeSet<(String, IpAddr)>,
+    /// Taken off by us, and maybe still among those that the host is known to have: news of that takes a moment.
+    released: BTreeSet<IpAddr>,
     /// The marker in the state directory.
     noted: Option<RunMarker>,
 }
@@ -28,13 +30,18 @@ impl Addresses {
     pub fn left_behind_by(marker: Option<&RunMarker>) -> Addresses {
         let rows = marker.map(|marker| marker.assigned.as_slice()).unwrap_or_default();
         let ours = rows.iter().map(|row| (row.interface.clone(), row.address)).collect();
-        Addresses { ours, noted: marker.cloned() }
+        Addresses { ours, released: BTreeSet::new(), noted: marker.cloned() }
     }
 
     /// Who else uses an address, given all that the host has.
     pub fn ownership(&self, address: IpAddr, host: &BTreeSet<IpAddr>) -> Ownership {
-        let is_ours = self.ours.iter().any(|row| row.1 == address);
+        let is_ours = self.ours.iter().any(|row| row.1 == address) || self.released.contains(&address);
         if host.contains(&address) && !is_ours { Ownership::SharedWithHost } else { Ownership::Exclusive }
+    }
+
+    /// Forgets what was taken off once it is gone from the host's addresses: what comes back then is somebody else's.
+    pub fn settle(&mut self, host: &BTreeSet<IpAddr>) {
+        self.released.retain(|address| host.contains(address));
     }
 
     /// Puts the addresses that `config` wants on interfaces where they are missing, and says so: also one of ours that a reboot
@@ -94,6 +101,7 @@ impl Addresses {
     }
 
     fn keep_only(&mut self, keep: &BTreeSet<(String, IpAddr)>) {
+        self.released.extend(self.ours.difference(keep).map(|row| row.1));
         for (interface, address) in self.ours.difference(keep) {
             match remove(interface, *address) {
                 Ok(()) => say!("removed {address} from {interface}"),

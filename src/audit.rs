@@ -11,6 +11,11 @@ pub fn accepted(by: &Caller, change: impl Display, generation: impl Display) {
     say!("audit: {by}: {}: generation {generation}", one_line(change));
 }
 
+/// Tells that a change was asked for that is in force already.
+pub fn idle(by: &Caller, change: impl Display, generation: impl Display) {
+    say!("audit: {by}: {}: nothing to change, generation {generation}", one_line(change));
+}
+
 /// Tells that a change was refused.
 pub fn refused(by: &Caller, change: impl Display, error: impl Display) {
     complain!("audit: {by}: {}: refused: {}", one_line(change), one_line(error));

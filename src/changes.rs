@@ -5,10 +5,10 @@ use std::{error::Error, sync::Arc, time::SystemTime};
 use lb_core::tables::Tables;
 use lb_ctl::{
     api::{Happening, InForce, Refusal, RefusalCode},
-    change::{Context, Draft},
+    change::{Change, Context, Draft},
     config::Config,
     health,
-    objects::Id,
+    objects::{Id, differences, summary},
     server::{ChangeCall, Changed},
     store::Store,
     timestamp::rfc3339,
@@ -22,6 +22,9 @@ struct Tried {
     outcome: Result<Option<Id>, Refusal>,
     /// Of the draft behind it.
     generation: u64,
+    /// What it does.
+    change: String,
+    is_new: bool,
 }
 
 /// Why objects cannot be put in force.
@@ -66,15 +69,28 @@ impl Control {
     }
 
     fn try_on(&self, draft: &mut Draft, call: ChangeCall) -> Tried {
+        let before = draft.generation();
+        let mut change = call.change.describe();
+        let applied = matches!(call.change, Change::Apply(_)).then(|| draft.objects().clone());
         let outcome = match call.expected_generation {
-            Some(expected) if expected != draft.generation() => Err(mismatch(draft.generation(), expected)),
+            Some(expected) if expected != before => Err(mismatch(before, expected)),
             _ => draft.apply(&call.change, &Context { host: &self.store.host, now: &now() }),
         };
-        Tried { call, outcome, generation: draft.generation() }
+        let generation = draft.generation();
+        if let Some(known) = applied.filter(|_| generation != before) {
+            change += &format!(": {}", summary(&differences(&known, draft.objects())));
+        }
+        Tried { call, outcome, generation, change, is_new: generation != before }
     }
 
     /// Compiles, keeps and publishes objects; after an error nothing has changed.
     pub(crate) fn put_objects_in_force(&mut self, store: Store) -> Result<(), NotInForce> {
+        if store.config == self.store.config {
+            // Tags and the like: nothing that packets are treated by.
+            self.state.save_objects(&store.to_keep()).map_err(|error| NotInForce::NotKept(error.into()))?;
+            self.store = store;
+            return Ok(());
+        }
         let compiler = self.compiler.clone();
         let tables = match self.prepare(&store.config) {
             Ok(tables) => tables,
@@ -121,13 +137,16 @@ impl Control {
 
     /// Answers calls whose changes are in force, or that were refused.
     fn answer_changes(&self, tried: Vec<Tried>) {
-        for Tried { call, outcome, generation } in tried {
+        for Tried { call, outcome, generation, change, is_new } in tried {
             match outcome {
                 Ok(id) => {
-                    let change = call.change.describe();
-                    audit::accepted(&call.by, &change, generation);
-                    let by = call.by.to_string();
-                    self.server.events().publish(Happening::Change { generation, by, change });
+                    if is_new {
+                        audit::accepted(&call.by, &change, generation);
+                        let by = call.by.to_string();
+                        self.server.events().publish(Happening::Change { generation, by, change });
+                    } else {
+                        audit::idle(&call.by, &change, generation);
+                    }
                     let in_force = InForce { generation, tables_generation: self.tables.generation(), id };
                     call.reply.send(Changed { in_force, objects: self.store.objects.clone() });
                 }

@@ -18,6 +18,7 @@ use lb_ctl::{
     api::{Happening, InterfaceState, Refusal, RefusalCode},
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
     config::Config,
+    elbv2::Endpoint,
     health::{self, Health, TargetHealth, Transition},
     metrics::{Checks, MetricsServer, Peaks},
     server::{Call, Caller, ChangeCall, Server, Snapshot},
@@ -104,14 +105,16 @@ pub struct Control {
     pub checks: Checks,
     /// When the process started.
     pub started: Instant,
-    /// The same, in seconds since the epoch.
-    pub started_seconds: f64,
     /// Questions to the workers.
     pub questions: Questions,
+    /// The same, in seconds since the epoch.
+    pub started_seconds: f64,
     /// The control API.
     pub server: Server,
     /// Metrics by HTTP, if they are wanted.
     pub metrics_server: Option<MetricsServer>,
+    /// The endpoint for the stock `aws` command line, if there is one.
+    pub endpoint: Option<Endpoint>,
 }
 
 /// Whether the loop goes on.
@@ -222,7 +225,10 @@ impl Control {
     fn handle(&mut self, event: Event, batch: &mut Batch) -> Turn {
         match event {
             Event::Stop => return Turn::Stop,
-            Event::NextHops => batch.is_stale = true,
+            Event::NextHops => {
+                self.addresses.settle(&self.host_addresses());
+                batch.is_stale = true;
+            }
             Event::Health(transition) => {
                 batch.transitions.push(transition);
                 batch.is_stale = true;

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
 };
 
-use lb_core::tables::{Tables, TargetGroup};
+use lb_core::tables::{Listener, Tables, TargetGroup};
 use lb_ctl::{
     api::Happening,
     health::{TargetHealth, Transition},
@@ -56,7 +56,8 @@ fn lines(transitions: &[Transition]) -> Vec<String> {
     alike.into_iter().map(line).collect()
 }
 
-/// Target groups that have begun to fail open, and not ended. Those that do from a start on, until their first checks, are none.
+/// Target groups that have begun to fail open, and not ended. Those that do from their start on, or that of their first target, until
+/// first checks are none.
 #[derive(Debug, Default)]
 pub struct FailingOpen {
     groups: BTreeSet<Box<str>>,
@@ -79,11 +80,15 @@ impl FailingOpen {
 
     /// Names of groups, and whether they fail open now.
     fn changes(&mut self, before: &Tables, after: &Tables) -> Vec<(String, bool)> {
-        let well = |group: &&TargetGroup| !is_failing_open(group);
+        let well = |group: &&TargetGroup| has_targets(group) && !is_failing_open(group);
+        let used: BTreeSet<u16> = after.listeners().iter().flatten().flat_map(groups_of).collect();
         let well: BTreeSet<&str> = before.groups().iter().filter(well).map(|group| &*group.name).collect();
         let mut changes = Vec::new();
-        for TargetGroup { name, .. } in after.groups().iter().filter(|group| is_failing_open(group)) {
-            if well.contains(&**name) && self.groups.insert(name.clone()) {
+        let is_used = |at: usize| u16::try_from(at).is_ok_and(|id| used.contains(&id));
+        for (at, TargetGroup { name, .. }) in
+            after.groups().iter().enumerate().filter(|(_, group)| is_failing_open(group))
+        {
+            if is_used(at) && well.contains(&**name) && self.groups.insert(name.clone()) {
                 changes.push((name.to_string(), true));
             }
         }
@@ -94,6 +99,14 @@ impl FailingOpen {
         }
         changes
     }
+}
+
+fn groups_of(listener: &Listener) -> impl Iterator<Item = u16> {
+    listener.forward.groups.iter().map(|row| row.group.0)
+}
+
+fn has_targets(group: &TargetGroup) -> bool {
+    group.pools.iter().any(|pool| !pool.eligible.is_empty())
 }
 
 /// Whether flows go to targets without regard to their health. An empty pool gives them to nobody.

@@ -58,7 +58,8 @@ impl Control {
 /// The load balancer that uses each target group, by the group's index; a group has one at most.
 fn users(config: &Config) -> HashMap<usize, &str> {
     let listeners = config.load_balancers.iter().flat_map(|lb| lb.listeners.iter().map(move |row| (lb, row)));
-    let groups =
-        listeners.flat_map(|(lb, row)| row.forward.groups.iter().map(move |group| (group.group, lb)));
+    let groups = listeners.flat_map(|(lb, row)| {
+        row.forwards().flat_map(|forward| &forward.groups).map(move |group| (group.group, lb))
+    });
     groups.map(|(group, lb)| (group, lb.name.as_str())).collect()
 }

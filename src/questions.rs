@@ -11,7 +11,10 @@ use lb_ctl::{
 };
 use lb_io::engine::{Extent, FlowQuery, FlowsFound};
 
-use crate::control::{Control, Event};
+use crate::{
+    control::{Control, Event},
+    log::complain,
+};
 
 /// How many questions are under way.
 #[derive(Debug)]
@@ -105,7 +108,7 @@ fn flow_list(found: Vec<FlowsFound>, limit: usize) -> FlowList {
 /// The reply that the thread had is dropped with it, which tells who asked.
 fn log_failure(outcome: io::Result<()>) {
     if let Err(error) = outcome {
-        eprintln!("lbd: a question about flows is not answered: no thread can be started: {error}");
+        complain!("a question about flows is not answered: no thread can be started: {error}");
     }
 }
 

@@ -4,8 +4,9 @@ use std::error::Error;
 
 use lb_ctl::{
     api::{Happening, InForce, Refusal},
-    config::{Config, Document},
-    objects::Declaration,
+    config::{Config, Document, Elbv2},
+    elbv2::Keys,
+    objects::{Declaration, differences, summary},
     server::Caller,
 };
 
@@ -13,14 +14,17 @@ use crate::{
     audit,
     changes::{NotInForce, now},
     control::Control,
+    log::complain,
 };
 
 impl Control {
     /// Reads the file again and applies it, or changes nothing; the log and those who follow events are told which.
     pub(crate) fn reload_for(&mut self, by: &Caller) -> Result<InForce, Refusal> {
+        let before = self.store.objects.clone();
         let outcome =
             self.reload().map_err(|error| format!("not reloaded, the old configuration stays: {error}"));
-        let change = format!("reload {}", self.path.display());
+        let changed = summary(&differences(&before, &self.store.objects));
+        let change = format!("reload {}: {changed}", self.path.display());
         match &outcome {
             Ok(in_force) => audit::accepted(by, change, in_force.generation),
             Err(error) => audit::refused(by, change, error),
@@ -36,7 +40,9 @@ impl Control {
     /// Reads the file again and applies it, or changes nothing.
     fn reload(&mut self) -> Result<InForce, Box<dyn Error>> {
         let file = Document::load(&self.path)?;
-        self.check_unchangeable(&file.config()?)?;
+        let config = file.config()?;
+        self.check_unchangeable(&config)?;
+        let keys = config.elbv2.map(|settings| Keys::load(&settings.access)).transpose()?;
         let declared = Declaration::of(&file, &file)?;
         declared.check_protected(&self.store.objects).map_err(|refusal| refusal.error)?;
         let mut next = self.store.with_file(file, &now())?;
@@ -44,7 +50,18 @@ impl Control {
             next.generation = self.store.generation; // The file says what is in force.
         }
         self.put_objects_in_force(next).map_err(NotInForce::into_inner)?;
+        self.warn_of_strays();
+        if let (Some(endpoint), Some(keys)) = (&self.endpoint, keys) {
+            endpoint.renew(keys);
+        }
         Ok(self.in_force())
+    }
+
+    /// Tells of addresses that are in use, and of no pool any more.
+    pub(crate) fn warn_of_strays(&self) {
+        for warning in self.store.strays() {
+            complain!("WARNING: {warning}");
+        }
     }
 
     pub(crate) fn in_force(&self) -> InForce {
@@ -59,14 +76,15 @@ impl Control {
             ("interfaces", old.interfaces != new.interfaces),
             ("state_directory", old.state_directory != new.state_directory),
             ("control_socket", old.control_socket != new.control_socket),
+            ("metrics.listen", old.metrics.listen != new.metrics.listen),
             ("control_api", old.control_api != new.control_api),
+            ("elbv2", !is_same_endpoint(old.elbv2.as_ref(), new.elbv2.as_ref())),
             ("workers", old.workers != new.workers),
             ("flow_table", old.flow_capacity != new.flow_capacity),
             (
                 "source_nat.ports_per_client",
                 old.source_nat.ports_per_client != new.source_nat.ports_per_client,
             ),
-            ("metrics.listen", old.metrics.listen != new.metrics.listen),
             // `adopt_seconds` matters at a start only, so any change is fine.
             ("selection.secret", old.selection.secret != new.selection.secret),
         ]
@@ -81,5 +99,13 @@ impl Control {
                 keys.join(", ")
             )),
         }
+    }
+}
+
+/// Keys may differ.
+fn is_same_endpoint(old: Option<&Elbv2>, new: Option<&Elbv2>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => old.is_like(new),
+        (old, new) => old.is_none() && new.is_none(),
     }
 }

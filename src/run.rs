@@ -12,6 +12,7 @@ use lb_core::time;
 use lb_ctl::{
     compile::Compiler,
     config::{self, Config, ControlApi, Document},
+    elbv2::{Endpoint, Keys},
     health::Health,
     metrics::{MetricsServer, MetricsServerError},
     server::{Access, Server, Settings},
@@ -128,6 +129,7 @@ fn start(
     // The socket first: a second instance must find out before it touches an interface.
     let server = Server::with(server_settings(&config), move |call| drop(deliver.send(Event::Call(call))))?;
     let metrics_server = start_metrics(&config, events)?;
+    let endpoint = start_endpoint(&config, events)?;
     let engine = Engine::prepare(engine_settings(&config, selection_secret, adopt_until)?)?;
 
     let notify = events.clone();
@@ -167,6 +169,7 @@ fn start(
         state,
         server,
         metrics_server,
+        endpoint,
         engine,
         next_hops,
         health,
@@ -185,6 +188,7 @@ fn start(
                     "WARNING: {error}; the objects are the configuration file's, and calls are refused"
                 );
             }
+            control.warn_of_strays();
             print_start(&control);
             Ok(control)
         }
@@ -192,6 +196,17 @@ fn start(
             control.abandon(unclean.as_ref());
             Err(error)
         }
+    }
+}
+
+fn server_settings(config: &Config) -> Settings {
+    let ControlApi { read_write_groups, read_only_groups, limits, tcp } = config.control_api.clone();
+    Settings {
+        socket: config.control_socket.clone(),
+        access: Access { read_write_groups, read_only_groups, peer_groups },
+        limits,
+        tcp,
+        log: log::out,
     }
 }
 
@@ -204,14 +219,11 @@ fn start_metrics(
     config.metrics.listen.map(start).transpose()
 }
 
-fn server_settings(config: &Config) -> Settings {
-    let ControlApi { read_write_groups, read_only_groups, limits } = config.control_api.clone();
-    Settings {
-        socket: config.control_socket.clone(),
-        access: Access { read_write_groups, read_only_groups, peer_groups },
-        limits,
-        log: log::out,
-    }
+fn start_endpoint(config: &Config, events: &Sender<Event>) -> Result<Option<Endpoint>, Box<dyn Error>> {
+    let Some(settings) = &config.elbv2 else { return Ok(None) };
+    let deliver = events.clone();
+    let deliver = move |call| drop(deliver.send(Event::Call(call)));
+    Endpoint::start(settings, Keys::load(&settings.access)?, deliver).map(Some)
 }
 
 /// What the data path is set up by.
@@ -293,6 +305,9 @@ fn print_start(control: &Control) {
         mebibytes(memory.most_bytes),
         each(memory.most_bytes)
     );
+    if let Some(endpoint) = &control.endpoint {
+        say!("Elastic Load Balancing API at http://{}", endpoint.address());
+    }
     say!(
         "ready in {} ms; control socket {}",
         control.started.elapsed().as_millis(),

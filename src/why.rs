@@ -88,8 +88,14 @@ impl Control {
             address,
             load_balancer: found.map(|(lb, _)| lb.name.clone()),
             zone: found.and_then(|(_, vip)| vip.zone.clone()),
+            pool: self.pool(address),
             is_host: entry.is_some_and(|entry| entry.roles & role::HOST != 0),
         }
+    }
+
+    fn pool(&self, address: IpAddr) -> Option<String> {
+        let mut addresses = self.store.objects.load_balancers.iter().flat_map(|lb| &lb.addresses);
+        addresses.find(|row| row.address == address)?.pool.clone()
     }
 
     fn vip(&self, address: IpAddr) -> Option<(&LoadBalancer, &Vip)> {
@@ -194,9 +200,12 @@ fn listener_of(why: &Why) -> Option<ListenerId> {
     }
 }
 
+/// What the hash selects, unless that comes to nothing.
 fn selection_of(why: &Why) -> Option<(&Listener, &Selection)> {
     match &why.outlook {
-        Outlook::Client { listener, selection: Some(selection), .. } => {
+        Outlook::Client { listener, selection: Some(selection), prospect }
+            if prospect.reason != Reason::OwnSource =>
+        {
             Some((why.tables.listener(*listener)?, selection))
         }
         _ => None,

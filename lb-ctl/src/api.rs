@@ -33,6 +33,7 @@ mod why;
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::objects::Id;
@@ -42,8 +43,8 @@ pub use flows::{
     AddressFilter, FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowList, FlowRow, FlowsQuery, ProtocolName, StateName,
 };
 pub use objects::{
-    ListenerPatch, LoadBalancerPatch, NewListenerBody, NewRuleBody, ResourceName, RulePatch, TagChanges,
-    TagsBody, TargetGroupPatch,
+    ListenerPatch, LoadBalancerPatch, NewListenerBody, NewRuleBody, ResourceName, RulePatch, RulePriorities,
+    TagChanges, TagsBody, TargetGroupPatch,
 };
 pub use stats::{ApiTraffic, CutRow, ReasonRow, Stats, Traffic};
 pub use status::{
@@ -57,7 +58,7 @@ pub use why::{
 };
 
 /// A change, or a configuration, is in force and kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InForce {
     /// Generation of the objects that have it.
     pub generation: u64,
@@ -69,7 +70,7 @@ pub struct InForce {
 }
 
 /// Why a request was not carried out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// One paragraph for a person.
     pub error: String,
@@ -85,7 +86,7 @@ pub struct Refusal {
 }
 
 /// Kinds of errors, by their names in the Elastic Load Balancing API where it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RefusalCode {
     /// There is no such load balancer.
     LoadBalancerNotFound,

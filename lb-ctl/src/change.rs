@@ -12,12 +12,17 @@ pub(crate) mod targets;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
+pub use listener::LISTENERS;
+pub use load_balancer::LOAD_BALANCERS;
+pub use rule::RULES;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
     api::{Refusal, RefusalCode, TargetChanges},
     config::{Config, ConfigError, Document, Family, Protocols, TargetType},
+    near::nearest_first,
     objects::{
         Attributes, Declaration, Id, Listener, LoadBalancer, Objects, Scheme, Tags, Target, TargetGroup,
     },
@@ -146,8 +151,8 @@ impl Change {
             Change::SetIpAddressType { load_balancer, .. } => {
                 format!("set IP address type of load balancer {load_balancer}")
             }
-            Change::ModifyLoadBalancerAttributes { load_balancer, .. } => {
-                format!("modify attributes of load balancer {load_balancer}")
+            Change::ModifyLoadBalancerAttributes { load_balancer, attributes } => {
+                format!("modify attributes of load balancer {load_balancer}: {}", pairs(attributes))
             }
             Change::DeleteLoadBalancer(load_balancer) => format!("delete load balancer {load_balancer}"),
             Change::CreateListener(new) => {
@@ -155,8 +160,8 @@ impl Change {
                 format!("create listener {protocol}:{} of load balancer {lb}", new.port)
             }
             Change::ModifyListener { listener, .. } => format!("modify listener {listener}"),
-            Change::ModifyListenerAttributes { listener, .. } => {
-                format!("modify attributes of listener {listener}")
+            Change::ModifyListenerAttributes { listener, attributes } => {
+                format!("modify attributes of listener {listener}: {}", pairs(attributes))
             }
             Change::DeleteListener(listener) => format!("delete listener {listener}"),
             Change::CreateRule { listener, rule } => {
@@ -167,8 +172,8 @@ impl Change {
             Change::SetRulePriorities(rules) => format!("set priorities of {} rules", rules.len()),
             Change::CreateTargetGroup(new) => format!("create target group {}", new.name),
             Change::ModifyTargetGroup { target_group, .. } => format!("modify target group {target_group}"),
-            Change::ModifyTargetGroupAttributes { target_group, .. } => {
-                format!("modify attributes of target group {target_group}")
+            Change::ModifyTargetGroupAttributes { target_group, attributes } => {
+                format!("modify attributes of target group {target_group}: {}", pairs(attributes))
             }
             Change::DeleteTargetGroup(target_group) => format!("delete target group {target_group}"),
             Change::ChangeTargets { target_group, changes: TargetChanges { register, deregister } } => {
@@ -182,6 +187,14 @@ impl Change {
             Change::Apply(file) => format!("apply {}", file.file()),
         }
     }
+}
+
+fn pairs(attributes: &AttributeChanges) -> String {
+    let pair = |(key, value): (&String, &Option<String>)| {
+        let value: String = value.as_deref().unwrap_or("default").chars().take(VALUE_TOLD).collect();
+        format!("{key}={value}")
+    };
+    attributes.iter().map(pair).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Ref {
@@ -206,7 +219,7 @@ impl fmt::Display for ListenerRef {
 }
 
 /// An object by its name, or by the id of its ARN.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Ref {
     /// Whatever has the name now.
     Name(String),
@@ -247,7 +260,7 @@ pub enum ResourceRef {
 pub type AttributeChanges = BTreeMap<String, Option<String>>;
 
 /// A load balancer to make.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewLoadBalancer {
     /// Name.
@@ -269,7 +282,7 @@ pub struct NewLoadBalancer {
 }
 
 /// An address of a pool, a certain one or a free one; or an address of no pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddressRequest {
     /// Name of the pool (`SubnetId`).
@@ -287,7 +300,7 @@ pub struct AddressRequest {
 }
 
 /// Families of a load balancer's addresses (NLB "IP address type").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IpAddressType {
     /// IPv4 alone.
@@ -337,7 +350,7 @@ pub struct NewRule {
 }
 
 /// A target group to make.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTargetGroup {
     /// Name.
@@ -533,6 +546,11 @@ fn change_objects(
             Ok(id)
         }
         Change::Apply(document) => {
+            if document.is_without_objects() {
+                let error = "the file declares nothing, neither load_balancers nor target_groups: to take away all that \
+                             files have declared, write load_balancers = [] and target_groups = []";
+                return Err(Refusal::of(RefusalCode::ValidationError, error));
+            }
             let declared = Declaration::of(&document, ground.context.host);
             let declared = declared.map_err(|errors| {
                 let path = errors.errors.first().map(|error| error.path.clone());
@@ -584,7 +602,8 @@ impl Objects {
         at.ok_or_else(|| missing(RefusalCode::LoadBalancerNotFound, ("load balancer", wanted), known()))
     }
 
-    pub(crate) fn group_at(&self, wanted: &Ref) -> Result<usize, Refusal> {
+    /// The index of a target group, or who there is instead.
+    pub fn group_at(&self, wanted: &Ref) -> Result<usize, Refusal> {
         let is_wanted = |group: &TargetGroup| match wanted {
             Ref::Name(name) => group.name == *name,
             Ref::Id(id) => group.id == *id,
@@ -639,9 +658,9 @@ impl Objects {
 }
 
 fn missing(code: RefusalCode, (kind, wanted): (&str, &Ref), known: Vec<&str>) -> Refusal {
-    let wanted = match wanted {
-        Ref::Name(name) => format!("{name:?}"),
-        Ref::Id(id) => format!("of id {id}"),
+    let (wanted, known) = match wanted {
+        Ref::Name(name) => (format!("{name:?}"), nearest_first(name, known)),
+        Ref::Id(id) => (format!("of id {id}"), known),
     };
     let known = match known.len() {
         0 => "there are none".into(),
@@ -652,6 +671,9 @@ fn missing(code: RefusalCode, (kind, wanted): (&str, &Ref), known: Vec<&str>) ->
 }
 
 const NAMES_TOLD: usize = 10;
+
+/// Characters of an attribute's value that a log tells.
+const VALUE_TOLD: usize = 64;
 
 #[cfg(test)]
 mod tests;

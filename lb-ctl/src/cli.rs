@@ -1,88 +1,114 @@
 //! `lbctl`: its verbs, as one table, and what each does.
 
+mod completions;
 mod doctor;
+mod drain;
+mod events;
+mod files;
 mod flows;
+mod health;
+mod lbd;
+mod listener;
+mod load_balancer;
+mod output;
+mod progress;
+mod rule;
+mod simulate;
+mod tag;
+mod target_group;
 mod targets;
+mod top;
+mod values;
+mod watch;
 mod why;
 
-use std::{
-    fs::File,
-    io::{self, BufWriter, IsTerminal, Read, Write},
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
-use serde::Serialize;
+use clap::{Parser, Subcommand};
 
 use crate::{
+    api::RefusalCode,
     client::{Client, ClientError},
-    config::{self, CONTROL_SOCKET, Config, ConfigErrors},
+    config::{CONTROL_SOCKET, ConfigErrors},
     doctor::{Facts, Inquiry},
-    hex, show,
-    simulate::{self, AssumedState, Assumptions, MTU_DEFAULT, Neighbor, SimulateError},
-    top::{self, TopError},
+    show,
+    top::TopError,
 };
-use doctor::DoctorArguments;
-use flows::FlowsArguments;
-use targets::TargetsArguments;
-use why::WhyArguments;
+use lbd::Lbd;
+use output::{Coloring, Format, print};
 
 /// Ask and steer the load balancer lbd.
-#[derive(Debug, Parser)]
-#[command(
-    name = "lbctl",
-    version,
-    after_help = "Exit codes: 0 done; 1 refused by lbd, or (status) a listener without a healthy target, or (targets wait) \
-                  targets that are not healthy, or (doctor) a warning or a fault; 2 wrong usage or configuration, or lbd \
-                  cannot be reached."
-)]
+#[derive(Clone, Debug, Parser)]
+#[command(name = "lbctl", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// Control socket of lbd
-    #[arg(long, global = true, value_name = "PATH", default_value = CONTROL_SOCKET)]
+    #[arg(long, global = true, env = "LBCTL_SOCKET", value_name = "PATH", default_value = CONTROL_SOCKET)]
     socket: PathBuf,
 
     /// How to print answers
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     output: Format,
 
+    /// When to print in colours; automatically on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Coloring,
+
+    /// Look again and again, every 2 seconds or as many as given, until Ctrl-C; for verbs that change nothing
+    #[arg(long, global = true, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
+          default_missing_value = "2", value_parser = watch::interval)]
+    watch: Option<Duration>,
+
+    /// Change something only if the objects are of this generation, which `lbctl status` tells; else exit with 3
+    #[arg(long, global = true, value_name = "N")]
+    if_generation: Option<u64>,
+
     #[command(subcommand)]
     verb: Verb,
 }
 
-/// How answers are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Table,
-    /// For programs
-    Json,
-}
-
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Verb {
     /// Load balancers, listeners, interfaces and workers at a glance
     Status,
-    /// Every target with its health and traffic; register, deregister, wait
-    Targets(TargetsArguments),
+    /// Load balancers: their addresses and attributes
+    #[command(visible_alias = "lb", subcommand)]
+    LoadBalancer(load_balancer::Verb),
+    /// Listeners of load balancers
+    #[command(subcommand)]
+    Listener(listener::Verb),
+    /// Rules of listeners: where new flows of one address family go
+    #[command(subcommand)]
+    Rule(rule::Verb),
+    /// Target groups, their health checks and attributes
+    #[command(visible_alias = "tg", subcommand)]
+    TargetGroup(target_group::Verb),
+    /// Every target with its health and traffic; register, deregister, drain, wait
+    Targets(targets::TargetsArguments),
+    /// Whether targets are healthy, or wait until they are
+    Health(health::HealthArguments),
+    /// Deregister targets and wait until their flows have ended, or the deregistration delay is over
+    Drain(drain::DrainArguments),
+    /// Tags of load balancers, listeners, rules and target groups
+    #[command(subcommand)]
+    Tag(tag::Verb),
+    /// What has happened: changes, target health, failing open, reloads, interfaces
+    Events(events::EventsArguments),
     /// Flows in the flow table
-    Flows(FlowsArguments),
+    Flows(flows::FlowsArguments),
     /// Say in sentences what becomes of packets, and why
-    Why(WhyArguments),
+    Why(why::WhyArguments),
     /// What became of every frame, by reason
     Stats,
     /// What goes on, once a second, on the whole terminal; ? shows the keys
-    Top {
-        /// Seconds between two looks
-        #[arg(long, value_name = "S", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-        interval: u64,
-
-        /// Print one frame of 80 columns and 24 lines, after one interval, and end
-        #[arg(long)]
-        once: bool,
+    Top(top::TopArguments),
+    /// What applying a file would change
+    Diff(files::DiffArguments),
+    /// Put in force what a file declares, and print what that changed
+    Apply(files::ApplyArguments),
+    /// Write what is in force as a configuration file
+    Export {
+        /// The file; by default standard output
+        file: Option<PathBuf>,
     },
     /// Have lbd read its configuration again and apply it, or refuse it and keep the old one
     Reload,
@@ -95,53 +121,40 @@ enum Verb {
     ///
     /// One JSON line answers each frame: its number, the verdict and its reason, the listener, the target, and the frames
     /// that leave. Every target is healthy and every next hop is known, unless options say otherwise.
-    Simulate(SimulateArguments),
+    Simulate(simulate::SimulateArguments),
     /// Look whether this host and its interfaces are fit for the load balancer, and say what to type where they are not
-    Doctor(DoctorArguments),
+    Doctor(doctor::DoctorArguments),
     /// Print completions for a shell
     Completions {
         /// The shell
-        shell: Shell,
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one for each verb
+    Man {
+        /// Directory, such as /usr/local/share/man/man1
+        directory: PathBuf,
     },
 }
 
-#[derive(Debug, clap::Args)]
-struct SimulateArguments {
-    /// Configuration file
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
-
-    /// Capture of Ethernet frames, pcap or pcapng; "-": standard input, each frame answered before the next is read
-    #[arg(long, value_name = "FILE")]
-    r#in: PathBuf,
-
-    /// Write the frames that leave into this capture
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-
-    /// State of a target: healthy, unhealthy, unhealthy.draining, initial, draining or unused; may be given several times
-    #[arg(long, value_name = "GROUP/IP:PORT=STATE")]
-    state: Vec<AssumedState>,
-
-    /// A target that is unhealthy in every group; may be given several times
-    #[arg(long, value_name = "IP:PORT")]
-    unhealthy: Vec<SocketAddr>,
-
-    /// Secret of target selection, as 32 hex digits; by default the configuration's, else zeros
-    #[arg(long, value_name = "HEX")]
-    hash_key: Option<String>,
-
-    /// Next hop of an address; may be given several times. Others get a made-up one on the first interface
-    #[arg(long, value_name = "IP=MAC@INTERFACE")]
-    neighbor: Vec<Neighbor>,
-
-    /// Interface of frames whose capture names none; by default the first configured one
-    #[arg(long, value_name = "NAME")]
-    interface: Option<String>,
-
-    /// MTU of every interface, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = MTU_DEFAULT, value_parser = clap::value_parser!(u32).range(68..=65_535))]
-    mtu: u32,
+impl Verb {
+    /// Whether it only asks lbd, so that it may be asked again and again.
+    fn is_reading(&self) -> bool {
+        match self {
+            Verb::Status | Verb::Flows(_) | Verb::Why(_) | Verb::Stats | Verb::Diff(_) | Verb::Doctor(_) => {
+                true
+            }
+            Verb::LoadBalancer(verb) => verb.is_reading(),
+            Verb::Listener(verb) => verb.is_reading(),
+            Verb::Rule(verb) => verb.is_reading(),
+            Verb::TargetGroup(verb) => verb.is_reading(),
+            Verb::Targets(arguments) => arguments.is_reading(),
+            Verb::Health(arguments) => arguments.is_reading(),
+            Verb::Tag(verb) => verb.is_reading(),
+            Verb::Events(arguments) => arguments.is_reading(),
+            Verb::Top(_) | Verb::Drain(_) | Verb::Apply(_) | Verb::Export { .. } | Verb::Reload => false,
+            Verb::Check { .. } | Verb::Simulate(_) | Verb::Completions { .. } | Verb::Man { .. } => false,
+        }
+    }
 }
 
 /// Why a verb failed.
@@ -150,122 +163,68 @@ enum Failure {
     Refused(String),
     /// Usage, configuration, or the daemon cannot be reached.
     Unusable(String),
+    /// The objects are of another generation than the caller said.
+    Outdated(String),
+    /// Nobody reads what is printed any more: no failure for anybody.
+    Unread,
 }
 
 /// Carries out what the command line asks for. `examine` collects what `doctor` judges.
 pub fn run(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>) -> ExitCode {
-    match carry_out(arguments, examine) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Refused(message)) => fail(1, &message),
-        Err(Failure::Unusable(message)) => fail(2, &message),
+    arguments.color.choose();
+    let outcome = match arguments.watch {
+        None => carry_out(arguments, examine),
+        Some(_) if !arguments.verb.is_reading() => {
+            Err(Failure::Unusable("--watch is for verbs that show something and change nothing".into()))
+        }
+        Some(interval) => watch::repeat(interval, || carry_out(arguments.clone(), examine)),
+    };
+    match outcome {
+        Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,
+        Err(Failure::Refused(message)) => output::fail(1, &message),
+        Err(Failure::Unusable(message)) => output::fail(2, &message),
+        Err(Failure::Outdated(message)) => output::fail(3, &message),
     }
 }
 
 fn carry_out(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>) -> Result<(), Failure> {
-    let Arguments { socket, output, verb } = arguments;
+    let Arguments { socket, output, if_generation, verb, .. } = arguments;
     let client = Client::new(&socket);
+    let lbd = Lbd { client: &client, output, if_generation };
     match verb {
-        Verb::Status => {
-            let status = client.status()?;
-            print(output, &status, show::status)?;
-            if status.is_healthy() {
-                return Ok(());
-            }
-            Err(Failure::Refused(
-                "a listener has no healthy target; its target group fails open, or is empty".into(),
-            ))
-        }
-        Verb::Targets(arguments) => targets::run(&client, output, arguments),
+        Verb::Status => status(&lbd),
+        Verb::LoadBalancer(verb) => load_balancer::run(&lbd, verb),
+        Verb::Listener(verb) => listener::run(&lbd, verb),
+        Verb::Rule(verb) => rule::run(&lbd, verb),
+        Verb::TargetGroup(verb) => target_group::run(&lbd, verb),
+        Verb::Targets(arguments) => targets::run(&lbd, arguments),
+        Verb::Health(arguments) => health::run(&lbd, &arguments),
+        Verb::Drain(arguments) => drain::run(&lbd, arguments),
+        Verb::Tag(verb) => tag::run(&lbd, verb),
+        Verb::Events(arguments) => events::run(&lbd, &arguments),
         Verb::Flows(arguments) => flows::run(&client, output, arguments),
         Verb::Why(arguments) => why::run(&client, output, &arguments),
         Verb::Stats => print(output, &client.stats()?, show::stats),
-        Verb::Top { interval, once } => show_top(client, Duration::from_secs(interval), once),
+        Verb::Top(arguments) => top::run(client, &arguments),
+        Verb::Diff(arguments) => files::diff(&lbd, &arguments),
+        Verb::Apply(arguments) => files::apply(&lbd, &arguments),
+        Verb::Export { file } => files::export(&lbd, file.as_deref()),
         Verb::Reload => print(output, &client.reload()?, show::reloaded),
-        Verb::Check { file } => check(&file),
-        Verb::Simulate(arguments) => simulate(arguments),
+        Verb::Check { file } => files::check(&file),
+        Verb::Simulate(arguments) => simulate::run(arguments),
         Verb::Doctor(arguments) => doctor::run(output, arguments, examine),
-        Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "lbctl", &mut io::stdout());
-            Ok(())
-        }
+        Verb::Completions { shell } => completions::print(shell),
+        Verb::Man { directory } => completions::write_manual(&directory),
     }
 }
 
-fn print<T: Serialize>(output: Format, answer: &T, show: impl FnOnce(&T) -> String) -> Result<(), Failure> {
-    let text = match output {
-        Format::Table => show(answer),
-        Format::Json => serde_json::to_string_pretty(answer).map_err(|error| unusable(&error))?,
-    };
-    say(&text)
-}
-
-fn show_top(client: Client, interval: Duration, once: bool) -> Result<(), Failure> {
-    if once {
-        return say(&top::once(&client, interval)?);
+fn status(lbd: &Lbd<'_>) -> Result<(), Failure> {
+    let status = lbd.client.status()?;
+    print(lbd.output, &status, show::status)?;
+    if status.is_healthy() {
+        return Ok(());
     }
-    Ok(top::run(client, interval)?)
-}
-
-fn check(file: &Path) -> Result<(), Failure> {
-    let config = config::load(file)?;
-    say(&format!("{}: valid: {}", file.display(), show::summary(&config)))
-}
-
-fn simulate(arguments: SimulateArguments) -> Result<(), Failure> {
-    let config = config::load(&arguments.config)?;
-    let assumptions = assumptions(&arguments, &config)?;
-    let (name, input): (String, Box<dyn Read>) = match arguments.r#in.to_str() {
-        Some("-") => ("standard input".into(), Box::new(io::stdin().lock())),
-        _ => (arguments.r#in.display().to_string(), Box::new(open(&arguments.r#in)?)),
-    };
-    let mut outgoing = arguments.out.as_deref().map(create).transpose()?;
-    let outgoing = outgoing.as_mut().map(|sink| sink as &mut dyn Write);
-    let outcome = simulate::run(&config, &assumptions, input, io::stdout().lock(), outgoing);
-    outcome.map_err(|error| match error {
-        SimulateError::Capture(error) => Failure::Unusable(format!("{name} {error}")),
-        error => unusable(&error),
-    })
-}
-
-fn assumptions(arguments: &SimulateArguments, config: &Config) -> Result<Assumptions, Failure> {
-    let secret = match arguments.hash_key.as_deref().map(hex::bytes) {
-        Some(None) => return Err(Failure::Unusable("--hash-key: expected 32 hex digits".into())),
-        Some(secret) => secret,
-        None => config.selection.secret,
-    };
-    Ok(Assumptions {
-        states: arguments.state.clone(),
-        unhealthy: arguments.unhealthy.clone(),
-        selection_secret: secret.unwrap_or_default(),
-        neighbors: arguments.neighbor.clone(),
-        interface: arguments.interface.clone().unwrap_or_else(|| config.interfaces[0].clone()),
-        mtu: arguments.mtu,
-    })
-}
-
-fn open(path: &Path) -> Result<File, Failure> {
-    File::open(path).map_err(|error| Failure::Unusable(format!("cannot open {}: {error}", path.display())))
-}
-
-fn create(path: &Path) -> Result<BufWriter<File>, Failure> {
-    match File::create(path) {
-        Ok(file) => Ok(BufWriter::new(file)),
-        Err(error) => Err(Failure::Unusable(format!("cannot create {}: {error}", path.display()))),
-    }
-}
-
-/// One line, or several, on standard output. A reader that has gone away is no failure.
-fn say(text: &str) -> Result<(), Failure> {
-    match writeln!(io::stdout().lock(), "{}", text.trim_end_matches('\n')) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unusable(&error)),
-        _ => Ok(()),
-    }
-}
-
-fn fail(code: u8, message: &str) -> ExitCode {
-    let prefix = if io::stderr().is_terminal() { "\x1b[31mlbctl:\x1b[0m" } else { "lbctl:" };
-    eprintln!("{prefix} {message}");
-    ExitCode::from(code)
+    Err(Failure::Refused("a listener has no healthy target; its target group fails open, or is empty".into()))
 }
 
 fn unusable(error: &impl std::fmt::Display) -> Failure {
@@ -275,7 +234,10 @@ fn unusable(error: &impl std::fmt::Display) -> Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         match error {
-            ClientError::Refused(message) => Failure::Refused(message),
+            ClientError::Refused(refusal) if refusal.code == Some(RefusalCode::GenerationMismatch) => {
+                Failure::Outdated(refusal.to_string())
+            }
+            ClientError::Refused(refusal) => Failure::Refused(refusal.to_string()),
             error => unusable(&error),
         }
     }
@@ -296,8 +258,16 @@ impl From<ConfigErrors> for Failure {
     }
 }
 
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 refused by lbd, or not so: targets that are not healthy (health, targets wait), a listener without a \
+healthy target (status), differences (diff --exit-code), flows left (drain --timeout), a warning or a fault (doctor); \
+2 wrong usage or configuration, or lbd cannot be reached; 3 the objects are of another generation than --if-generation \
+says, or changed while a file was applied.";
+
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]

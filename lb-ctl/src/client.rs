@@ -1,5 +1,8 @@
 //! A client of the control API that blocks: for `lbctl`, the demo and tests.
 
+mod dial;
+mod lines;
+
 use std::{
     fmt,
     io::{self, ErrorKind},
@@ -11,16 +14,20 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, StatusCode,
     body::Bytes,
-    client::conn::http1::handshake,
-    header::{CONNECTION, CONTENT_TYPE, HOST},
+    client::conn::http1::{Connection, SendRequest, handshake},
+    header::{CONNECTION, CONTENT_TYPE, HOST, IF_MATCH},
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+pub use lines::Lines;
+
 use crate::api::{
     FlowList, FlowsQuery, InForce, Refusal, Stats, Status, TargetChanges, TargetRow, Why, WhyQuery,
 };
+
+use dial::dial;
 
 /// A client of the daemon on one socket. Every call is a connection of its own.
 #[derive(Clone, Debug)]
@@ -34,7 +41,7 @@ pub enum ClientError {
     /// Nobody can be reached on the socket.
     Unreachable(PathBuf, io::Error),
     /// The daemon refused, for this reason.
-    Refused(String),
+    Refused(Refusal),
     /// What came was no answer.
     Garbled(String),
 }
@@ -87,7 +94,7 @@ impl Client {
 
     /// Metrics, in the text format of OpenMetrics.
     pub fn metrics(&self) -> Result<String, ClientError> {
-        let text = self.answer(Method::GET, "/v1/metrics", Vec::new())?;
+        let text = self.ask(Question::new(Method::GET, "/v1/metrics"))?.body;
         String::from_utf8(text.into()).map_err(|error| ClientError::Garbled(error.to_string()))
     }
 
@@ -106,52 +113,102 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<T, ClientError> {
-        let answer = self.answer(method, path, body)?;
-        serde_json::from_slice(&answer).map_err(|error| ClientError::Garbled(error.to_string()))
+        self.ask(Question { body, ..Question::new(method, path) })?.json()
     }
 
-    /// The body of an answer.
-    fn answer(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, ClientError> {
+    /// The answer to any request of the API.
+    ///
+    /// # Errors
+    /// Also when the daemon refuses.
+    pub fn ask(&self, question: Question) -> Result<Answer, ClientError> {
         let unreachable = |error| ClientError::Unreachable(self.socket.clone(), error);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
-        let exchange = async { tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await };
-        let (status, body) = match runtime.block_on(exchange) {
+        let exchange = async { tokio::time::timeout(PATIENCE, self.exchange(question)).await };
+        let (status, answer) = match runtime.block_on(exchange) {
             Ok(answer) => answer?,
             Err(_) => return Err(unreachable(ErrorKind::TimedOut.into())),
         };
-        if status == StatusCode::OK {
-            return Ok(body);
-        }
-        match serde_json::from_slice::<Refusal>(&body) {
-            Ok(refusal) => Err(ClientError::Refused(refusal.error)),
-            Err(_) => Err(ClientError::Garbled(format!("HTTP status {status}"))),
-        }
+        if status.is_success() { Ok(answer) } else { Err(failure(status, &answer.body)) }
     }
 
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<(StatusCode, Bytes), ClientError> {
-        let unreachable = |error| ClientError::Unreachable(self.socket.clone(), error);
+    async fn exchange(&self, question: Question) -> Result<(StatusCode, Answer), ClientError> {
         let garbled = |error: &dyn fmt::Display| ClientError::Garbled(error.to_string());
-        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
-        let (mut sender, connection) =
-            handshake(TokioIo::new(stream)).await.map_err(|error| garbled(&error))?;
-        let headers = [(HOST, "lbd"), (CONNECTION, "close"), (CONTENT_TYPE, "application/json")];
-        let request = Request::builder().method(method).uri(path);
-        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
-        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| garbled(&error))?;
+        let (mut sender, connection) = connect(&self.socket).await?;
+        let request = question.into_request().map_err(|error| garbled(&error))?;
         let answer = async {
             let answer = sender.send_request(request).await.map_err(|error| garbled(&error))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
-            Ok((status, body.map_err(|error| garbled(&error))?.to_bytes()))
+            Ok((status, Answer { body: body.map_err(|error| garbled(&error))?.to_bytes() }))
         };
         let (answer, _) = tokio::join!(answer, connection);
         answer
+    }
+}
+
+/// A connection of the daemon's socket.
+async fn connect(
+    socket: &Path,
+) -> Result<(SendRequest<Full<Bytes>>, Connection<TokioIo<UnixStream>, Full<Bytes>>), ClientError> {
+    let stream = dial(socket, PATIENCE);
+    let stream = stream.map_err(|error| ClientError::Unreachable(socket.into(), error))?;
+    handshake(TokioIo::new(stream)).await.map_err(|error| ClientError::Garbled(error.to_string()))
+}
+
+/// What an answer says that is no success.
+fn failure(status: StatusCode, body: &[u8]) -> ClientError {
+    match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) => ClientError::Refused(refusal),
+        Err(_) => ClientError::Garbled(format!("HTTP status {status}")),
+    }
+}
+
+/// A request.
+#[derive(Debug)]
+pub struct Question {
+    /// The method.
+    pub method: Method,
+    /// The path, with its query.
+    pub path: String,
+    /// Refuse a change unless the objects are of this generation.
+    pub if_generation: Option<u64>,
+    /// Media type of the body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Question {
+    /// Of a path, without a body.
+    pub fn new(method: Method, path: &str) -> Question {
+        let (path, content_type) = (path.into(), "application/json");
+        Question { method, path, if_generation: None, content_type, body: Vec::new() }
+    }
+
+    fn into_request(self) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+        let headers = [(HOST, "lbd"), (CONNECTION, "close"), (CONTENT_TYPE, self.content_type)];
+        let request = Request::builder().method(self.method).uri(self.path);
+        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        let request = match self.if_generation {
+            Some(generation) => request.header(IF_MATCH, format!("\"{generation}\"")),
+            None => request,
+        };
+        request.body(Full::new(Bytes::from(self.body)))
+    }
+}
+
+/// An answer that is no refusal.
+#[derive(Debug)]
+pub struct Answer {
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// What the body says.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        serde_json::from_slice(&self.body).map_err(|error| ClientError::Garbled(error.to_string()))
     }
 }
 
@@ -164,8 +221,8 @@ fn encode_query(pairs: Vec<(&str, String)>) -> String {
     pairs.iter().map(|(key, value)| format!("{key}={}", encode(value))).collect::<Vec<_>>().join("&")
 }
 
-/// As a part of a URL (RFC 3986 section 2.1).
-fn encode(text: &str) -> String {
+/// Any text as a part of a URL (RFC 3986 section 2.1).
+pub fn encode(text: &str) -> String {
     let encode = |byte: u8| match byte {
         b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' => char::from(byte).to_string(),
         _ => format!("%{byte:02X}"),
@@ -181,12 +238,14 @@ impl fmt::Display for ClientError {
                     ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
                         "; is lbd running, with this control_socket?"
                     }
-                    ErrorKind::PermissionDenied => "; run as root or as a member of the socket's group",
+                    ErrorKind::PermissionDenied => {
+                        "; run as root, or as a member of a group that control_api names"
+                    }
                     _ => "",
                 };
                 write!(f, "cannot reach lbd on {}: {error}{advice}", socket.display())
             }
-            ClientError::Refused(error) => f.write_str(error),
+            ClientError::Refused(refusal) => refusal.fmt(f),
             ClientError::Garbled(error) => {
                 write!(f, "lbd's answer makes no sense ({error}); is it of another version?")
             }

@@ -8,6 +8,7 @@ mod address_pool;
 mod attributes;
 mod control_api;
 mod document;
+mod elbv2;
 mod errors;
 mod forward;
 mod health_check;
@@ -33,6 +34,7 @@ use std::{
 pub use address::{ClientAddress, Family};
 pub use address_pool::AddressPool;
 pub use control_api::ControlApi;
+pub use elbv2::{ACCOUNT_DEFAULT, Access, AccessKey, Elbv2, REGION_DEFAULT, Secret};
 pub use errors::{ConfigError, ConfigErrors};
 pub use forward::{Forward, WeightedGroup};
 pub use health_check::{CheckProtocol, HealthCheck};
@@ -41,6 +43,7 @@ use lb_core::{
     tables::{InterfaceId, Protocol},
 };
 pub use rule::Rule;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use tags::TAGS;
 pub use target::{Target, TargetRequest};
@@ -98,6 +101,11 @@ impl Document {
     /// What is written.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it has no key of objects at all.
+    pub fn is_without_objects(&self) -> bool {
+        read::OBJECT_KEYS.iter().all(|key| !self.table.contains_key(*key))
     }
 
     /// All of it, checked.
@@ -163,6 +171,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// Where load balancers made by call have their addresses from; no name twice.
     pub address_pools: Vec<AddressPool>,
+    /// The endpoint for the stock `aws` command line; `None`: there is none.
+    pub elbv2: Option<Elbv2>,
     /// Load balancers, no name twice.
     pub load_balancers: Vec<LoadBalancer>,
     /// Target groups, no name twice.
@@ -338,7 +348,7 @@ impl Listener {
 }
 
 /// Protocols of a listener or a target group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Protocols {
     /// `TCP`.
     #[serde(rename = "TCP")]
@@ -431,7 +441,7 @@ pub struct TargetGroup {
 }
 
 /// How targets of a group are named, which decides defaults (NLB "Target type").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetType {
     /// Nodes, by their IPv4 address.

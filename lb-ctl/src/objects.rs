@@ -5,25 +5,28 @@
 
 mod arn;
 mod declaration;
+mod defaults;
 mod difference;
 mod document;
 mod id;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use arn::{Arn, Arns, Resource};
 pub use declaration::Declaration;
 pub(crate) use declaration::is_protected;
-pub use difference::{Difference, DifferenceAction, differences};
+pub use defaults::Attribute;
+pub use difference::{Difference, DifferenceAction, differences, summary};
 pub use id::Id;
 
 use crate::config::{Family, Protocols, TargetType};
 
 /// All objects.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Objects {
     /// No name and no address twice.
@@ -41,13 +44,14 @@ pub type Attributes = BTreeMap<String, String>;
 pub type Tags = BTreeMap<String, String>;
 
 /// A load balancer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoadBalancer {
     /// Name.
     pub name: String,
     /// What tells it from others of the same name before and after it.
     #[serde(default = "Id::fresh")]
+    #[schemars(!default)]
     pub id: Id,
     /// When it was made (RFC 3339, UTC).
     #[serde(default)]
@@ -78,7 +82,7 @@ pub struct LoadBalancer {
 }
 
 /// Where a load balancer's clients are (NLB "Scheme").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheme {
     /// In the network behind.
@@ -89,7 +93,7 @@ pub enum Scheme {
 }
 
 /// An address of a load balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Address {
     /// The address.
@@ -103,11 +107,12 @@ pub struct Address {
 }
 
 /// A listener.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
     /// What tells it from others.
     #[serde(default = "Id::fresh")]
+    #[schemars(!default)]
     pub id: Id,
     /// Whether a file set it last.
     #[serde(default)]
@@ -130,7 +135,7 @@ pub struct Listener {
 }
 
 /// A forward action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Forward {
     /// Target groups, none twice.
@@ -141,7 +146,7 @@ pub struct Forward {
 }
 
 /// A target group's part in a forward action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForwardGroup {
     /// The group's name.
@@ -152,11 +157,12 @@ pub struct ForwardGroup {
 }
 
 /// A rule of a listener.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// What tells it from others.
     #[serde(default = "Id::fresh")]
+    #[schemars(!default)]
     pub id: Id,
     /// The lowest that fits wins, 1 to 50000.
     pub priority: u16,
@@ -170,13 +176,14 @@ pub struct Rule {
 }
 
 /// A target group.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetGroup {
     /// Name.
     pub name: String,
     /// What tells it from others of the same name before and after it.
     #[serde(default = "Id::fresh")]
+    #[schemars(!default)]
     pub id: Id,
     /// When it was made (RFC 3339, UTC).
     #[serde(default)]
@@ -212,7 +219,7 @@ pub struct TargetGroup {
 }
 
 /// A registered target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
     /// Address.

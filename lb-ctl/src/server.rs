@@ -11,21 +11,26 @@
 mod accept;
 mod access;
 pub(crate) mod answer;
+mod certificate;
 mod connection;
+mod counts;
 mod events;
 mod limits;
 mod routes;
 mod seats;
 mod socket;
+mod tcp;
 mod unstalled;
 
 use std::{
     fmt, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
 };
 
+use axum::http::StatusCode;
 use lb_core::flow_key::FlowKey;
 use tokio::sync::oneshot;
 
@@ -36,11 +41,14 @@ use crate::{
     metrics::Metrics,
     objects::{Difference, Objects},
 };
-use accept::{Counts, House};
+use accept::House;
 pub use access::Access;
+use counts::Counts;
 pub use events::Events;
 pub use limits::Limits;
 use socket::{Place, Reach};
+use tcp::Door;
+pub use tcp::Tcp;
 
 /// A request for the control thread.
 #[derive(Debug)]
@@ -144,6 +152,12 @@ pub struct Snapshot {
 pub struct Reply<T>(oneshot::Sender<Result<T, Refusal>>);
 
 impl<T> Reply<T> {
+    /// A reply, and where its answer comes out.
+    pub(crate) fn channel() -> (Reply<T>, oneshot::Receiver<Result<T, Refusal>>) {
+        let (sender, answer) = oneshot::channel();
+        (Reply(sender), answer)
+    }
+
     /// Answers. A client that has gone away is no concern of the control thread's.
     pub fn send(self, answer: T) {
         let _ = self.0.send(Ok(answer));
@@ -164,6 +178,8 @@ pub struct Settings {
     pub access: Access,
     /// How much a client may take.
     pub limits: Limits,
+    /// Where to listen beside the socket.
+    pub tcp: Option<Tcp>,
     /// Takes a line of the log, and must not block.
     pub log: fn(String),
 }
@@ -186,13 +202,23 @@ pub enum ServerError {
     NotASocket(PathBuf),
     /// The system refused.
     System(PathBuf, io::Error),
+    /// The system refused to listen on an address.
+    Tcp(SocketAddr, io::Error),
+    /// A file that a key of `control_api.tcp` names is of no use.
+    Tls(&'static str, String),
 }
 
 impl Settings {
     /// Uid 0 and the daemon's own user may use `socket`; the log goes to standard error.
     pub fn of(socket: &Path) -> Settings {
         let log = |line| eprintln!("lbd: {line}");
-        Settings { socket: socket.into(), access: Access::default(), limits: Limits::default(), log }
+        Settings {
+            socket: socket.into(),
+            access: Access::default(),
+            limits: Limits::default(),
+            tcp: None,
+            log,
+        }
     }
 }
 
@@ -215,21 +241,24 @@ impl Server {
         let system = |error| ServerError::System(path.clone(), error);
         let reach = if settings.access.has_groups() { Reach::Host } else { Reach::Owner };
         let (place, listener) = Place::bind(&path, reach)?;
+        let door = settings.tcp.clone().map(Door::open).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
         let listener = {
             let _inside = runtime.enter();
             tokio::net::UnixListener::from_std(listener).map_err(system)?
         };
         let (feed, events, inbox) = events::feed();
+        let counts = Arc::new(Counts::default());
         let (deliver, body_bytes) = (Deliver::new(deliver), settings.limits.body_bytes);
-        let router = routes::router(routes::Api { deliver, feed: feed.clone(), body_bytes });
-        let house = House::new(settings, router);
-        let counts = house.counts.clone();
+        let router =
+            routes::router(routes::Api { deliver, feed: feed.clone(), body_bytes, counts: counts.clone() });
+        let house = House::new(settings, router, counts.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let run = move || {
             runtime.block_on(async move {
                 tokio::select! {
-                    () = house.keep(place, listener) => {}
+                    () = house.clone().keep(place, listener) => {}
+                    () = house.clone().keep_door(door) => {}
                     () = async { feed.take_in(inbox).await; std::future::pending().await } => {}
                     _ = stopped => {}
                 }
@@ -277,6 +306,8 @@ impl fmt::Display for ServerError {
                 )
             }
             ServerError::System(path, error) => write!(f, "cannot listen on {}: {error}", path.display()),
+            ServerError::Tcp(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            ServerError::Tls(key, error) => write!(f, "control_api.tcp.{key}: {error}"),
         }
     }
 }
@@ -291,6 +322,22 @@ impl Deliver {
     /// By a function that must not block.
     pub(crate) fn new(deliver: impl Fn(Call) + Send + Sync + 'static) -> Deliver {
         Deliver(Arc::new(deliver))
+    }
+
+    /// The control thread's answer to a call, or why there is none and the status that says so.
+    pub(crate) async fn ask<T>(
+        &self,
+        call: impl FnOnce(Reply<T>) -> Call,
+    ) -> Result<T, (StatusCode, Refusal)> {
+        let (sender, answer) = oneshot::channel();
+        (self.0)(call(Reply(sender)));
+        let unavailable = |why: &str| Err((StatusCode::SERVICE_UNAVAILABLE, why.into()));
+        match tokio::time::timeout(limits::CONTROL_TIME, answer).await {
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(refusal))) => Err((answer::status(&refusal), refusal)),
+            Ok(Err(_)) => unavailable("the daemon is stopping"),
+            Err(_) => unavailable("the daemon's control thread did not answer in time"),
+        }
     }
 }
 

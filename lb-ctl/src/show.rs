@@ -1,8 +1,14 @@
 //! Answers of the control API as text for people: tables that fit the terminal, with colours only on a terminal.
 
+mod differences;
 mod doctor;
+mod events;
 mod flows;
+mod listeners;
+mod load_balancers;
+mod objects;
 mod status;
+mod target_groups;
 mod targets;
 pub(crate) mod text;
 mod why;
@@ -13,12 +19,34 @@ use crate::{
     api::{InForce, Stats, Traffic},
     config::Config,
 };
+pub use differences::{applied, differences};
 pub use doctor::doctor;
+pub use events::event;
 pub use flows::{flow_count, flows};
+pub use listeners::{ListenerOf, listener, listener_rows, listeners, rules};
+pub use load_balancers::{load_balancer, load_balancers};
+pub use objects::tags;
 pub use status::status;
+pub use target_groups::{target_group, target_groups};
 pub use targets::{changed, targets};
 use text::{count, number, plural, table};
 pub use why::why;
+
+/// How much of a table is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Columns {
+    /// What is mostly asked for.
+    Usual,
+    /// Everything.
+    All,
+}
+
+impl Columns {
+    /// These, where all are shown.
+    fn of_all<'h>(self, titles: &'h [&'h str]) -> &'h [&'h str] {
+        if self == Columns::All { titles } else { &[] }
+    }
+}
 
 /// What became of every frame; reasons that never occurred are left out.
 pub fn stats(stats: &Stats) -> String {

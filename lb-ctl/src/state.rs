@@ -13,7 +13,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use lb_core::hash;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 
 use crate::{
     health::{TargetHealth, TargetKey},
@@ -147,24 +149,30 @@ impl StateDirectory {
     /// The objects that were kept last; `None` at the first start. A damaged file is an error, not a reason to begin without: what was
     /// made by call would be lost.
     pub fn objects(&self) -> Result<Option<Kept>, StateError> {
-        let kept: Option<Kept> = match self.read_json(OBJECTS) {
-            Ok(kept) => kept,
-            Err(StateError { path, what }) => {
-                return Err(StateError { path, what: format!("{what}: {OBJECTS_ADVICE}") });
-            }
-        };
-        match kept {
-            Some(kept) if !kept.is_understood() => {
-                let what = format!("is of another version of lbd: {OBJECTS_ADVICE}");
-                Err(fault(&self.path.join(OBJECTS), what))
-            }
-            kept => Ok(kept),
+        let Some(bytes) = self.read(OBJECTS)? else { return Ok(None) };
+        let wrong = |what: String| fault(&self.path.join(OBJECTS), what);
+        let damaged = |error: serde_json::Error| wrong(format!("is damaged: {error}: {OBJECTS_ADVICE}"));
+        let Sealed { checksum, content } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if checksum != seal(content.get()) {
+            return Err(wrong(format!("is damaged: its checksum is wrong: {OBJECTS_ADVICE}")));
         }
+        let version = serde_json::from_str::<Versioned>(content.get()).map_err(damaged)?.version;
+        if !Kept::is_understood(version) {
+            return Err(wrong(format!("is of another version of lbd, {version}: {VERSION_ADVICE}")));
+        }
+        serde_json::from_str(content.get()).map(Some).map_err(damaged)
     }
 
     /// Keeps objects: when this returns, they outlive a power cut.
     pub fn save_objects(&self, kept: &Kept) -> Result<(), StateError> {
-        self.write_json(OBJECTS, kept)
+        let sealed = || {
+            let content = serde_json::value::to_raw_value(kept)?;
+            serde_json::to_vec(&Sealed { checksum: seal(content.get()), content: &content })
+        };
+        let bytes = sealed();
+        let bytes =
+            bytes.map_err(|error| fault(&self.path.join(OBJECTS), format!("cannot be written: {error}")));
+        self.write(OBJECTS, &bytes?)
     }
 
     fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
@@ -211,6 +219,24 @@ impl StateDirectory {
     }
 }
 
+/// What stands in the file of the objects: a content, and what tells whether it is whole.
+#[derive(Serialize, Deserialize)]
+struct Sealed<'c> {
+    checksum: String,
+    #[serde(borrow)]
+    content: &'c RawValue,
+}
+
+/// As much of every version's content.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+fn seal(content: &str) -> String {
+    format!("{:016x}", hash::name(content))
+}
+
 impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.path.display(), self.what)
@@ -247,6 +273,7 @@ const HEALTH: &str = "health.json";
 const OBJECTS: &str = "objects.json";
 const OBJECTS_ADVICE: &str =
     "restore it, or remove it to start with what the configuration file declares alone";
+const VERSION_ADVICE: &str = "start the lbd that wrote it, and move by lbctl export; removing the file loses all that was made by call";
 
 /// No state file is longer, in bytes.
 const FILE_BYTES: u64 = 64 << 20;
@@ -317,14 +344,18 @@ mod tests {
         state.save_objects(&kept).unwrap();
         assert_eq!(state.objects().unwrap(), Some(kept));
         let text = fs::read_to_string(scratch.path().join(OBJECTS)).unwrap();
+        let other = r#"{"version":2,"objects":"compressed"}"#;
         for (text, what) in [
             (text[..20].to_owned(), "is damaged: "),
-            (text.replace("\"version\":1", "\"version\":2"), "is of another version of lbd: "),
+            (text.replace("\"generation\":7", "\"generation\":8"), "is damaged: its checksum is wrong"),
+            (
+                format!(r#"{{"checksum":"{}","content":{other}}}"#, seal(other)),
+                "is of another version of lbd, 2",
+            ),
         ] {
             fs::write(scratch.path().join(OBJECTS), text).unwrap();
             let message = state.objects().unwrap_err().to_string();
             assert!(message.contains(&format!("objects.json {what}")), "{message}");
-            assert!(message.contains("restore it, or remove it"), "{message}");
         }
     }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     change::Draft,
     config::{Config, ConfigErrors, Document, Part},
-    objects::{Declaration, Difference, Objects, differences},
+    objects::{Address, Declaration, Difference, Objects, differences},
 };
 
 /// What is kept in the state directory.
@@ -28,9 +29,9 @@ impl Kept {
         Kept { version: VERSION, generation, configuration, objects }
     }
 
-    /// Whether this version of the daemon knows what it means.
-    pub fn is_understood(&self) -> bool {
-        self.version == VERSION
+    /// Whether this version of the daemon knows what is kept in a version.
+    pub fn is_understood(version: u32) -> bool {
+        version == VERSION
     }
 }
 
@@ -105,13 +106,41 @@ impl Store {
         Ok(differences(&self.objects, &after))
     }
 
-    /// The host's settings and all objects as a configuration file.
+    /// The host's settings and all objects as a configuration file. Secrets are left out: who may read this need not know them.
     pub fn export(&self) -> Result<String, String> {
         let mut document = self.host.part(Part::Host);
+        let mut text =
+            format!("# What is in force: generation {}, also what was made by call.\n", self.generation);
+        if document.get("elbv2").is_some_and(|section| section.get("keys").is_some()) {
+            document.remove("elbv2");
+            text += "# Left out, because its keys are secret: section elbv2.\n";
+        }
+        if let Some(section) = document.get_mut("selection").and_then(Value::as_object_mut)
+            && section.remove("secret").is_some()
+        {
+            text += "# Left out: selection.secret.\n";
+        }
         document.extend(self.objects.to_document());
-        let text = toml::to_string_pretty(&document).map_err(|error| error.to_string())?;
-        let generation = self.generation;
-        Ok(format!("# What is in force: generation {generation}, also what was made by call.\n\n{text}"))
+        let exported = toml::to_string_pretty(&document).map_err(|error| error.to_string())?;
+        Ok(format!("{text}\n{exported}"))
+    }
+
+    /// Addresses that load balancers have from pools that do not have them (any more), as warnings.
+    pub fn strays(&self) -> Vec<String> {
+        let pools = &self.config.address_pools;
+        let is_of = |pool: &str, address| pools.iter().any(|known| known.name == pool && known.has(address));
+        let mut warnings = Vec::new();
+        for lb in &self.objects.load_balancers {
+            for Address { address, pool, .. } in &lb.addresses {
+                if let Some(pool) = pool.as_deref().filter(|pool| !is_of(pool, *address)) {
+                    warnings.push(format!(
+                        "load balancer {} keeps {address}, which address pool {pool} does not have any more",
+                        lb.name
+                    ));
+                }
+            }
+        }
+        warnings
     }
 
     /// What is to be kept of it.

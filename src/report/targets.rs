@@ -8,7 +8,8 @@ use std::{
 
 use lb_core::{tables::TargetId, time::Instant};
 use lb_ctl::{
-    api::{Refusal, RefusalCode, TargetRow, Traffic},
+    api::{Refusal, TargetRow, Traffic},
+    change::Ref,
     compile::{Registration, TargetEntry, reported_health},
     config::{Config, Target},
     health::{TargetHealth, TargetReport},
@@ -27,9 +28,8 @@ impl Control {
     /// The targets of one group, which exists or has draining targets.
     pub fn targets_of(&self, group: &str) -> Result<Vec<TargetRow>, Refusal> {
         let rows = self.target_rows(|entry| *entry.key.group == *group);
-        if rows.is_empty() && !self.store.config.target_groups.iter().any(|known| known.name == group) {
-            let error = format!("there is no target group {group:?}");
-            return Err(Refusal::of(RefusalCode::TargetGroupNotFound, error));
+        if rows.is_empty() {
+            self.store.objects.group_at(&Ref::Name(group.into()))?;
         }
         Ok(rows)
     }

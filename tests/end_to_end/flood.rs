@@ -190,7 +190,7 @@ impl Newcomers {
 }
 
 /// Sends datagrams at an even pace, for a while at least and on until `is_over`, and returns the share that was not echoed.
-fn echo_loss(to: SocketAddr, is_over: impl Fn() -> bool) -> io::Result<f64> {
+pub fn echo_loss(to: SocketAddr, is_over: impl Fn() -> bool) -> io::Result<f64> {
     const PACE: Duration = Duration::from_millis(1);
     const AT_LEAST: u32 = 1_000;
     let socket = UdpSocket::bind((CLIENT, 0))?;

@@ -105,7 +105,13 @@ impl Rig {
 
     /// Starts the daemon and waits until it answers, whatever has become of targets.
     pub fn launch_daemon(&mut self, config: &Config) -> Result<(), Failed> {
-        let mut command = self.lbd(&self.write(config)?);
+        let config = self.write(config)?;
+        self.launch_daemon_by(&config)
+    }
+
+    /// The same with a configuration file of any text.
+    pub fn launch_daemon_by(&mut self, config: &Path) -> Result<(), Failed> {
+        let mut command = self.lbd(config);
         self.daemon = Some(Process::start(&mut command, &self.directory.path().join("lbd.log"))?);
         self.wait_for("an answer", |_| true)
     }

@@ -10,10 +10,12 @@ use libtest_mimic::{Arguments, Failed, Trial};
 mod asleep;
 mod churn;
 mod config;
+mod control_api;
 mod cuts;
 mod demo;
 mod doctor;
 mod dual_stack;
+mod elbv2;
 mod flood;
 mod flow_rules;
 mod flows;
@@ -31,6 +33,7 @@ mod refusals;
 mod reserved_ports;
 mod restart;
 mod store;
+mod storm;
 mod stranger;
 mod strays;
 mod syn_cookies;
@@ -68,6 +71,8 @@ fn main() -> ExitCode {
         asleep::TESTS,
         churn::TESTS,
         store::TESTS,
+        storm::TESTS,
+        control_api::TESTS,
         flood::TESTS,
         flows::TESTS,
         why::TESTS,
@@ -85,9 +90,12 @@ fn main() -> ExitCode {
         eprintln!("\nNOT RUN, because network namespaces and AF_XDP need root (run: sudo -E ./ci.sh test):");
         tests.iter().for_each(|(name, _)| eprintln!("    {name}"));
     }
+    let has_tools = elbv2::report_missing_tools();
     let trial = |(name, test)| Trial::test(name, test);
     let mut trials: Vec<_> = tests.into_iter().map(|test| trial(test).with_ignored_flag(!runnable)).collect();
-    trials.extend(flood::BY_HAND.iter().map(|&test| trial(test).with_ignored_flag(true)));
+    trials.extend(elbv2::TESTS.iter().map(|&test| trial(test).with_ignored_flag(!runnable || !has_tools)));
+    trials
+        .extend(flood::BY_HAND.iter().chain(storm::BY_HAND).map(|&test| trial(test).with_ignored_flag(true)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

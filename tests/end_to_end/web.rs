@@ -137,7 +137,7 @@ pub fn wait_for(namespace: &Namespace, address: SocketAddr) -> Result<(), Failed
     Ok(())
 }
 
-/// The access log has a line for each request: the client's address.
+/// The access log has a line for each request: the client's address. Each answer names its server.
 fn nginx_config(directory: &Path, root: &Path, number: u8) -> String {
     let (directory, root) = (directory.display(), root.display());
     let [v4, v6] = Family::BOTH.map(|family| SocketAddr::from((family.target(number), PORTS.tcp)));
@@ -151,6 +151,7 @@ fn nginx_config(directory: &Path, root: &Path, number: u8) -> String {
              dav_methods PUT; client_max_body_size 0;\n\
              client_body_temp_path {directory}; proxy_temp_path {directory}; fastcgi_temp_path {directory};\n\
              uwsgi_temp_path {directory}; scgi_temp_path {directory};\n\
+             add_header server-number {number};\n\
              server {{ listen {v4}; listen {v6}; }}\n\
          }}\n"
     )

@@ -1,9 +1,10 @@
 //! What `GET /v1/events` tells: lines of JSON, one event each.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Its number. Numbers go up, over restarts too, and can skip some. A heartbeat has that of the latest event.
     pub seq: u64,
@@ -15,7 +16,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Happening {
     /// Objects were changed, or targets registered or deregistered.
@@ -81,7 +82,7 @@ pub enum Happening {
 }
 
 /// What became of a network interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InterfaceState {
     /// It is gone; its traffic rests.

@@ -7,10 +7,11 @@ use std::{
 };
 
 use lb_core::{datapath::FlowView, flow::State, tables::Protocol};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The query of `GET /v1/flows`: flows that have everything that is named.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FlowsQuery {
     /// Protocol.
@@ -68,7 +69,7 @@ impl FlowsQuery {
 }
 
 /// What `GET /v1/flows` answers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FlowList {
     /// The flows; none where only their number was asked for.
     pub flows: Vec<FlowRow>,
@@ -81,7 +82,7 @@ pub struct FlowList {
 }
 
 /// A flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FlowRow {
     /// `TCP` or `UDP`.
     pub protocol: String,
@@ -120,7 +121,7 @@ impl From<FlowView> for FlowRow {
 }
 
 /// A protocol by its name, in capitals or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProtocolName(pub Protocol);
 
@@ -141,7 +142,7 @@ impl fmt::Display for ProtocolName {
 }
 
 /// A state of flows by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct StateName(pub State);
 
@@ -163,7 +164,7 @@ impl fmt::Display for StateName {
 }
 
 /// Some addresses, with one port of them or all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub enum AddressFilter {
     /// `ADDRESS:PORT`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// What `PATCH /v1/load-balancers/NAME` changes: what is there.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoadBalancerPatch {
     /// All addresses, one request for each zone.
@@ -33,7 +34,7 @@ pub struct LoadBalancerPatch {
 }
 
 /// What `PATCH /v1/target-groups/NAME` changes: what is there.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TargetGroupPatch {
     /// Keys of the health check; `null` puts the default back.
@@ -48,7 +49,7 @@ pub struct TargetGroupPatch {
 }
 
 /// A listener to make, of the load balancer that the path names.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewListenerBody {
     /// What it listens for.
@@ -66,7 +67,7 @@ pub struct NewListenerBody {
 }
 
 /// What `PATCH /v1/load-balancers/NAME/listeners/PORT` changes: what is there.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListenerPatch {
     /// What it listens for.
@@ -87,7 +88,7 @@ pub struct ListenerPatch {
 }
 
 /// A rule to make, of the listener that the path names.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRuleBody {
     /// Its place in the order, 1 to 50000.
@@ -102,7 +103,7 @@ pub struct NewRuleBody {
 }
 
 /// What `PATCH /v1/load-balancers/NAME/listeners/PORT/rules/PRIORITY` changes: what is there.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RulePatch {
     /// Its place in the order.
@@ -119,8 +120,16 @@ pub struct RulePatch {
     pub tags: Option<TagChanges>,
 }
 
+/// What `PATCH /v1/load-balancers/NAME/listeners/PORT/rules` changes: two rules may change places.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RulePriorities {
+    /// New priorities by the present ones.
+    pub priorities: BTreeMap<u16, u16>,
+}
+
 /// Tags to set, or to remove (`null`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct TagChanges(pub BTreeMap<String, Option<String>>);
 
@@ -139,7 +148,7 @@ impl TagChanges {
 }
 
 /// What `POST /v1/tags` changes, of several objects at once.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TagsBody {
     /// Whose tags.
@@ -153,7 +162,7 @@ pub struct TagsBody {
 }
 
 /// An object by its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResourceName {
     /// A load balancer.

@@ -5,12 +5,13 @@ use lb_core::{
     target::CutCause,
     verdict::{Action, Reason},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::WorkerFrames;
 
 /// Counters over all workers since the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stats {
     /// Frames taken from receive rings. With `made` equal to transmitted + replied + dropped, but for frames still on their way.
     pub received: u64,
@@ -57,7 +58,7 @@ pub struct Stats {
 }
 
 /// Connections to the control API since the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ApiTraffic {
     /// Let in.
     pub accepted: u64,
@@ -65,12 +66,14 @@ pub struct ApiTraffic {
     pub refused_access: u64,
     /// Refused, because there were too many.
     pub refused_busy: u64,
+    /// Changes that were refused, because their user may only read.
+    pub refused_changes: u64,
     /// Lost, because the system refused something; for want of file descriptors, for instance.
     pub accept_errors: u64,
 }
 
 /// How many flows were cut for one cause.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CutRow {
     /// `unhealthy`, `deregistered`, `weight_zero` or `unused`.
     pub cause: String,
@@ -79,7 +82,7 @@ pub struct CutRow {
 }
 
 /// How many frames met their fate for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReasonRow {
     /// Name of the reason.
     pub reason: String,
@@ -92,7 +95,7 @@ pub struct ReasonRow {
 }
 
 /// Traffic of one listener or one target since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Traffic {
     /// Flows made.
     pub new_flows: u64,

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Traffic;
 
 /// The daemon at a glance.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
@@ -43,7 +44,7 @@ impl Status {
 }
 
 /// A load balancer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadBalancerRow {
     /// Name.
     pub name: String,
@@ -58,7 +59,7 @@ pub struct LoadBalancerRow {
 }
 
 /// An address of a load balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VipRow {
     /// The address.
     pub address: IpAddr,
@@ -70,7 +71,7 @@ pub struct VipRow {
 }
 
 /// A listener, one for each address and protocol.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListenerRow {
     /// Name.
     pub name: String,
@@ -108,7 +109,7 @@ impl ListenerRow {
 }
 
 /// A target group that a listener forwards to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ForwardRow {
     /// Its name.
     pub target_group: String,
@@ -123,7 +124,7 @@ pub struct ForwardRow {
 }
 
 /// An interface.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceRow {
     /// Name.
     pub name: String,
@@ -136,7 +137,7 @@ pub struct InterfaceRow {
 }
 
 /// A packet thread.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerRow {
     /// Its number.
     pub worker: u32,
@@ -167,7 +168,7 @@ pub struct WorkerRow {
 }
 
 /// Frames of one worker since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerFrames {
     /// Taken from receive rings.
     pub received: u64,
@@ -190,7 +191,7 @@ pub struct WorkerFrames {
 }
 
 /// A worker's socket on one queue of one interface.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SocketRow {
     /// Interface.
     pub interface: String,
@@ -206,7 +207,7 @@ pub struct SocketRow {
 }
 
 /// The kernel's counters of one socket (`XDP_STATISTICS`), in frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RingCounters {
     /// Dropped on receive for want of a buffer, or because they were too long.
     pub rx_dropped: u64,
@@ -223,7 +224,7 @@ pub struct RingCounters {
 }
 
 /// The flow table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FlowTable {
     /// Flows in it.
     pub flows: u64,

@@ -6,12 +6,13 @@ use std::{
     str::FromStr,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Traffic;
 
 /// A target, registered or still draining.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetRow {
     /// Its target group.
     pub target_group: String,
@@ -45,8 +46,15 @@ pub struct TargetRow {
     pub traffic: Traffic,
 }
 
+impl TargetRow {
+    /// Those that are deregistered have no weight.
+    pub fn is_registered(&self) -> bool {
+        self.weight.is_some()
+    }
+}
+
 /// What `POST /v1/target-groups/NAME/targets` asks for; applied wholly or not at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TargetChanges {
     /// Targets to register. One that is registered already has this weight and this zone from now on.
@@ -58,7 +66,7 @@ pub struct TargetChanges {
 }
 
 /// A target to register.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTarget {
     /// Address.
@@ -75,7 +83,7 @@ pub struct NewTarget {
 }
 
 /// What tells a target from the others of its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetAddress {
     /// Address.
@@ -83,6 +91,13 @@ pub struct TargetAddress {
     /// Port; by default its group's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+}
+
+impl TargetAddress {
+    /// Whether it names this target. Without a port, it names each of its group with the address.
+    pub fn is_of(&self, row: &TargetRow) -> bool {
+        self.address == row.target.ip() && self.port.is_none_or(|port| port == row.target.port())
+    }
 }
 
 impl FromStr for TargetAddress {

@@ -3,13 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use lb_core::{flow_key::FlowKey, tables::Protocol, verdict::Reason};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{FlowRow, ProtocolName, TargetRow};
 use crate::config::Family;
 
 /// The query of `GET /v1/why`: from whom to whom.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WhyQuery {
     /// Client's address and port; or a target's, if `vip` is the client of one of its flows, as the target sees it.
@@ -47,7 +48,7 @@ impl WhyQuery {
 }
 
 /// What `GET /v1/why` answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Why {
     /// `TCP` or `UDP`.
     pub protocol: String,
@@ -93,7 +94,7 @@ pub struct Why {
 }
 
 /// What sends the packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WhySender {
     /// A client, to a listener.
@@ -105,7 +106,7 @@ pub enum WhySender {
 }
 
 /// What a packet meets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhyVerdict {
     /// What it is counted under, as in `GET /v1/stats`.
     pub reason: String,
@@ -126,7 +127,7 @@ impl From<Reason> for WhyVerdict {
 }
 
 /// An address that packets go to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhyAddress {
     /// The address.
     pub address: IpAddr,
@@ -136,12 +137,15 @@ pub struct WhyAddress {
     /// Its zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// The address pool that it was taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// Whether the host has it, too, or alone: what is for no listener is the kernel's.
     pub is_host: bool,
 }
 
 /// A listener.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhyListener {
     /// Name, such as `edge/TCP:80`.
     pub name: String,
@@ -159,7 +163,7 @@ pub struct WhyListener {
 }
 
 /// A rule of a listener.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhyRule {
     /// Its priority.
     pub priority: u16,
@@ -168,7 +172,7 @@ pub struct WhyRule {
 }
 
 /// A target group's part in a forward action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhyWeight {
     /// Its name.
     pub target_group: String,
@@ -177,7 +181,7 @@ pub struct WhyWeight {
 }
 
 /// A flow in the flow table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhyFlow {
     /// The flow.
     #[serde(flatten)]
@@ -192,7 +196,7 @@ pub struct WhyFlow {
 }
 
 /// What the hash selects.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhySelection {
     /// The target group.
     pub target_group: String,
@@ -225,7 +229,7 @@ pub struct WhySelection {
 }
 
 /// Whom a target sees as its client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhySource {
     /// Address and port: the client's own, or those that the flow has; `None` before a flow has some of the load balancer's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -116,4 +116,4 @@ fn duplicate(port: u16) -> Refusal {
 }
 
 /// Most listeners of a load balancer (NLB "Quotas").
-const LISTENERS: usize = 50;
+pub const LISTENERS: usize = 50;

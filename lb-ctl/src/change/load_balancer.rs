@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, net::IpAddr};
 
+use lb_core::limits;
+
 use super::{AddressRequest, Ground, IpAddressType, NewLoadBalancer, Ref};
 use crate::{
     api::{Refusal, RefusalCode},
@@ -23,6 +25,10 @@ pub(super) fn create(
                 format!("a load balancer named {:?} exists already, with other settings", new.name),
             )),
         };
+    }
+    if objects.load_balancers.len() >= LOAD_BALANCERS {
+        let error = format!("there can be {LOAD_BALANCERS} load balancers");
+        return Err(Refusal::of(RefusalCode::TooManyLoadBalancers, error));
     }
     let asked =
         Asked { requests: &new.addresses, is_dualstack: new.ip_address_type == IpAddressType::Dualstack };
@@ -265,3 +271,6 @@ fn exhausted(family: Family, pool: &AddressPool) -> Refusal {
     };
     Refusal::of(RefusalCode::InvalidSubnet, error)
 }
+
+/// Most load balancers made by calls: as many as there can be listeners, without which they are nothing.
+pub const LOAD_BALANCERS: usize = limits::LISTENERS;

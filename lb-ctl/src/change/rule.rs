@@ -91,4 +91,4 @@ fn in_use(priority: u16) -> Refusal {
 }
 
 /// Most rules of a listener.
-const RULES: usize = 100;
+pub const RULES: usize = 100;

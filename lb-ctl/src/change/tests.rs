@@ -353,3 +353,12 @@ fn tags_are_set_on_all_resources_or_none() {
     let many: Vec<(&str, &str)> = many.iter().map(|key| (key.as_str(), "")).collect();
     assert_eq!(bench.refused(tag(&many, &[])).0, RefusalCode::TooManyTags);
 }
+
+#[test]
+fn load_balancers_have_a_limit() {
+    let mut bench = Bench::furnished();
+    let edge = bench.draft.objects.load_balancers[0].clone();
+    bench.draft.objects.load_balancers = vec![edge; LOAD_BALANCERS];
+    let one_more = Change::CreateLoadBalancer(lb("more", &["subnet-a"]));
+    assert_eq!(bench.refused(one_more).0, RefusalCode::TooManyLoadBalancers);
+}

@@ -9,7 +9,7 @@ use crate::{
     show,
 };
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct DoctorArguments {
     /// Interfaces to look at; by default those of the configuration, else every physical one and every veth
     #[arg(value_name = "INTERFACE")]

@@ -7,7 +7,7 @@ use crate::{
     show,
 };
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct FlowsArguments {
     /// Only flows of this protocol: tcp or udp
     #[arg(long, value_name = "PROTOCOL")]

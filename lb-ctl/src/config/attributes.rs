@@ -9,6 +9,7 @@ pub(super) use load_balancer::of_load_balancer;
 pub(super) use target_group::of_target_group;
 
 use super::walk::{Section, Value};
+use crate::near::edits;
 
 /// The attributes of one kind of thing.
 struct Catalogue {
@@ -49,20 +50,6 @@ fn only(value: &Value<'_>, possible: &str, advice: &str) -> Option<()> {
     };
     let expected = if possible == "false" { possible.into() } else { format!("{possible:?}") };
     if is_possible { Some(()) } else { value.refuse_with_advice(expected, advice) }
-}
-
-/// Fewest characters to insert, remove or replace that make one text the other (Levenshtein).
-fn edits(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, a) in one.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
-        for (column, b) in other.bytes().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 const INVALID: &str = "remove it (the API's InvalidConfigurationRequest)";

@@ -3,7 +3,7 @@
 use std::{fs, ops::RangeInclusive};
 
 use super::walk::{Section, Value};
-use crate::server::Limits;
+use crate::server::{Limits, Tcp};
 
 /// Section `control_api`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct ControlApi {
     pub read_only_groups: Vec<u32>,
     /// How much a client may take.
     pub limits: Limits,
+    /// Where clients with certificates find it.
+    pub tcp: Option<Tcp>,
 }
 
 pub(super) fn read(root: &Section<'_>) -> Option<ControlApi> {
@@ -26,6 +28,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<ControlApi> {
         "connections",
         "connections_per_user",
         "body_bytes",
+        "tcp",
     ]);
     let read_write_groups = groups(&section, "read_write_groups");
     let read_only_groups = groups(&section, "read_only_groups");
@@ -33,6 +36,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<ControlApi> {
     let connections = number(&section, "connections", CONNECTIONS, defaults.connections);
     let per_user = number(&section, "connections_per_user", CONNECTIONS, defaults.connections_per_user);
     let body_bytes = number(&section, "body_bytes", BODY_BYTES, defaults.body_bytes);
+    let tcp = tcp(&section);
     Some(ControlApi {
         read_write_groups: read_write_groups?,
         read_only_groups: read_only_groups?,
@@ -41,7 +45,49 @@ pub(super) fn read(root: &Section<'_>) -> Option<ControlApi> {
             connections_per_user: per_user?,
             body_bytes: body_bytes?,
         },
+        tcp: tcp?,
     })
+}
+
+fn tcp(section: &Section<'_>) -> Option<Option<Tcp>> {
+    let Some(section) = section.optional_section("tcp")? else {
+        return Some(None);
+    };
+    section.allow_only(&["listen", "certificate", "key", "client_ca", "read_write", "read_only"]);
+    let expected = "an address and a port, such as \"127.0.0.1:8443\"";
+    let listen = section.required("listen", expected).and_then(|value| {
+        let address = value.text(expected)?.parse().ok();
+        if address.is_none() { value.refuse(expected) } else { address }
+    });
+    let file = |key| {
+        let value = section.required(key, FILE_EXPECTED)?;
+        let path = value.text(FILE_EXPECTED)?;
+        if path.starts_with('/') { Some(path.into()) } else { value.refuse(FILE_EXPECTED) }
+    };
+    let (certificate, key, client_ca) = (file("certificate"), file("key"), file("client_ca"));
+    let (read_write, read_only) = (names(&section, "read_write"), names(&section, "read_only"));
+    let tcp = Tcp {
+        listen: listen?,
+        certificate: certificate?,
+        key: key?,
+        client_ca: client_ca?,
+        read_write: read_write?,
+        read_only: read_only?,
+    };
+    match tcp.load() {
+        Ok(_) => Some(Some(tcp)),
+        Err((key, error)) => {
+            section.required(key, FILE_EXPECTED)?.refuse(format!("{FILE_EXPECTED} ({error})"))
+        }
+    }
+}
+
+fn names(section: &Section<'_>, key: &str) -> Option<Vec<String>> {
+    let Some(value) = section.optional(key) else {
+        return Some(Vec::new());
+    };
+    let expected = "an array of names in clients' certificates";
+    value.items(expected)?.iter().map(|item| item.text(expected).map(Into::into)).collect()
 }
 
 fn number(section: &Section<'_>, key: &str, range: RangeInclusive<i64>, default: usize) -> Option<usize> {
@@ -77,6 +123,7 @@ fn number_of(name: &str, database: &str) -> Option<u32> {
     })
 }
 
+const FILE_EXPECTED: &str = "the absolute path of a PEM file";
 /// The group database.
 const GROUPS: &str = "/etc/group";
 const CONNECTIONS: RangeInclusive<i64> = 4..=65_536;

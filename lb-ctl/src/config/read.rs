@@ -7,6 +7,7 @@ use super::{
     Listener, LoadBalancer, NAME_CHARACTERS, Polling, Protocols, SOCKET_PATH_BYTES, STATE_DIRECTORY,
     Selection, Workers, address_pool, control_api,
     document::Table,
+    elbv2,
     errors::ConfigError,
     load_balancer::{self, Known},
     metrics, source_nat, target_group,
@@ -40,6 +41,7 @@ fn root(section: &Section<'_>, objects: &Section<'_>) -> Option<Config> {
     let address_pools = address_pool::all(section, interfaces.as_deref());
     let groups = target_group::all(objects);
     let source_nat = source_nat::read(section, interfaces.as_deref(), &groups);
+    let elbv2 = elbv2::read(section);
     let known = Known { interfaces: interfaces.as_deref(), groups: &groups, source_nat: source_nat.as_ref() };
     let load_balancers = load_balancer::all(objects, &known);
     let metrics = metrics::read(section);
@@ -56,6 +58,7 @@ fn root(section: &Section<'_>, objects: &Section<'_>) -> Option<Config> {
         source_nat: source_nat?,
         metrics: metrics?,
         address_pools: address_pools?,
+        elbv2: elbv2?,
         load_balancers: load_balancers?,
         target_groups: target_groups?,
     })
@@ -286,6 +289,7 @@ pub(super) const HOST_KEYS: &[&str] = &[
     "source_nat",
     "metrics",
     "address_pools",
+    "elbv2",
 ];
 
 /// Top-level keys that hold objects.

@@ -5,6 +5,7 @@ use super::*;
 mod attributes;
 mod client_address;
 mod control_api;
+mod elbv2;
 mod errors;
 mod forwards;
 mod health_checks;

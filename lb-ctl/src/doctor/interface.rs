@@ -37,7 +37,10 @@ fn state(name: &str, link: &LinkFacts) -> Finding {
         let finding = Finding::warning("link", "there is nobody at the other end", why);
         return finding.cure(format!("ethtool {name}; then look after cable, switch port or peer"));
     }
-    Finding::ok("link", format!("up, {what}"))
+    match link.driver.name.as_str() {
+        "" | "veth" => Finding::ok("link", format!("up, {what}")),
+        driver => Finding::ok("link", format!("up, {what}, driver {driver}")),
+    }
 }
 
 /// Interfaces over other interfaces have no driver to run a program in, but a bond, which hands it to its ports.

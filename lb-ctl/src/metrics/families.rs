@@ -38,7 +38,8 @@ fn daemon(metrics: &Metrics, to: &mut Families<'_>) -> fmt::Result {
 }
 
 fn control(stats: &Stats, to: &mut Families<'_>) -> fmt::Result {
-    let ApiTraffic { accepted, refused_access, refused_busy, accept_errors } = stats.control_api;
+    let ApiTraffic { accepted, refused_access, refused_busy, accept_errors, refused_changes } =
+        stats.control_api;
     let rows = [
         ("accepted", accepted),
         ("refused_access", refused_access),
@@ -46,7 +47,9 @@ fn control(stats: &Stats, to: &mut Families<'_>) -> fmt::Result {
         ("lost", accept_errors),
     ];
     let rows = rows.map(|(outcome, connections)| (Labels::of("outcome", outcome), connections));
-    to.counters("control_connections", "Connections to the control socket, by what became of them.", rows)
+    to.counters("control_connections", "Connections to the control socket, by what became of them.", rows)?;
+    let help = "Changes of objects that the control API refused.";
+    to.counter("control_changes_refused", help, refused_changes)
 }
 
 fn frames(stats: &Stats, to: &mut Families<'_>) -> fmt::Result {

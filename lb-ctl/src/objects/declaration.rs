@@ -1,6 +1,6 @@
 //! What a file declares: objects, and which of its target groups leave their targets to calls.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, mem};
 
 use serde_json::{Map, Value, json};
 
@@ -54,21 +54,38 @@ impl Declaration {
         }
     }
 
-    /// Has these objects declared in place of those that were before. Objects made by call stay, unless this names them.
+    /// Has these objects declared in place of those that were before. Objects made by call stay, unless this names
+    /// them; what they need of a file's stays with them.
     pub fn apply(mut self, objects: &mut Objects, now: &str) {
-        let lbs = std::mem::take(&mut self.objects.load_balancers).into_iter();
-        let lbs: Vec<LoadBalancer> =
+        let lbs = mem::take(&mut self.objects.load_balancers).into_iter();
+        let mut lbs: Vec<LoadBalancer> =
             lbs.map(|lb| declared_load_balancer(lb, &objects.load_balancers, now)).collect();
         let open = |group: &TargetGroup| self.open_groups.contains(&group.name);
-        let groups = std::mem::take(&mut self.objects.target_groups).into_iter();
-        let groups: Vec<TargetGroup> =
+        let groups = mem::take(&mut self.objects.target_groups).into_iter();
+        let mut groups: Vec<TargetGroup> =
             groups.map(|group| declared_group((open(&group), group), &objects.target_groups, now)).collect();
-        objects.load_balancers.retain(|lb| !lb.declared && lbs.iter().all(|row| row.name != lb.name));
-        objects.target_groups.retain(|row| !row.declared && groups.iter().all(|new| new.name != row.name));
         // The file's come first, in its order: a start without anything by call is as the file says.
-        objects.load_balancers.splice(0..0, lbs);
-        objects.target_groups.splice(0..0, groups);
+        let others = mem::take(&mut objects.load_balancers).into_iter();
+        let others: Vec<LoadBalancer> =
+            others.filter(|lb| lbs.iter().all(|new| new.name != lb.name)).filter_map(given_up).collect();
+        lbs.extend(others);
+        objects.load_balancers = lbs;
+        let mut others = mem::take(&mut objects.target_groups);
+        others.retain(|group| groups.iter().all(|new| new.name != group.name));
+        others.retain(|group| !group.declared || objects.users(&group.name).next().is_some());
+        groups.extend(others.into_iter().map(|group| TargetGroup { declared: false, ..group }));
+        objects.target_groups = groups;
     }
+}
+
+/// What is left of a load balancer that no file names any more: all of one made by call; one of a file lives on, as if made by call,
+/// while it has listeners that were.
+fn given_up(lb: LoadBalancer) -> Option<LoadBalancer> {
+    if !lb.declared {
+        return Some(lb);
+    }
+    let listeners: Vec<Listener> = lb.listeners.iter().filter(|row| !row.declared).cloned().collect();
+    (!listeners.is_empty()).then_some(LoadBalancer { listeners, declared: false, ..lb })
 }
 
 /// A load balancer of a file, with what the store knows of it, and the listeners that calls have added.

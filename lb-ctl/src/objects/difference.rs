@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use super::{Forward, Listener, LoadBalancer, Objects, Rule, TargetGroup};
 use crate::config::Family;
 
 /// One difference.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// What happens to it.
     pub action: DifferenceAction,
@@ -27,7 +28,7 @@ pub struct Difference {
 }
 
 /// What happens to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DifferenceAction {
     /// It comes.
@@ -104,7 +105,7 @@ fn load_balancer(lb: &LoadBalancer) -> Keys {
         None => row.address.to_string(),
     };
     let addresses: Vec<String> = lb.addresses.iter().map(address).collect();
-    let mut keys = Keys::from([("addresses".into(), addresses.join(", "))]);
+    let mut keys = Keys::from([("addresses".into(), addresses.join(", ")), owner(lb.declared)]);
     keys.insert("scheme".into(), text(&lb.scheme));
     keys.extend(lb.interface.iter().map(|name| ("interface".into(), name.clone())));
     keys.extend(lb.assign.iter().map(|assign| ("assign".into(), assign.to_string())));
@@ -114,7 +115,7 @@ fn load_balancer(lb: &LoadBalancer) -> Keys {
 }
 
 fn listener(listener: &Listener) -> Keys {
-    let mut keys = Keys::from([("forward".into(), forward(&listener.forward))]);
+    let mut keys = Keys::from([("forward".into(), forward(&listener.forward)), owner(listener.declared)]);
     named(&mut keys, "attributes", &listener.attributes);
     named(&mut keys, "tags", &listener.tags);
     keys
@@ -128,7 +129,7 @@ fn of_rule(rule: &Rule) -> Keys {
 }
 
 fn target_group(group: &TargetGroup) -> Keys {
-    let mut keys = Keys::from([("protocol".into(), group.protocol.name().into())]);
+    let mut keys = Keys::from([("protocol".into(), group.protocol.name().into()), owner(group.declared)]);
     keys.insert("port".into(), group.port.to_string());
     keys.insert("target_type".into(), text(&group.target_type));
     keys.insert("ip_address_type".into(), text(&group.ip_address_type.unwrap_or(Family::V4)));
@@ -139,6 +140,27 @@ fn target_group(group: &TargetGroup) -> Keys {
     named(&mut keys, "tags", &group.tags);
     keys
 }
+
+/// Whose the object is: the next file that does not name it takes away what a file declared.
+fn owner(is_declared: bool) -> (String, String) {
+    ("owner".into(), if is_declared { "file" } else { "calls" }.into())
+}
+
+/// One line that says what comes, goes and changes, and names what goes.
+pub fn summary(differences: &[Difference]) -> String {
+    let of = |action| differences.iter().filter(move |row| row.action == action);
+    let (added, changed) = (of(DifferenceAction::Add).count(), of(DifferenceAction::Change).count());
+    let removed: Vec<&str> = of(DifferenceAction::Remove).map(|row| row.object.as_str()).collect();
+    let named = match removed.len() {
+        0 => String::new(),
+        1..=NAMED => format!(" ({})", removed.join(", ")),
+        _ => format!(" ({}, ...)", removed[..NAMED].join(", ")),
+    };
+    format!("{added} objects added, {} removed{named}, {changed} keys changed", removed.len())
+}
+
+/// Objects that a summary names.
+const NAMED: usize = 20;
 
 fn forward(forward: &Forward) -> String {
     let groups = forward.target_groups.iter();

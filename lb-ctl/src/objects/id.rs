@@ -1,11 +1,13 @@
 //! Ids of objects.
 
 use std::{
+    borrow::Cow,
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
     str::FromStr,
 };
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// What tells an object from all others, also from those of its name before and after it: 16 hex digits in an ARN.
@@ -17,6 +19,16 @@ impl Id {
     pub fn fresh() -> Id {
         // Keys of the standard library's hash maps differ in each process and each time.
         Id(RandomState::new().build_hasher().finish())
+    }
+}
+
+impl JsonSchema for Id {
+    fn schema_name() -> Cow<'static, str> {
+        "Id".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9a-f]{16}$", "description": "What tells an object from all others." })
     }
 }
 

@@ -1,3 +1,5 @@
+//! Names of objects, and their parts.
+
 use super::*;
 
 #[test]

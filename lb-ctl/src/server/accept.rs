@@ -1,12 +1,6 @@
 //! Connections as they come: each is judged by its credentials, seated or sent away, and never waited for.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-};
+use std::{io, sync::Arc};
 
 use axum::Router;
 use tokio::{
@@ -18,13 +12,15 @@ use tokio::{
 };
 
 use super::{
-    ServerError, Settings,
+    Caller, ServerError, Settings,
     access::{self, Role},
     answer::Farewell,
     connection::{self, Client},
+    counts::Counts,
     limits::{ACCEPT_PAUSE, FAREWELL_TIME, FAREWELLS, WATCH_INTERVAL},
     seats::{Holder, Seats},
     socket::Place,
+    tcp::Door,
 };
 use crate::api::ApiTraffic;
 
@@ -37,31 +33,11 @@ pub(super) struct House {
     farewells: Arc<Semaphore>,
 }
 
-/// Connections so far.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    accepted: AtomicU64,
-    strangers: AtomicU64,
-    crowded: AtomicU64,
-    failed: AtomicU64,
-}
-
-impl Counts {
-    pub(super) fn read(&self) -> ApiTraffic {
-        ApiTraffic {
-            accepted: self.accepted.load(Relaxed),
-            refused_access: self.strangers.load(Relaxed),
-            refused_busy: self.crowded.load(Relaxed),
-            accept_errors: self.failed.load(Relaxed),
-        }
-    }
-}
-
 impl House {
-    pub(super) fn new(settings: Settings, router: Router) -> Arc<House> {
+    pub(super) fn new(settings: Settings, router: Router, counts: Arc<Counts>) -> Arc<House> {
         let seats = Seats::new(settings.limits);
         let farewells = Arc::new(Semaphore::new(FAREWELLS));
-        Arc::new(House { settings, router, seats, counts: Arc::default(), farewells })
+        Arc::new(House { settings, router, seats, counts, farewells })
     }
 
     /// Accepts for ever, and listens anew where the socket's file gets lost.
@@ -81,12 +57,22 @@ impl House {
         }
     }
 
+    /// Accepts by TCP for ever, if that is wanted.
+    pub(super) async fn keep_door(self: Arc<House>, door: Option<Door>) {
+        if let Some(door) = door
+            && let Err(error) = door.keep(self.clone()).await
+        {
+            (self.settings.log)(format!("WARNING: nobody can reach the control API by TCP: {error}"));
+        }
+        std::future::pending().await
+    }
+
     async fn accept_all(self: &Arc<House>, listener: &UnixListener) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => self.admit(stream),
                 Err(_) => {
-                    self.counts.failed.fetch_add(1, Relaxed);
+                    self.counts.failed.note("somebody");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -96,39 +82,37 @@ impl House {
 
     fn admit(self: &Arc<House>, stream: UnixStream) {
         match self.judge(&stream) {
-            Ok(Some(client)) => self.seat(stream, client),
-            Ok(None) => self.turn_away(stream, Farewell::Stranger),
-            Err(_) => {
-                // A client that is gone already has no credentials.
-                self.counts.failed.fetch_add(1, Relaxed);
+            Ok((holder, caller, Some(role))) => self.seat(stream, holder, Client { caller, role }),
+            Ok((_, caller, None)) => {
+                self.counts.strangers.note(&caller);
+                self.turn_away(stream, Farewell::Stranger);
             }
+            // A client that is gone already has no credentials.
+            Err(_) => self.counts.failed.note("somebody"),
         }
     }
 
-    fn judge(&self, stream: &UnixStream) -> io::Result<Option<(Holder, Client)>> {
+    fn judge(&self, stream: &UnixStream) -> io::Result<(Holder, Caller, Option<Role>)> {
         let peer = stream.peer_cred()?;
-        let role: Option<Role> = self.settings.access.role(stream, peer)?;
-        let caller = access::caller(peer);
-        Ok(role.map(|role| (Holder::Uid(peer.uid()), Client { caller, role })))
+        let role = self.settings.access.role(stream, peer)?;
+        Ok((Holder::Uid(peer.uid()), access::caller(peer), role))
     }
 
-    fn seat(self: &Arc<House>, stream: UnixStream, (holder, client): (Holder, Client)) {
+    fn seat(self: &Arc<House>, stream: UnixStream, holder: Holder, client: Client) {
         match self.seats.take(holder) {
             Some(seat) => {
-                self.counts.accepted.fetch_add(1, Relaxed);
+                self.counts.accepted.note("");
                 drop(tokio::spawn(connection::serve(stream, client, seat, self.router.clone())));
             }
-            None => self.turn_away(stream, Farewell::Crowd),
+            None => {
+                self.counts.crowded.note(&client.caller);
+                self.turn_away(stream, Farewell::Crowd);
+            }
         }
     }
 
     /// Tells a client why, if there are not too many to tell.
     fn turn_away(&self, stream: UnixStream, farewell: Farewell) {
-        let count = match farewell {
-            Farewell::Stranger => &self.counts.strangers,
-            Farewell::Crowd => &self.counts.crowded,
-        };
-        count.fetch_add(1, Relaxed);
         if let Ok(permit) = self.farewells.clone().try_acquire_owned() {
             drop(tokio::spawn(part(stream, farewell, permit)));
         }
@@ -186,19 +170,31 @@ impl Watch {
         }
     }
 
-    /// One line for all who were refused since the last one.
+    /// One line for all who were refused for one reason since the last one.
     fn sum_up(&mut self, house: &House) {
         let now = house.counts.read();
         let told = std::mem::replace(&mut self.told, now.clone());
-        for (count, what) in [
-            (now.refused_access - told.refused_access, "of users without a role"),
-            (now.refused_busy - told.refused_busy, "because there were too many"),
-            (now.accept_errors - told.accept_errors, "that could not be accepted"),
+        let Counts { strangers, crowded, forbidden, failed, .. } = &*house.counts;
+        for (count, last, what) in [
+            (
+                now.refused_access - told.refused_access,
+                strangers.last(),
+                "connections of users without a role",
+            ),
+            (now.refused_busy - told.refused_busy, crowded.last(), "connections because there were too many"),
+            (
+                now.refused_changes - told.refused_changes,
+                forbidden.last(),
+                "changes by users who may only read",
+            ),
+            (
+                now.accept_errors - told.accept_errors,
+                failed.last(),
+                "connections that the system could not accept",
+            ),
         ] {
             if count > 0 {
-                (house.settings.log)(format!(
-                    "audit: {count} connections to the control API refused, {what}"
-                ));
+                (house.settings.log)(format!("audit: {last}: refused: {count} {what}"));
             }
         }
     }

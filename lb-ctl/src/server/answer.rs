@@ -6,26 +6,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use tokio::sync::oneshot;
 
-use super::{Call, Deliver, Reply, limits::CONTROL_TIME};
+use super::{Call, Deliver, Reply};
 use crate::{
     api::{Refusal, RefusalCode},
     metrics,
 };
 
-/// The control thread's answer to a call, or why there is none.
+/// The control thread's answer to a call, or what the client is told instead.
 pub(super) async fn ask<T>(deliver: &Deliver, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Response> {
-    let (sender, answer) = oneshot::channel();
-    deliver.0(call(Reply(sender)));
-    match tokio::time::timeout(CONTROL_TIME, answer).await {
-        Ok(Ok(Ok(answer))) => Ok(answer),
-        Ok(Ok(Err(refusal))) => Err(refusal.into_response()),
-        Ok(Err(_)) => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping")),
-        Err(_) => {
-            Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the daemon's control thread did not answer in time"))
-        }
-    }
+    deliver.ask(call).await.map_err(|(status, refusal)| (status, Json(refusal)).into_response())
 }
 
 /// The same as JSON.
@@ -45,7 +35,12 @@ pub(crate) async fn metrics(deliver: &Deliver) -> Response {
 
 /// A refusal without a code.
 pub(super) fn refuse(status: StatusCode, error: impl Into<String>) -> Response {
-    (status, Json(Refusal::from(error))).into_response()
+    denial(status, error).into_response()
+}
+
+/// The same before it is an answer.
+pub(super) fn denial(status: StatusCode, error: impl Into<String>) -> (StatusCode, Json<Refusal>) {
+    (status, Json(Refusal::from(error)))
 }
 
 /// A refusal of what the client may not do.
@@ -66,7 +61,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-fn status(refusal: &Refusal) -> StatusCode {
+pub(super) fn status(refusal: &Refusal) -> StatusCode {
     use RefusalCode::*;
     match refusal.code {
         Some(
@@ -92,6 +87,8 @@ fn status(refusal: &Refusal) -> StatusCode {
 pub(super) enum Farewell {
     /// Its user has no role.
     Stranger,
+    /// No name in its certificate has a role.
+    Unnamed,
     /// There are too many connections.
     Crowd,
 }
@@ -101,6 +98,7 @@ impl Farewell {
     pub(super) fn bytes(self) -> Vec<u8> {
         let (status, refusal) = match self {
             Farewell::Stranger => ("403 Forbidden", Refusal::of(RefusalCode::AccessDenied, STRANGER)),
+            Farewell::Unnamed => ("403 Forbidden", Refusal::of(RefusalCode::AccessDenied, UNNAMED)),
             Farewell::Crowd => ("503 Service Unavailable", Refusal::from(CROWD)),
         };
         let body = serde_json::json!(refusal).to_string();
@@ -121,4 +119,6 @@ pub(super) fn lines(body: axum::body::Body) -> Response {
 
 const STRANGER: &str = "your user may not use this socket: it takes root, lbd's own user, or a member of a group that \
                         control_api.read_write_groups or control_api.read_only_groups names";
+const UNNAMED: &str =
+    "no name in your certificate may use this API: see control_api.tcp.read_write and read_only";
 const CROWD: &str = "there are too many connections: try again, and close those that are not needed";

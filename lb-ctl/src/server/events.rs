@@ -15,6 +15,7 @@ use axum::{
     response::Response,
 };
 use futures_util::stream;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::{
     sync::{mpsc, watch},
@@ -75,7 +76,7 @@ struct Ring {
 }
 
 /// The query of `GET /v1/events`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EventsQuery {
     /// Events after this one; by default all that are known, or, to follow, those to come.

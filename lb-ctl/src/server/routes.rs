@@ -6,28 +6,31 @@ mod files;
 mod flows;
 mod listeners;
 mod load_balancers;
+mod openapi;
 mod rules;
 mod target_groups;
 mod targets;
 
 use std::sync::Arc;
 
+use axum::{
+    Extension, Router,
+    extract::{Request, State},
+    http::{Method, StatusCode},
+    middleware::{self, Next},
+    response::Response,
+    routing::{MethodRouter, get, post},
+};
+
 use super::{
     Call, Deliver,
     access::Role,
     answer::{self, forbid, refuse, tell},
     connection::Client,
+    counts::Counts,
     events::{EventsQuery, Feed},
 };
 use crate::{api::TagsBody, change::Change};
-use axum::{
-    Extension, Router,
-    extract::{Request, State},
-    http::{Method, StatusCode, header},
-    middleware::{self, Next},
-    response::Response,
-    routing::{MethodRouter, get, post},
-};
 use changes::Caller;
 use extract::{Arguments, Json};
 
@@ -38,61 +41,70 @@ pub(super) struct Api {
     pub(super) feed: Arc<Feed>,
     /// Longest body of a request, in bytes.
     pub(super) body_bytes: usize,
+    pub(super) counts: Arc<Counts>,
 }
 
 pub(super) fn router(api: Api) -> Router {
-    let paths = PATHS.iter().fold(Router::new(), |router, (path, methods)| router.route(path, methods()));
+    let paths = PATHS.iter().fold(Router::new(), |router, Path(path, methods)| router.route(path, methods()));
     paths
         .fallback(async || refuse(StatusCode::NOT_FOUND, "there is no such path in this API"))
         .method_not_allowed_fallback(async || {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods: see the header allow")
         })
-        .layer(middleware::from_fn(by_role))
+        .layer(middleware::from_fn_with_state(api.clone(), by_role))
         .with_state(api)
 }
 
+/// A path's template and its methods.
+struct Path(&'static str, fn() -> MethodRouter<Api>);
+
 /// Every path, and what its methods do.
-const PATHS: &[(&str, fn() -> MethodRouter<Api>)] = &[
-    ("/v1/status", || get(status)),
-    ("/v1/stats", || get(stats)),
-    ("/v1/metrics", || get(metrics)),
-    ("/v1/targets", || get(all_targets)),
-    ("/v1/flows", || get(flows::list)),
-    ("/v1/why", || get(flows::why)),
-    ("/v1/events", || get(events)),
-    ("/v1/openapi.json", || get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI))),
-    ("/v1/load-balancers", || get(load_balancers::list).post(load_balancers::create)),
-    ("/v1/load-balancers/{name}", || {
+const PATHS: &[Path] = &[
+    Path("/v1/status", || get(status)),
+    Path("/v1/stats", || get(stats)),
+    Path("/v1/metrics", || get(metrics)),
+    Path("/v1/targets", || get(all_targets)),
+    Path("/v1/flows", || get(flows::list)),
+    Path("/v1/why", || get(flows::why)),
+    Path("/v1/events", || get(events)),
+    Path("/v1/openapi.json", || get(async || axum::Json(openapi::document()))),
+    Path("/v1/load-balancers", || get(load_balancers::list).post(load_balancers::create)),
+    Path("/v1/load-balancers/{name}", || {
         get(load_balancers::show).patch(load_balancers::modify).delete(load_balancers::delete)
     }),
-    ("/v1/load-balancers/{name}/listeners", || get(listeners::list).post(listeners::create)),
-    ("/v1/load-balancers/{name}/listeners/{listener}", || {
+    Path("/v1/load-balancers/{name}/listeners", || get(listeners::list).post(listeners::create)),
+    Path("/v1/load-balancers/{name}/listeners/{listener}", || {
         get(listeners::show).patch(listeners::modify).delete(listeners::delete)
     }),
-    ("/v1/load-balancers/{name}/listeners/{listener}/rules", || get(rules::list).post(rules::create)),
-    ("/v1/load-balancers/{name}/listeners/{listener}/rules/{priority}", || {
+    Path("/v1/load-balancers/{name}/listeners/{listener}/rules", || {
+        get(rules::list).post(rules::create).patch(rules::reorder)
+    }),
+    Path("/v1/load-balancers/{name}/listeners/{listener}/rules/{priority}", || {
         get(rules::show).patch(rules::modify).delete(rules::delete)
     }),
-    ("/v1/target-groups", || get(target_groups::list).post(target_groups::create)),
-    ("/v1/target-groups/{name}", || {
+    Path("/v1/target-groups", || get(target_groups::list).post(target_groups::create)),
+    Path("/v1/target-groups/{name}", || {
         get(target_groups::show).patch(target_groups::modify).delete(target_groups::delete)
     }),
-    ("/v1/target-groups/{name}/targets", || get(targets::list).post(targets::change)),
-    ("/v1/tags", || post(tag)),
-    ("/v1/diff", || post(files::diff)),
-    ("/v1/apply", || post(files::apply)),
-    ("/v1/export", || get(files::export)),
-    ("/v1/reload", || post(reload)),
+    Path("/v1/target-groups/{name}/targets", || get(targets::list).post(targets::change)),
+    Path("/v1/tags", || post(tag)),
+    Path("/v1/diff", || post(files::diff)),
+    Path("/v1/apply", || post(files::apply)),
+    Path("/v1/export", || get(files::export)),
+    Path("/v1/reload", || post(reload)),
 ];
 
-/// The description of this API (OpenAPI 3.1). A test holds it against the routes and their answers.
-pub(super) const OPENAPI: &str = include_str!("../../openapi.json");
-
 /// Lets readers read.
-async fn by_role(Extension(client): Extension<Client>, request: Request, next: Next) -> Response {
+async fn by_role(
+    State(api): State<Api>,
+    Extension(client): Extension<Client>,
+    request: Request,
+    next: Next,
+) -> Response {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     match client.role {
         Role::ReadOnly if !is_read => {
+            api.counts.forbidden.note(&client.caller);
             forbid("your group may read (GET), and change nothing: see control_api.read_write_groups")
         }
         Role::ReadOnly | Role::ReadWrite => next.run(request).await,
@@ -141,3 +153,6 @@ async fn several(api: &Api, caller: Caller, changes: [Option<Change>; 3]) -> Res
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

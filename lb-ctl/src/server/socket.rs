@@ -42,6 +42,7 @@ impl Place {
         }
         remove_stale(path)?;
         let listener = UnixListener::bind(path).map_err(system)?;
+        rustix::net::listen(&listener, BACKLOG).map_err(|error| system(error.into()))?;
         fs::set_permissions(path, fs::Permissions::from_mode(reach.socket_mode())).map_err(system)?;
         listener.set_nonblocking(true).map_err(system)?;
         let metadata = fs::symlink_metadata(path).map_err(system)?;
@@ -107,3 +108,6 @@ fn remove_stale(socket: &Path) -> Result<(), ServerError> {
         Ok(_) => Err(ServerError::InUse(socket.into())),
     }
 }
+
+/// Connections that wait to be accepted. A client that does not wait for its turn is refused when there are more.
+const BACKLOG: i32 = 1_024;

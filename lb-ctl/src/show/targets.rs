@@ -3,19 +3,21 @@
 use comfy_table::{Cell, Color};
 
 use super::{
-    refused_flows,
-    text::{ago, number, plural, right, table},
+    Columns, refused_flows,
+    text::{ago, bytes, number, plural, right, table},
 };
 use crate::api::{InForce, TargetChanges, TargetRow, Traffic};
 
 /// Targets with their state and why; what is long comes last. Zones have a column where there are any.
-pub fn targets(rows: &[TargetRow]) -> String {
+pub fn targets(rows: &[TargetRow], columns: Columns) -> String {
     let has_zones = rows.iter().any(|row| row.zone.is_some());
     let zone: &[&str] = if has_zones { &["ZONE"] } else { &[] };
     let header = [
         &["GROUP", "TARGET"],
         zone,
-        &["STATE", "CHANGED", "PASSED", "FAILED", "FLOWS", "NEW", "SHARE", "REASON"],
+        &["STATE", "CHANGED", "PASSED", "FAILED", "FLOWS", "NEW", "SHARE"],
+        columns.of_all(&["WEIGHT", "PACKETS IN", "PACKETS OUT", "BYTES IN", "BYTES OUT"]),
+        &["REASON"],
     ]
     .concat();
     let mut table = table(&header);
@@ -25,7 +27,14 @@ pub fn targets(rows: &[TargetRow]) -> String {
         cells.extend([state(row), right(row.changed_seconds_ago.map_or(String::new(), ago))]);
         let Traffic { active_flows, new_flows, .. } = row.traffic;
         cells.extend([row.checks_passed, row.checks_failed, active_flows, new_flows].map(number));
-        cells.extend([right(format!("{:.1} %", row.share_percent)), Cell::new(remark(row))]);
+        cells.push(right(format!("{:.1} %", row.share_percent)));
+        if columns == Columns::All {
+            let Traffic { packets_in, packets_out, bytes_in, bytes_out, .. } = row.traffic;
+            cells.push(right(row.weight.map_or(String::new(), |weight| weight.to_string())));
+            cells.extend([packets_in, packets_out].map(number));
+            cells.extend([bytes_in, bytes_out].map(|count| right(bytes(count))));
+        }
+        cells.push(Cell::new(remark(row)));
         table.add_row(cells);
     }
     table.trim_fmt()
@@ -95,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_healthy_target_is_a_line_of_less_than_a_hundred_columns() {
-        let text = targets(&[row(None, "healthy")]);
+        let text = targets(&[row(None, "healthy")], Columns::Usual);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[1].split_whitespace().collect::<Vec<_>>().join(" "),
@@ -106,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_reason_comes_last_and_zones_where_there_are_any() {
-        let text = targets(&[row(Some("a"), "unhealthy"), row(None, "healthy")]);
+        let text = targets(&[row(Some("a"), "unhealthy"), row(None, "healthy")], Columns::Usual);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].contains("ZONE"), "{text}");
         assert!(

@@ -1,9 +1,13 @@
 //! Tables, numbers and durations as people like to read them.
 
+use anstream::ColorChoice;
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 
 pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
+    if ColorChoice::global() == ColorChoice::Always {
+        table.enforce_styling();
+    }
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
     table

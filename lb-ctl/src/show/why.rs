@@ -97,10 +97,11 @@ fn lower(help: &str) -> String {
 fn address(why: &Why) -> String {
     let row = &why.address;
     let zone = row.zone.as_ref().map_or(String::new(), |zone| format!(", in zone {zone}"));
+    let pool = row.pool.as_ref().map_or(String::new(), |pool| format!(", from the address pool {pool}"));
     let shared = if row.is_host { "; the host has it, too" } else { "" };
     match (&row.load_balancer, why.sender) {
         (Some(name), _) => {
-            format!("{} is an address of the load balancer {name}{zone}{shared}.", row.address)
+            format!("{} is an address of the load balancer {name}{zone}{pool}{shared}.", row.address)
         }
         (None, WhySender::Target) => format!("{} sends from a target's address and port.", why.from),
         (None, _) if row.is_host => {
@@ -145,10 +146,13 @@ fn nothing_listens(why: &Why) -> String {
 
 fn flow(flow: &WhyFlow, why: &Why) -> String {
     let row = &flow.row;
-    let who = format!("{} from {} to {}", row.protocol, row.client, row.listener);
+    let whose = match flow.is_reply {
+        true => format!(" of {} to {}", row.client, row.listener),
+        false => String::new(),
+    };
     let (idle, timeout) = (seconds(row.idle_ms), seconds(row.timeout_ms));
     let found = format!(
-        "Worker {} has the flow ({who}): {}, with {}, idle for {idle} of {timeout}.",
+        "Worker {} has the flow{whose}: {}, with {}, idle for {idle} of {timeout}.",
         row.worker, row.state, row.target
     );
     let selected = why.selection.as_ref().and_then(|selection| selection.target);
@@ -190,16 +194,16 @@ fn selected(row: &WhySelection, why: &Why) -> Vec<String> {
             row.target_group
         ));
     }
-    if row.is_failing_open {
+    if row.is_failing_open && row.eligible_targets > 0 {
         lines.push(format!(
             "Too few targets of {} are healthy: it fails open, so that all of them get flows.",
             row.target_group
         ));
     }
-    let zone = row.zone.as_ref().map_or(String::new(), |zone| format!(" that serve zone {zone}"));
+    let zone = row.zone.as_ref().map_or(String::new(), |zone| format!(" for zone {zone}"));
     lines.push(match (row.slot, row.owner) {
         (Some(slot), Some(owner)) => format!(
-            "The hash of the {} is slot {} of {} of the Maglev table over {}'s {}{zone}: {owner}.",
+            "The hash of the {} is slot {} of {} in the Maglev table of {} ({}{zone}): it belongs to {owner}.",
             by(&row.target_by),
             count(slot.into()),
             count(row.slots as u64),
@@ -296,5 +300,230 @@ fn list(items: &[String], and: &str) -> String {
         [] => String::new(),
         [one] => one.clone(),
         [first @ .., last] => format!("{} {and} {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{FlowRow, Traffic, WhyAddress, WhyListener, WhyVerdict, WhyWeight};
+
+    /// A new flow of a client's to one of two target groups.
+    fn new_flow() -> Why {
+        let target = "198.19.1.2:8080".parse().unwrap();
+        Why {
+            protocol: "TCP".into(),
+            from: "198.18.0.2:40000".parse().unwrap(),
+            to: "198.18.100.1:80".parse().unwrap(),
+            sender: WhySender::Client,
+            verdict: Reason::FlowNew.into(),
+            stray: Some(Reason::ResetNoFlow.into()),
+            address: WhyAddress {
+                address: "198.18.100.1".parse().unwrap(),
+                load_balancer: Some("edge".into()),
+                zone: Some("a".into()),
+                pool: Some("subnet-a".into()),
+                is_host: false,
+            },
+            listener: Some(WhyListener {
+                name: "edge/TCP:80".into(),
+                rule: None,
+                forward: [("blue", 9), ("green", 1)]
+                    .map(|(name, weight)| WhyWeight { target_group: name.into(), weight })
+                    .into(),
+                is_sticky: false,
+                has_syn_cookies: false,
+                idle_timeout_seconds: 350,
+            }),
+            other_listeners: vec![],
+            flow: None,
+            selection: Some(WhySelection {
+                target_group: "blue".into(),
+                group_by: Some("flow".into()),
+                target_by: "client_address".into(),
+                zone: Some("a".into()),
+                eligible_targets: 1,
+                is_failing_open: false,
+                slot: Some(12_345),
+                slots: 65_537,
+                owner: Some(target),
+                taken_by: None,
+                target: Some(target),
+            }),
+            target: Some(row("healthy", true)),
+            source: Some(WhySource {
+                address: Some("198.18.0.2:40000".parse().unwrap()),
+                cause: None,
+                addresses: vec![],
+                ports: None,
+            }),
+            worker: Some(1),
+            generation: 7,
+            silent_workers: vec![],
+        }
+    }
+
+    fn row(state: &str, is_eligible: bool) -> TargetRow {
+        TargetRow {
+            target_group: "blue".into(),
+            target: "198.19.1.2:8080".parse().unwrap(),
+            zone: Some("a".into()),
+            state: state.into(),
+            reason: None,
+            description: None,
+            changed: None,
+            changed_seconds_ago: None,
+            checks_passed: 1,
+            checks_failed: 0,
+            weight: Some(1),
+            is_eligible,
+            share_percent: 100.0,
+            is_reachable: true,
+            traffic: Traffic::default(),
+        }
+    }
+
+    fn flow(state: &str) -> WhyFlow {
+        WhyFlow {
+            row: FlowRow {
+                protocol: "TCP".into(),
+                client: "198.18.0.2:40000".parse().unwrap(),
+                listener: "198.18.100.1:80".parse().unwrap(),
+                source: "198.18.0.2:40000".parse().unwrap(),
+                target: "198.19.1.3:8080".parse().unwrap(),
+                state: state.into(),
+                idle_ms: 1_500,
+                timeout_ms: 350_000,
+                worker: 0,
+            },
+            is_reply: false,
+            is_over: false,
+            cut: None,
+        }
+    }
+
+    #[test]
+    fn a_new_flow_is_followed_to_its_target() {
+        assert_eq!(
+            why(&new_flow()),
+            "TCP 198.18.0.2:40000 -> 198.18.100.1:80: a new flow, it goes to 198.19.1.2:8080.\n\n\
+             198.18.100.1 is an address of the load balancer edge, in zone a, from the address pool subnet-a.\n\
+             The listener edge/TCP:80 forwards to blue (weight 9) and green (weight 1).\n\
+             There is no such flow; one would be worker 1's.\n\
+             The hash of the flow selects the target group blue.\n\
+             The hash of the client's address is slot 12,345 of 65,537 in the Maglev table of blue (1 eligible target for \
+             zone a): it belongs to 198.19.1.2:8080.\n\
+             198.19.1.2:8080 of blue (zone a) is healthy.\n\
+             The target sees the client itself: 198.18.0.2:40000.\n\
+             A TCP packet other than a SYN is answered by a reset: it has no flow."
+        );
+    }
+
+    #[test]
+    fn every_turn_of_the_story_is_told() {
+        let refused = |reason: Reason| Why { verdict: reason.into(), ..new_flow() };
+        let with_flow =
+            |flow| Why { flow: Some(flow), stray: None, verdict: Reason::FlowHit.into(), ..new_flow() };
+        let with_source = |cause: &str, addresses: &[&str]| {
+            let addresses: Vec<_> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            let ports = Some((1_024, 65_535));
+            Why {
+                source: Some(WhySource { address: None, cause: Some(cause.into()), addresses, ports }),
+                ..new_flow()
+            }
+        };
+        let unreachable = TargetRow { is_reachable: false, ..row("unhealthy", true) };
+        let selection = |change: fn(&mut WhySelection)| {
+            let mut row = new_flow().selection.unwrap();
+            change(&mut row);
+            Why { selection: Some(row), ..new_flow() }
+        };
+        for (told, sentence) in [
+            (with_flow(flow("established")), "packets of a flow, they go to 198.19.1.3:8080.\n"),
+            (
+                with_flow(flow("established")),
+                "established, with 198.19.1.3:8080, idle for 1.5 s of 350.0 s. It stays with",
+            ),
+            (
+                with_flow(WhyFlow { is_over: true, ..flow("reset") }),
+                "It is over: the next SYN begins a new one.",
+            ),
+            (
+                with_flow(WhyFlow { cut: Some("unhealthy".into()), ..flow("established") }),
+                "Its next packet has it cut: its target is unhealthy.",
+            ),
+            (
+                with_flow(WhyFlow { is_reply: true, ..flow("established") }),
+                "they go to the client 198.18.0.2:40000.",
+            ),
+            (refused(Reason::ResetNoTarget), "answered by a reset: no target can get the flow."),
+            (refused(Reason::NextHopUnresolved), "dropped for now: the way to the target is not known."),
+            (refused(Reason::NoSourcePort), "dropped: no source port is free"),
+            (refused(Reason::OwnSource), "dropped: source address is a VIP"),
+            (refused(Reason::FlowTableFull), "dropped: the flow table has no room"),
+            (refused(Reason::Stateless), "they go to 198.19.1.2:8080; the flow table is full"),
+            (refused(Reason::SynToTarget), "once the client has confirmed a SYN cookie"),
+            (
+                Why { target: Some(unreachable.clone()), ..new_flow() },
+                "is unhealthy; it gets new flows all the same",
+            ),
+            (Why { target: Some(unreachable), ..new_flow() }, "No way to 198.19.1.2 is known"),
+            (
+                Why { target: Some(row("draining", false)), ..new_flow() },
+                "is draining; it gets no new flows.",
+            ),
+            (
+                with_source("hairpin", &["198.18.100.1"]),
+                "instead of the client, because the client is that target itself.",
+            ),
+            (
+                with_source("not_preserved", &["198.18.100.1", "198.18.100.2"]),
+                "sees 198.18.100.1 or 198.18.100.2, a port from 1024 to 65535,",
+            ),
+            (with_source("other_family", &[]), "there is no address to send from."),
+            (
+                selection(|row| row.is_failing_open = true),
+                "Too few targets of blue are healthy: it fails open",
+            ),
+            (
+                selection(|row| (row.slot, row.owner, row.target) = (None, None, None)),
+                "blue has no target for zone a",
+            ),
+            (
+                selection(|row| {
+                    row.taken_by = Some("edge/TCP:81".into());
+                    row.target = "198.19.1.4:8080".parse().ok();
+                }),
+                "reaches that one by edge/TCP:81, so the next in the table is selected: 198.19.1.4:8080.",
+            ),
+            (Why { silent_workers: vec![3], ..new_flow() }, "\nWorker 3 did not answer in time"),
+        ] {
+            let text = why(&told);
+            assert!(text.contains(sentence), "{sentence}\n{text}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_listens_it_is_told_what_does() {
+        let nobody = Why {
+            sender: WhySender::Nobody,
+            verdict: Reason::NoListener.into(),
+            listener: None,
+            selection: None,
+            target: None,
+            source: None,
+            stray: None,
+            worker: None,
+            other_listeners: vec!["edge/TCP:80".into(), "edge/UDP:53".into()],
+            to: "198.18.100.1:81".parse().unwrap(),
+            ..new_flow()
+        };
+        let text = why(&nobody);
+        assert!(text.contains(
+            "No listener is for TCP port 81; the listeners of that address are edge/TCP:80 and edge/UDP:53."
+        ));
+        let address = WhyAddress { load_balancer: None, is_host: true, ..nobody.address.clone() };
+        let host = Why { address, verdict: WhyVerdict::from(Reason::PassHost), ..nobody };
+        assert!(why(&host).contains("left to the kernel: the address is the host's own."), "{}", why(&host));
     }
 }

@@ -111,10 +111,56 @@ fn applying_what_is_in_force_changes_nothing() {
     let exported = store.export().unwrap();
     let of_export = file(&exported);
     assert_eq!(of_export.config().unwrap(), *store.config, "{exported}");
-    assert_eq!(store.differences(&of_export, NOW).unwrap(), []);
+    // What calls have made would be the file's.
+    let taken: Vec<_> =
+        store.differences(&of_export, NOW).unwrap().into_iter().map(|row| (row.object, row.key)).collect();
+    assert_eq!(taken, [("target group mine".into(), Some("owner".into()))]);
     let declared = changed(&store, Change::Apply(of_export));
     assert_eq!(declared.config, store.config);
     assert_eq!(changed(&declared, Change::Apply(file(&exported))).generation, declared.generation);
+}
+
+#[test]
+fn an_export_tells_no_secret_of_a_key() {
+    let keys = "[elbv2]\nlisten = \"[::1]:9180\"\nkeys = [{ id = \"AKID\", secret = \"0123456789abcdef\" }]\n\n[[target_groups]]";
+    let text = FILE.replacen("[[target_groups]]", keys, 1);
+    let secret = "[selection]\nsecret = \"00112233445566778899aabbccddeeff\"\n[[target_groups]]";
+    let exported = start(None, &text.replacen("[[target_groups]]", secret, 1)).export().unwrap();
+    assert!(!exported.contains("0123456789abcdef") && !exported.contains("00112233"), "{exported}");
+    assert!(exported.contains("Left out") && file(&exported).config().is_ok(), "{exported}");
+}
+
+#[test]
+fn what_calls_have_made_on_a_files_object_keeps_that() {
+    let listener = Change::CreateListener(crate::change::NewListener {
+        load_balancer: Ref::Name("edge".into()),
+        protocol: crate::config::Protocols::Tcp,
+        port: 81,
+        forward: crate::change::ForwardRequest {
+            target_groups: vec![(Ref::Name("open".into()), 1)],
+            stickiness: false,
+        },
+        attributes: Default::default(),
+        tags: Default::default(),
+    });
+    let store = changed(&start(None, FILE), listener);
+    let other = FILE.split("[[load_balancers]]").next().unwrap().to_owned() + "target_groups = []";
+    let next = start(Some(store.to_keep()), &other);
+    let lb = &next.objects.load_balancers[0];
+    let ports: Vec<u16> = lb.listeners.iter().map(|row| row.port).collect();
+    assert_eq!((lb.declared, ports, names(&next)), (false, vec![81], vec!["open"]));
+}
+
+#[test]
+fn a_file_that_declares_nothing_is_not_applied() {
+    let store = start(None, FILE);
+    for nothing in ["", "interfaces = [\"eth0\"]"] {
+        let change = Change::Apply(file(nothing));
+        let refused = store.draft().apply(&change, &Context { host: &store.host, now: NOW }).unwrap_err();
+        assert!(refused.error.contains("declares nothing"), "{}", refused.error);
+    }
+    let emptied = changed(&store, Change::Apply(file("load_balancers = []\ntarget_groups = []")));
+    assert_eq!(*emptied.objects, Objects::default());
 }
 
 #[test]

@@ -58,10 +58,12 @@ fn a_worker_that_is_stuck_holds_up_no_other_and_not_who_asks() {
             network.exchange(Protocol::Udp, port);
         }
         let (release, released) = crossbeam_channel::bounded::<()>(0);
-        let sticks = move |_: &FlowView| released.recv().is_ok();
-        let asked = Instant::now();
+        let (begin, begun) = crossbeam_channel::unbounded::<()>();
+        let sticks = move |_: &FlowView| begin.send(()).is_ok() && released.recv().is_ok();
         let stuck =
             engine.find_flows(&FlowQuery { extent: Extent::Count, filter: Arc::new(sticks) }, Some(0));
+        begun.recv_timeout(Duration::from_secs(20)).unwrap();
+        let asked = Instant::now();
         let all = engine.find_flows(&FlowQuery { extent: Extent::Count, filter: Arc::new(|_| true) }, None);
         let key = |port: u16| {
             let (client, vip) = ((CLIENT.into(), port.to_be_bytes()), (VIP.into(), 80u16.to_be_bytes()));

@@ -16,6 +16,7 @@ fn groups_are_named_or_numbered() {
         read_write_groups: vec![0],
         read_only_groups: vec![12, 4_294_967_294],
         limits: Limits { connections: 9, ..Limits::default() },
+        tcp: None,
     };
     assert_eq!(config.control_api, expected);
 }

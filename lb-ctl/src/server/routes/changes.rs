@@ -14,7 +14,7 @@ use crate::{
     change::Change,
     server::{
         Call, ChangeCall, Snapshot,
-        answer::{ask, refuse},
+        answer::{ask, denial},
         connection::Client,
     },
 };
@@ -30,7 +30,8 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Caller, Response> {
         let by = parts.extensions.get::<Client>().map(|client| client.caller.clone()).unwrap_or_default();
-        Ok(Caller { by, expected_generation: expected_generation(&parts.headers)? })
+        let expected_generation = expected_generation(&parts.headers).map_err(IntoResponse::into_response)?;
+        Ok(Caller { by, expected_generation })
     }
 }
 
@@ -73,7 +74,7 @@ fn with_etag(generation: u64, value: &impl Serialize) -> Response {
     response
 }
 
-fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, Response> {
+fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, (StatusCode, Json<Refusal>)> {
     let Some(value) = headers.get(header::IF_MATCH) else {
         return Ok(None);
     };
@@ -81,7 +82,7 @@ fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, Response> {
         "*" => Ok(None),
         tag => match tag.trim_matches('"').parse() {
             Ok(generation) => Ok(Some(generation)),
-            Err(_) => Err(refuse(
+            Err(_) => Err(denial(
                 StatusCode::BAD_REQUEST,
                 "if-match is the generation that an answer's etag told, such as \"17\"",
             )),

@@ -13,7 +13,7 @@ use super::{
     several,
 };
 use crate::{
-    api::{NewRuleBody, Refusal, RefusalCode, RulePatch},
+    api::{NewRuleBody, Refusal, RefusalCode, RulePatch, RulePriorities},
     change::{Change, ListenerRef, NewRule, ResourceRef},
     objects::{Id, Objects, Rule},
     server::{Call, answer::ask},
@@ -52,6 +52,22 @@ pub(super) async fn modify(
     let priority = priority.map(|priority| Change::SetRulePriorities(vec![(rule, priority)]));
     let tags = tags.map(|tags| tags.change(ResourceRef::Rule(rule)));
     Ok(several(&api, caller, [other, priority, tags]).await)
+}
+
+pub(super) async fn reorder(
+    State(api): State<Api>,
+    place: Segments<(String, String)>,
+    caller: Caller,
+    Json(RulePriorities { priorities }): Json<RulePriorities>,
+) -> Result<Response, Response> {
+    let Segments((load_balancer, listener)) = place;
+    let snapshot = ask(&api.deliver, Call::Snapshot).await?;
+    let moved = priorities.into_iter().map(|(from, to)| {
+        let place = Segments((load_balancer.clone(), listener.clone(), from.to_string()));
+        Ok((find(&snapshot.objects, place)?.id, to))
+    });
+    let moved = moved.collect::<Result<Vec<(Id, u16)>, Refusal>>().map_err(IntoResponse::into_response)?;
+    Ok(caller.change(&api, Change::SetRulePriorities(moved)).await)
 }
 
 pub(super) async fn delete(
