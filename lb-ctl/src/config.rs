@@ -37,6 +37,7 @@ pub use control_api::ControlApi;
 pub use elbv2::{ACCOUNT_DEFAULT, Access, AccessKey, Elbv2, REGION_DEFAULT, Secret};
 pub use errors::{ConfigError, ConfigErrors};
 pub use forward::{Forward, WeightedGroup};
+pub(crate) use health_check::KEYS as HEALTH_CHECK_KEYS;
 pub use health_check::{CheckProtocol, HealthCheck};
 use lb_core::{
     limits,
