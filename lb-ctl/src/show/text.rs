@@ -1,25 +1,4 @@
-//! Tables, numbers and durations as people like to read them.
-
-use anstream::ColorChoice;
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
-
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    if ColorChoice::global() == ColorChoice::Always {
-        table.enforce_styling();
-    }
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header.iter().map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
-    table
-}
-
-pub(super) fn number(number: u64) -> Cell {
-    right(count(number))
-}
-
-pub(super) fn right(text: String) -> Cell {
-    Cell::new(text).set_alignment(CellAlignment::Right)
-}
+//! Numbers and durations as people like to read them.
 
 /// A number with its thousands set apart.
 pub(crate) fn count(number: u64) -> String {
