@@ -59,7 +59,7 @@ fn a_look_is_repeated_until_the_signal() {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let lines: Vec<String> = lines.by_ref().take(5).map(Result::unwrap).collect();
-    let are_tables: Vec<bool> = lines.iter().map(|line| line.starts_with("NAME")).collect();
+    let are_tables: Vec<bool> = lines.iter().map(|line| line.trim_start().starts_with("NAME")).collect();
     if are_tables != [true, false, true, false, true] {
         child.kill().unwrap();
         panic!("{lines:?}: {:?}", Run::of(child.wait_with_output().unwrap()));
