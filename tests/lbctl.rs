@@ -12,7 +12,7 @@ use lb_ctl::{
     api::{ForwardRow, InForce, ListenerRow, LoadBalancerRow, Status, TargetRow, Traffic, VipRow},
     capture::CaptureWriter,
     change::{Change, Ref},
-    server::{Call, ChangeCall, Changed, Server},
+    server::{Call, ChangeCall, Changed, Server, Snapshot},
 };
 
 const CONFIG: &str = r#"
@@ -305,6 +305,13 @@ fn targets_are_registered_deregistered_and_waited_for() {
         Call::TargetsOf { reply, .. } => {
             reply.send(vec![target("198.19.1.2:80", "healthy"), target("198.19.1.3:80", "initial")])
         }
+        Call::Status(reply) => reply.send(Status { generation: 4, ..Status::default() }),
+        Call::Snapshot(reply) => {
+            let web =
+                serde_json::json!({ "name": "web", "protocol": "TCP", "port": 80, "target_type": "ip" });
+            let objects = serde_json::json!({ "load_balancers": [], "target_groups": [web] });
+            reply.send(Snapshot { generation: 4, objects: serde_json::from_value(objects).unwrap() });
+        }
         _ => {}
     })
     .unwrap();
@@ -328,10 +335,10 @@ fn targets_are_registered_deregistered_and_waited_for() {
 
     let (code, [text, _]) = run(&["wait", "web", "198.19.1.2"]);
     assert!(code == Some(0) && text.contains("198.19.1.2:80") && !text.contains("198.19.1.3"), "{text}");
-    let (code, [_, text]) =
-        run(&["wait", "web", "198.19.1.2", "198.19.1.3:80", "198.19.1.4", "--timeout", "0"]);
-    let expected = "lbctl: not healthy after 0 s: 198.19.1.3:80 (initial), 198.19.1.4 (not registered)\n";
-    assert_eq!((code, text.as_str()), (Some(1), expected));
+    let (code, [_, text]) = run(&["wait", "web", "198.19.1.2", "198.19.1.3:80", "--timeout", "0"]);
+    assert_eq!((code, text.as_str()), (Some(1), "lbctl: not healthy after 0 s: 198.19.1.3:80 (initial)\n"));
+    let (code, [_, text]) = run(&["wait", "web", "198.19.1.4"]);
+    assert!(code == Some(1) && text.contains("198.19.1.4 is no target of web"), "{text}");
     let (code, [text, _]) = run(&["web"]);
     assert!(code == Some(0) && text.contains("198.19.1.3"), "{text}");
 }

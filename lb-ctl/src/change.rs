@@ -27,7 +27,8 @@ use crate::{
     config::{Config, ConfigError, Document, Family, Protocols, TargetType},
     near::nearest_first,
     objects::{
-        Attributes, Declaration, Id, Listener, LoadBalancer, Objects, Scheme, Tags, Target, TargetGroup,
+        Attribute, Attributes, Declaration, Id, Listener, LoadBalancer, Objects, Scheme, Tags, Target,
+        TargetGroup,
     },
 };
 
@@ -492,6 +493,7 @@ fn change_objects(
         Change::ModifyLoadBalancerAttributes { load_balancer, attributes } => {
             let at = objects.load_balancer_at(&load_balancer)?;
             let lb = &mut objects.load_balancers[at];
+            refuse_unknown("a load balancer", &attributes, &lb.all_attributes())?;
             merge(&mut lb.attributes, attributes);
             Ok(Some(lb.id))
         }
@@ -502,6 +504,7 @@ fn change_objects(
         }
         Change::ModifyListenerAttributes { listener, attributes } => {
             let listener = objects.listener_mut(&listener)?;
+            refuse_unknown("this listener", &attributes, &listener.all_attributes())?;
             merge(&mut listener.attributes, attributes);
             Ok(Some(listener.id))
         }
@@ -519,6 +522,7 @@ fn change_objects(
         Change::ModifyTargetGroupAttributes { target_group, attributes } => {
             let at = objects.group_at(&target_group)?;
             let group = &mut objects.target_groups[at];
+            refuse_unknown("a target group", &attributes, &group.all_attributes())?;
             merge(&mut group.attributes, attributes);
             Ok(Some(group.id))
         }
@@ -568,6 +572,24 @@ fn refusal_of(errors: &[ConfigError], code: RefusalCode) -> Refusal {
     let path = errors.first().map(|error| error.path.clone());
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     Refusal { path: path.filter(|path| !path.is_empty()), ..Refusal::of(code, texts.join("\n")) }
+}
+
+/// Refuses to put back to its default what `owner` does not have. Values to set are read with the whole configuration.
+fn refuse_unknown(owner: &str, changes: &AttributeChanges, known: &[Attribute<'_>]) -> Result<(), Refusal> {
+    let known: Vec<&str> = known.iter().map(|row| row.key).collect();
+    let reset = changes.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| key.as_str());
+    let what = format!("an attribute of {owner}");
+    match { reset }.find(|key| !known.contains(key)) {
+        Some(key) => Err(unknown_key(RefusalCode::InvalidConfigurationRequest, (key, &what), known)),
+        None => Ok(()),
+    }
+}
+
+/// That a key to put back to its default is not of a kind, and which one is like it.
+fn unknown_key(code: RefusalCode, (key, kind): (&str, &str), known: Vec<&str>) -> Refusal {
+    let nearest = nearest_first(key, known);
+    let nearest = nearest.first().map_or(String::new(), |key| format!("; the nearest one is {key:?}"));
+    Refusal::of(code, format!("{key:?} is not {kind}{nearest}"))
 }
 
 fn merge(attributes: &mut Attributes, changes: AttributeChanges) {

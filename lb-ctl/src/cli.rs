@@ -22,9 +22,12 @@ mod values;
 mod watch;
 mod why;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{
+    Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
 use crate::{
     api::RefusalCode,
@@ -42,28 +45,50 @@ use output::{Coloring, Format, print};
 #[command(name = "lbctl", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// Control socket of lbd
-    #[arg(long, global = true, env = "LBCTL_SOCKET", value_name = "PATH", default_value = CONTROL_SOCKET)]
+    #[arg(long, global = true, env = "LBCTL_SOCKET", value_name = "PATH", default_value = CONTROL_SOCKET,
+          value_parser = OsStringValueParser::new().map(socket), help_heading = GLOBAL)]
     socket: PathBuf,
 
     /// How to print answers
-    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table", help_heading = GLOBAL)]
     output: Format,
 
     /// When to print in colours; automatically on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = GLOBAL)]
     color: Coloring,
 
     /// Look again and again, every 2 seconds or as many as given, until Ctrl-C; for verbs that change nothing
     #[arg(long, global = true, value_name = "SECONDS", num_args = 0..=1, require_equals = true,
-          default_missing_value = "2", value_parser = watch::interval)]
+          default_missing_value = "2", value_parser = watch::interval, help_heading = GLOBAL)]
     watch: Option<Duration>,
 
     /// Change something only if the objects are of this generation, which `lbctl status` tells; else exit with 3
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", help_heading = GLOBAL)]
     if_generation: Option<u64>,
 
     #[command(subcommand)]
     verb: Verb,
+}
+
+impl Arguments {
+    /// Reads a command line, or says what is wrong with it and exits. An arrow that stands alone, as `why` has it, is left out:
+    /// it would look like an option.
+    pub fn read(words: impl Iterator<Item = OsString>) -> Arguments {
+        Arguments::parse_from(without_arrow(words))
+    }
+}
+
+fn without_arrow(words: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let mut explains = false;
+    words.filter(move |word| {
+        explains |= word == "why";
+        !(explains && word == "->")
+    })
+}
+
+/// An empty path, as of a variable set to nothing, stands for the usual one.
+fn socket(path: OsString) -> PathBuf {
+    if path.is_empty() { CONTROL_SOCKET.into() } else { path.into() }
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -163,6 +188,8 @@ enum Failure {
     Refused(String),
     /// Usage, configuration, or the daemon cannot be reached.
     Unusable(String),
+    /// The daemon cannot be reached: it may come back.
+    Away(String),
     /// The objects are of another generation than the caller said.
     Outdated(String),
     /// Nobody reads what is printed any more: no failure for anybody.
@@ -182,7 +209,7 @@ pub fn run(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>) 
     match outcome {
         Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,
         Err(Failure::Refused(message)) => output::fail(1, &message),
-        Err(Failure::Unusable(message)) => output::fail(2, &message),
+        Err(Failure::Unusable(message) | Failure::Away(message)) => output::fail(2, &message),
         Err(Failure::Outdated(message)) => output::fail(3, &message),
     }
 }
@@ -204,7 +231,7 @@ fn carry_out(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>
         Verb::Events(arguments) => events::run(&lbd, &arguments),
         Verb::Flows(arguments) => flows::run(&client, output, arguments),
         Verb::Why(arguments) => why::run(&client, output, &arguments),
-        Verb::Stats => print(output, &client.stats()?, show::stats),
+        Verb::Stats => print(output, &client.stats()?, |stats| show::stats(stats, output.columns())),
         Verb::Top(arguments) => top::run(client, &arguments),
         Verb::Diff(arguments) => files::diff(&lbd, &arguments),
         Verb::Apply(arguments) => files::apply(&lbd, &arguments),
@@ -220,7 +247,7 @@ fn carry_out(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>
 
 fn status(lbd: &Lbd<'_>) -> Result<(), Failure> {
     let status = lbd.client.status()?;
-    print(lbd.output, &status, show::status)?;
+    print(lbd.output, &status, |status| show::status(status, lbd.output.columns()))?;
     if status.is_healthy() {
         return Ok(());
     }
@@ -238,7 +265,8 @@ impl From<ClientError> for Failure {
                 Failure::Outdated(refusal.to_string())
             }
             ClientError::Refused(refusal) => Failure::Refused(refusal.to_string()),
-            error => unusable(&error),
+            ClientError::Unreachable(..) | ClientError::Stopped => Failure::Away(error.to_string()),
+            ClientError::Garbled(_) => unusable(&error),
         }
     }
 }
@@ -258,6 +286,9 @@ impl From<ConfigErrors> for Failure {
     }
 }
 
+/// Heading of the options that every verb has.
+const GLOBAL: &str = "Global options";
+
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 refused by lbd, or not so: targets that are not healthy (health, targets wait), a listener without a \
 healthy target (status), differences (diff --exit-code), flows left (drain --timeout), a warning or a fault (doctor); \
@@ -273,5 +304,28 @@ mod tests {
     #[test]
     fn the_table_of_verbs_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_anywhere_among_the_words_of_why() {
+        let read = |line: &str| {
+            let words = line.split_whitespace().map(OsString::from);
+            Arguments::try_parse_from(without_arrow(words)).unwrap_or_else(|error| panic!("{line}: {error}"))
+        };
+        for line in [
+            "lbctl why 198.18.0.2:4 198.18.100.1:80 -o json",
+            "lbctl why 198.18.0.2:4 -> 198.18.100.1:80 -o json",
+            "lbctl why -o json 198.18.0.2:4 -> 198.18.100.1:80 tcp",
+            "lbctl why 198.18.0.2:4 -o json 198.18.100.1:80",
+            "lbctl -o json why 198.18.0.2:4->198.18.100.1:80",
+        ] {
+            assert_eq!(read(line).output, Format::Json, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_empty_path_stands_for_the_usual_one() {
+        assert_eq!(socket(OsString::new()), PathBuf::from(CONTROL_SOCKET));
+        assert_eq!(socket("/run/other.sock".into()), PathBuf::from("/run/other.sock"));
     }
 }

@@ -42,6 +42,8 @@ pub enum ClientError {
     Unreachable(PathBuf, io::Error),
     /// The daemon refused, for this reason.
     Refused(Refusal),
+    /// The daemon went away before its answer was whole.
+    Stopped,
     /// What came was no answer.
     Garbled(String),
 }
@@ -137,10 +139,10 @@ impl Client {
         let (mut sender, connection) = connect(&self.socket).await?;
         let request = question.into_request().map_err(|error| garbled(&error))?;
         let answer = async {
-            let answer = sender.send_request(request).await.map_err(|error| garbled(&error))?;
+            let answer = sender.send_request(request).await.map_err(broken)?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
-            Ok((status, Answer { body: body.map_err(|error| garbled(&error))?.to_bytes() }))
+            Ok((status, Answer { body: body.map_err(unread)?.to_bytes() }))
         };
         let (answer, _) = tokio::join!(answer, connection);
         answer
@@ -153,7 +155,23 @@ async fn connect(
 ) -> Result<(SendRequest<Full<Bytes>>, Connection<TokioIo<UnixStream>, Full<Bytes>>), ClientError> {
     let stream = dial(socket, PATIENCE);
     let stream = stream.map_err(|error| ClientError::Unreachable(socket.into(), error))?;
-    handshake(TokioIo::new(stream)).await.map_err(|error| ClientError::Garbled(error.to_string()))
+    handshake(TokioIo::new(stream)).await.map_err(broken)
+}
+
+/// Why an exchange came to nothing: bytes that are no HTTP, or a connection that ended.
+fn broken(error: hyper::Error) -> ClientError {
+    match error.is_parse() || error.is_user() {
+        true => ClientError::Garbled(error.to_string()),
+        false => ClientError::Stopped,
+    }
+}
+
+/// Why a body was not read to its end.
+fn unread(error: Box<dyn std::error::Error + Send + Sync>) -> ClientError {
+    match error.downcast::<hyper::Error>() {
+        Ok(error) => broken(*error),
+        Err(error) => ClientError::Garbled(error.to_string()),
+    }
 }
 
 /// What an answer says that is no success.
@@ -246,6 +264,7 @@ impl fmt::Display for ClientError {
                 write!(f, "cannot reach lbd on {}: {error}{advice}", socket.display())
             }
             ClientError::Refused(refusal) => refusal.fmt(f),
+            ClientError::Stopped => f.write_str("lbd has stopped: its answer breaks off"),
             ClientError::Garbled(error) => {
                 write!(f, "lbd's answer makes no sense ({error}); is it of another version?")
             }

@@ -38,6 +38,7 @@ pub use elbv2::{ACCOUNT_DEFAULT, Access, AccessKey, Elbv2, REGION_DEFAULT, Secre
 pub use errors::{ConfigError, ConfigErrors};
 pub(crate) use forward::FORWARD_GROUPS;
 pub use forward::{Forward, WeightedGroup};
+pub(crate) use health_check::KEYS as HEALTH_CHECK_KEYS;
 pub use health_check::{CheckProtocol, HealthCheck};
 use lb_core::{
     limits,

@@ -8,6 +8,7 @@ mod listeners;
 mod load_balancers;
 mod objects;
 mod status;
+mod table;
 mod target_groups;
 mod targets;
 pub(crate) mod text;
@@ -27,9 +28,10 @@ pub use listeners::{ListenerOf, listener, listener_rows, listeners, rules};
 pub use load_balancers::{load_balancer, load_balancers};
 pub use objects::tags;
 pub use status::status;
+use table::{Give, fitted, number, table, wrapped};
 pub use target_groups::{target_group, target_groups};
-pub use targets::{changed, targets};
-use text::{count, number, plural, table};
+pub use targets::{changed, deregistered, targets};
+use text::{count, plural};
 pub use why::why;
 
 /// How much of a table is shown.
@@ -49,7 +51,7 @@ impl Columns {
 }
 
 /// What became of every frame; reasons that never occurred are left out.
-pub fn stats(stats: &Stats) -> String {
+pub fn stats(stats: &Stats, columns: Columns) -> String {
     let mut text = format!(
         "Frames: {} received + {} made = {} transmitted + {} replied + {} dropped\n\
          Beside these: {} handed over between workers, {} fragments held for the first of their datagram\n\
@@ -86,10 +88,12 @@ pub fn stats(stats: &Stats) -> String {
             Cell::new(&row.help),
         ]);
     }
+    let text = wrapped(&text);
     if table.is_empty() {
         return text;
     }
-    text + "\n" + &table.trim_fmt()
+    let give = Give { spared: &["VERDICT"], wrapped: &["MEANING"] };
+    text + "\n" + &fitted(table, columns, give)
 }
 
 /// Such as ` (3 unhealthy, 4 deregistered)`.
@@ -137,7 +141,9 @@ mod tests {
             cut_by_cause: vec![row("unhealthy", 1_000), row("unused", 0), row("deregistered", 200)],
             ..Stats::default()
         };
-        assert!(stats(&cut).contains("Flows cut: 1,200 (1,000 unhealthy, 200 deregistered)\n"));
-        assert!(stats(&Stats::default()).contains("Flows cut: 0\n"));
+        assert!(
+            stats(&cut, Columns::Usual).contains("Flows cut: 1,200 (1,000 unhealthy, 200 deregistered)\n")
+        );
+        assert!(stats(&Stats::default(), Columns::Usual).contains("Flows cut: 0\n"));
     }
 }

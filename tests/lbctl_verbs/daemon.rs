@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
@@ -20,7 +20,7 @@ use crate::{Run, command};
 /// The running server.
 pub struct Daemon {
     pub socket: PathBuf,
-    pub server: Server,
+    server: Option<Server>,
     control: Arc<Mutex<Control>>,
     scratch: tempfile::TempDir,
 }
@@ -44,9 +44,22 @@ impl Daemon {
         let (store, _) = Store::open(None, host, NOW).unwrap();
         let (states, flows, leaving) = Default::default();
         let control = Arc::new(Mutex::new(Control { store, states, flows, leaving }));
-        let answering = control.clone();
-        let server = Server::start(&socket, move |call| answering.lock().unwrap().answer(call)).unwrap();
+        let server = Some(serve(&socket, &control));
         Daemon { socket, server, control, scratch }
+    }
+
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
+    }
+
+    /// Nobody listens any more.
+    pub fn stop(&mut self) {
+        self.server = None;
+    }
+
+    /// With everything as it was.
+    pub fn start_again(&mut self) {
+        self.server = Some(serve(&self.socket, &self.control));
     }
 
     /// Runs `lbctl` with words that hold no spaces.
@@ -87,6 +100,11 @@ impl Daemon {
     pub fn generation(&self) -> u64 {
         self.control.lock().unwrap().store.generation
     }
+}
+
+fn serve(socket: &Path, control: &Arc<Mutex<Control>>) -> Server {
+    let control = control.clone();
+    Server::start(socket, move |call| control.lock().unwrap().answer(call)).unwrap()
 }
 
 impl Control {
@@ -164,8 +182,11 @@ impl Control {
             self.row((group, target), state, Some(1))
         });
         let flows = |target: &SocketAddr| self.flows.get(target).copied().unwrap_or_default();
-        let leaving = self.leaving.iter().filter(|(_, target)| flows(target) > 0);
-        registered.chain(leaving.map(|row| self.row(row.clone(), "draining", None))).collect()
+        let leaving = self.leaving.iter().filter(|(_, target)| flows(target) > 0).map(|row| {
+            let state = self.states.get(&row.1).map_or("draining", String::as_str);
+            self.row(row.clone(), state, None)
+        });
+        registered.chain(leaving).collect()
     }
 
     fn row(

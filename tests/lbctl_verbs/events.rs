@@ -16,7 +16,7 @@ fn fail_open(target_group: &str) -> Happening {
 #[test]
 fn events_are_listed_and_followed() {
     let daemon = Daemon::start();
-    let events = daemon.server.events();
+    let events = daemon.server().events();
     events.publish(fail_open("first"));
     let mut child = command()
         .args(["--socket", daemon.socket.to_str().unwrap(), "events", "--follow", "--since", "1h"])

@@ -1,10 +1,10 @@
 //! `lbctl health` and `lbctl drain`.
 
-use std::{thread, time::Duration};
+use std::{process::Stdio, thread, time::Duration};
 
 use serde_json::json;
 
-use crate::daemon::Daemon;
+use crate::{Run, command, daemon::Daemon};
 
 fn daemon() -> Daemon {
     let daemon = Daemon::start();
@@ -63,4 +63,43 @@ fn draining_ends_with_the_flows() {
     });
     let error = daemon.lbctl("targets drain web 198.19.1.2").failed(1);
     assert!(error.contains("198.19.1.2:80 is no target of web: `lbctl targets web` lists them"), "{error}");
+}
+
+#[test]
+fn flows_that_outlive_the_delay_are_told() {
+    let daemon = daemon();
+    daemon.set_flows("198.19.1.2:80", 1);
+    daemon.set_state("198.19.1.2:80", "unused");
+    let run = daemon.lbctl("drain web 198.19.1.2");
+    assert_eq!(run.out, "198.19.1.2:80: deregistered, 1 flow left\n");
+    assert_eq!(run.failed(1), "lbctl: the delay is over; 1 flow goes on\n");
+}
+
+#[test]
+fn only_registered_targets_are_waited_for() {
+    let daemon = daemon();
+    daemon.lbctl("targets wait web 198.19.1.2").done();
+    let error = daemon.lbctl("targets wait web 198.19.1.9").failed(1);
+    assert!(error.contains("198.19.1.9 is no target of web"), "{error}");
+}
+
+#[test]
+fn a_wait_outlives_the_daemon_until_it_is_back() {
+    let mut daemon = daemon();
+    daemon.set_state("198.19.1.2:80", "initial");
+    let wait = |seconds: &str| {
+        let words = ["health", "web", "--wait", "--timeout", seconds];
+        let mut command = command();
+        command.arg("--socket").arg(&daemon.socket).args(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let (mut waits, gives_up) = (wait("60"), wait("1"));
+    thread::sleep(Duration::from_millis(300));
+    daemon.stop();
+    let run = Run::of(gives_up.wait_with_output().unwrap());
+    assert!(run.failed(2).contains("cannot reach lbd"));
+    assert!(waits.try_wait().unwrap().is_none());
+    daemon.set_state("198.19.1.2:80", "healthy");
+    daemon.start_again();
+    Run::of(waits.wait_with_output().unwrap()).done();
 }

@@ -171,3 +171,47 @@ fn a_change_can_depend_on_the_generation() {
 fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+#[test]
+fn where_nothing_changes_nothing_is_said_to_have_changed() {
+    let daemon = Daemon::start();
+    daemon.all_done(EDGE);
+    daemon.all_done(&["lb create given --address 198.18.200.1"]);
+    let nothing = format!("nothing to change: generation {}\n", daemon.generation());
+    for line in [
+        "tag remove lb/edge nosuch",
+        "tg modify blue path=/health",
+        "listener modify edge/TCP:80 --port 80",
+        "lb set-ip-address-type edge dualstack",
+        "targets register blue 198.19.1.2 --weight 2",
+    ] {
+        assert_eq!(daemon.lbctl(line).done(), nothing, "{line}");
+    }
+    let absent = daemon.lbctl("targets deregister blue 198.19.1.9").done();
+    assert_eq!(absent, format!("198.19.1.9 was not registered\n{nothing}"));
+    let one_of_two = daemon.lbctl("targets deregister blue 198.19.1.9 198.19.1.2").done();
+    assert!(one_of_two.contains("198.19.1.9 was not registered\n1 target deregistered"), "{one_of_two}");
+    let error = daemon.lbctl("lb set-ip-address-type given dualstack").failed(1);
+    assert!(error.contains("of an address pool"), "{error}");
+}
+
+#[test]
+fn keys_that_nobody_knows_cannot_be_reset() {
+    let daemon = Daemon::start();
+    daemon.all_done(EDGE);
+    for (line, nearest) in [
+        ("lb set-attributes edge --reset deletion_protection.enable", "deletion_protection.enabled"),
+        ("listener set-attributes edge/80 --reset tcp.idle_timeout", "tcp.idle_timeout.seconds"),
+        ("tg set-attributes blue --reset stickiness.enable", "stickiness.enabled"),
+        ("tg modify blue --reset patch", "path"),
+    ] {
+        let error = daemon.lbctl(line).failed(1);
+        assert!(error.contains(&format!("the nearest one is {nearest:?}")), "{error}");
+    }
+}
+
+#[test]
+fn flows_of_a_worker_that_is_not_there_are_not_counted_as_none() {
+    let error = Daemon::start().lbctl("flows --worker 7").failed(1);
+    assert!(error.contains("there is no worker 7"), "{error}");
+}

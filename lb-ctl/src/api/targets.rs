@@ -100,6 +100,13 @@ impl TargetAddress {
     }
 }
 
+impl TargetAddress {
+    /// With this port, if it names none.
+    pub fn with_port(&self, default: u16) -> TargetAddress {
+        TargetAddress { address: self.address, port: self.port.or(Some(default)) }
+    }
+}
+
 impl FromStr for TargetAddress {
     type Err = String;
 

@@ -75,6 +75,19 @@ pub(super) fn set_ip_address_type(
     ground: &Ground<'_>,
 ) -> Result<Id, Refusal> {
     let lb = &objects.load_balancers[at];
+    if wanted == IpAddressType::Dualstack {
+        if lb.is_dualstack() {
+            return Ok(lb.id);
+        }
+        if lb.addresses.iter().all(|row| row.pool.is_none()) {
+            let error = format!(
+                "no address of load balancer {:?} is of an address pool, so no pool can give it an IPv6 address: set its \
+                 addresses",
+                lb.name
+            );
+            return Err(Refusal::of(RefusalCode::InvalidConfigurationRequest, error));
+        }
+    }
     let mut requests: Vec<AddressRequest> = Vec::new();
     for row in lb.addresses.iter().filter(|row| Family::of(row.address) == Family::V4) {
         let (ipv4, zone) = (Some(row.address), row.zone.clone());

@@ -3,10 +3,10 @@
 use lb_core::limits;
 use serde_json::{Map, Value};
 
-use super::{NewTargetGroup, Ref};
+use super::{NewTargetGroup, Ref, unknown_key};
 use crate::{
     api::{Refusal, RefusalCode},
-    config::{Family, TargetType},
+    config::{Family, HEALTH_CHECK_KEYS, TargetType},
     objects::{Id, Objects, TargetGroup},
 };
 
@@ -54,6 +54,12 @@ pub(super) fn modify(
     let at = objects.group_at(group)?;
     let group = &mut objects.target_groups[at];
     let known = &mut group.health_check;
+    let mut reset = health_check.iter().filter(|(_, value)| value.is_null()).map(|(key, _)| key.as_str());
+    let is_key = |key: &str| HEALTH_CHECK_KEYS.contains(&key) || known.contains_key(key);
+    if let Some(key) = reset.find(|key| !is_key(key)) {
+        let kind = (key, "a setting of a health check");
+        return Err(unknown_key(RefusalCode::ValidationError, kind, HEALTH_CHECK_KEYS.to_vec()));
+    }
     let has_other_kind =
         KINDS.iter().any(|kind| health_check.get(*kind).is_some_and(|value| known.get(*kind) != Some(value)));
     if has_other_kind {

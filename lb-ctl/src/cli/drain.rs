@@ -7,8 +7,18 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Failure, health::LOOK_AGAIN, lbd::Lbd, output::print, progress::Progress, targets::Targets};
-use crate::api::{TargetAddress, TargetChanges, TargetRow};
+use super::{
+    Failure,
+    health::LOOK_AGAIN,
+    lbd::Lbd,
+    output::print,
+    progress::Progress,
+    targets::{Targets, refuse_strangers},
+};
+use crate::{
+    api::{TargetAddress, TargetChanges, TargetRow},
+    show::text::plural,
+};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct DrainArguments {
@@ -32,14 +42,10 @@ struct Remnant {
 pub(super) fn run(lbd: &Lbd<'_>, arguments: DrainArguments) -> Result<(), Failure> {
     let Targets { group, targets } = arguments.targets;
     let default = lbd.target_group(&group)?.port;
-    let port = |TargetAddress { address, port }| TargetAddress { address, port: port.or(Some(default)) };
-    let targets: Vec<TargetAddress> = targets.into_iter().map(port).collect();
-    let rows = lbd.client.targets_of(&group)?;
-    if let Some(stranger) = targets.iter().find(|target| !rows.iter().any(|row| target.is_of(row))) {
-        return Err(Failure::Refused(format!(
-            "{stranger} is no target of {group}: `lbctl targets {group}` lists them"
-        )));
-    }
+    let targets =
+        Targets { targets: targets.iter().map(|target| target.with_port(default)).collect(), group };
+    refuse_strangers(&targets, &lbd.client.targets_of(&targets.group)?)?;
+    let Targets { group, targets } = targets;
     let changes = TargetChanges { register: Vec::new(), deregister: targets.clone() };
     let in_force = lbd.change_targets(&group, &changes)?;
     let deadline = arguments.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -51,18 +57,30 @@ pub(super) fn run(lbd: &Lbd<'_>, arguments: DrainArguments) -> Result<(), Failur
         let is_over = rows.iter().all(|row| row.state != DRAINING || row.traffic.active_flows == 0);
         if is_everywhere && is_over {
             progress.end();
-            return report(lbd, &targets, &rows);
+            report(lbd, &targets, &rows)?;
+            return verdict(flows);
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             progress.end();
             report(lbd, &targets, &rows)?;
             return Err(Failure::Refused(format!(
-                "still draining, with {flows} flows left; they go on draining"
+                "still draining, with {} left; {} on draining",
+                plural(flows as usize, "flow"),
+                if flows == 1 { "it goes" } else { "they go" }
             )));
         }
         let since = rows.iter().filter_map(|row| row.changed_seconds_ago).max().unwrap_or_default();
-        progress.tell(&format!("draining for {since} s, {flows} flows left"))?;
+        progress.tell(&format!("draining for {since} s, {} left", plural(flows as usize, "flow")))?;
         thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Whether the flows have ended, or only the time for them.
+fn verdict(flows: u64) -> Result<(), Failure> {
+    let go = if flows == 1 { "goes" } else { "go" };
+    match flows {
+        0 => Ok(()),
+        _ => Err(Failure::Refused(format!("the delay is over; {} {go} on", plural(flows as usize, "flow")))),
     }
 }
 
@@ -83,8 +101,7 @@ fn report(lbd: &Lbd<'_>, targets: &[TargetAddress], rows: &[TargetRow]) -> Resul
 fn sentence(Remnant { target, active_flows }: &Remnant) -> String {
     match active_flows {
         0 => format!("{target}: deregistered, no flow left\n"),
-        1 => format!("{target}: deregistered, 1 flow left\n"),
-        flows => format!("{target}: deregistered, {flows} flows left\n"),
+        flows => format!("{target}: deregistered, {} left\n", plural(*flows as usize, "flow")),
     }
 }
 

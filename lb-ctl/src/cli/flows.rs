@@ -2,7 +2,10 @@
 
 use super::{Failure, Format, print};
 use crate::{
-    api::{AddressFilter, FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowsQuery, ProtocolName, StateName},
+    api::{
+        AddressFilter, FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowList, FlowsQuery, ProtocolName, StateName,
+        WorkerRow,
+    },
     client::Client,
     show,
 };
@@ -43,10 +46,26 @@ pub(super) struct FlowsArguments {
 }
 
 pub(super) fn run(client: &Client, output: Format, arguments: FlowsArguments) -> Result<(), Failure> {
+    if let Some(worker) = arguments.worker {
+        refuse_stranger(worker, &client.status()?.workers)?;
+    }
     let FlowsArguments { protocol, client: clients, vip, target, state, worker, limit, count } = arguments;
     let query =
         FlowsQuery { protocol, client: clients, vip, target, state, worker, limit: Some(limit), count };
-    print(output, &client.flows(&query)?, if count { show::flow_count } else { show::flows })
+    let show =
+        |list: &FlowList| if count { show::flow_count(list) } else { show::flows(list, output.columns()) };
+    print(output, &client.flows(&query)?, show)
+}
+
+/// Refuses the number of a worker that there is none of.
+fn refuse_stranger(wanted: u8, workers: &[WorkerRow]) -> Result<(), Failure> {
+    if workers.iter().any(|row| row.worker == u32::from(wanted)) {
+        return Ok(());
+    }
+    let known: Vec<String> = workers.iter().map(|row| row.worker.to_string()).collect();
+    let known =
+        if known.is_empty() { "there are none".into() } else { format!("there are: {}", known.join(", ")) };
+    Err(Failure::Refused(format!("there is no worker {wanted}; {known}")))
 }
 
 fn limit(text: &str) -> Result<usize, String> {

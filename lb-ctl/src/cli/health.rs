@@ -51,8 +51,14 @@ pub(super) fn wait(
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + timeout.unwrap_or_default();
     let mut progress = Progress::new();
+    let mut found = Some(look()?);
     loop {
-        let Look { rows, all, missing } = look()?;
+        let Some(Look { rows, all, missing }) = found else {
+            progress.tell("lbd is away, asking again")?;
+            std::thread::sleep(LOOK_AGAIN);
+            found = look_again(&look, deadline)?;
+            continue;
+        };
         if missing.is_empty() || Instant::now() >= deadline {
             progress.end();
             print(lbd.output, &rows, |rows| show::targets(rows, lbd.output.columns()))?;
@@ -60,6 +66,15 @@ pub(super) fn wait(
         }
         progress.tell(&format!("{} of {all} healthy, not: {}", all - missing.len(), some_of(&missing)))?;
         std::thread::sleep(LOOK_AGAIN);
+        found = look_again(&look, deadline)?;
+    }
+}
+
+/// Looks; `None` where the daemon is away and there is time for it to come back.
+fn look_again(look: impl Fn() -> Result<Look, Failure>, deadline: Instant) -> Result<Option<Look>, Failure> {
+    match look() {
+        Err(Failure::Away(_)) if Instant::now() < deadline => Ok(None),
+        outcome => outcome.map(Some),
     }
 }
 

@@ -63,7 +63,7 @@ impl Lbd<'_> {
         self.read(&target_group_path(name))
     }
 
-    /// Makes a change and says that it is in force.
+    /// Makes a change and says that it is in force, or that there was nothing to change.
     pub(super) fn change(&self, request: &Request<'_>, body: &impl Serialize) -> Result<(), Failure> {
         let body = serde_json::to_vec(body).map_err(|error| unusable(&error))?;
         self.carry_out(request, body)
@@ -82,10 +82,17 @@ impl Lbd<'_> {
     }
 
     fn carry_out(&self, request: &Request<'_>, body: Vec<u8>) -> Result<(), Failure> {
+        let before = self.generation()?;
         let in_force = self.ask(Question { body, ..Question::new(request.method.clone(), request.path) })?;
-        print(self.output, &in_force, |in_force| {
-            format!("{}: generation {}\n", request.done, in_force.generation)
+        print(self.output, &in_force, |in_force| match in_force.generation == before {
+            true => format!("nothing to change: generation {before}\n"),
+            false => format!("{}: generation {}\n", request.done, in_force.generation),
         })
+    }
+
+    /// The generation of the objects.
+    pub(super) fn generation(&self) -> Result<u64, Failure> {
+        Ok(self.client.status()?.generation)
     }
 
     fn ask(&self, question: Question) -> Result<InForce, Failure> {

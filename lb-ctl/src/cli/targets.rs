@@ -94,11 +94,10 @@ pub(super) fn run(lbd: &Lbd<'_>, arguments: TargetsArguments) -> Result<(), Fail
             let register = targets.into_iter().map(new).collect();
             change(lbd, &group, &TargetChanges { register, deregister: Vec::new() })
         }
-        Verb::Deregister { targets: Targets { group, targets } } => {
-            change(lbd, &group, &TargetChanges { register: Vec::new(), deregister: targets })
-        }
+        Verb::Deregister { targets: Targets { group, targets } } => deregister(lbd, &group, targets),
         Verb::Drain(arguments) => drain::run(lbd, arguments),
         Verb::Wait { targets, timeout } => {
+            refuse_strangers(&targets, &lbd.client.targets_of(&targets.group)?)?;
             health::wait(lbd, Some(Duration::from_secs(timeout)), || look(lbd, &targets))
         }
     }
@@ -113,8 +112,39 @@ fn list(lbd: &Lbd<'_>, group: Option<&str>) -> Result<(), Failure> {
 }
 
 fn change(lbd: &Lbd<'_>, group: &str, changes: &TargetChanges) -> Result<(), Failure> {
+    let before = lbd.generation()?;
     let in_force = lbd.change_targets(group, changes)?;
-    print(lbd.output, &in_force, |in_force| show::changed(changes, in_force))
+    print(lbd.output, &in_force, |in_force| match in_force.generation == before {
+        true => format!("nothing to change: generation {before}\n"),
+        false => show::changed(changes, in_force),
+    })
+}
+
+/// Tells those apart that were not registered.
+fn deregister(lbd: &Lbd<'_>, group: &str, targets: Vec<TargetAddress>) -> Result<(), Failure> {
+    let default = lbd.target_group(group)?.port;
+    let rows = lbd.client.targets_of(group)?;
+    let is_registered = |target: &TargetAddress| {
+        let target = target.with_port(default);
+        rows.iter().any(|row| row.is_registered() && target.is_of(row))
+    };
+    let absent: Vec<TargetAddress> =
+        targets.iter().filter(|target| !is_registered(target)).cloned().collect();
+    let changes = TargetChanges { register: Vec::new(), deregister: targets };
+    let in_force = lbd.change_targets(group, &changes)?;
+    print(lbd.output, &in_force, |in_force| show::deregistered(&changes.deregister, &absent, in_force))
+}
+
+/// Refuses targets that no row is of.
+pub(super) fn refuse_strangers(wanted: &Targets, rows: &[TargetRow]) -> Result<(), Failure> {
+    let Targets { group, targets } = wanted;
+    match targets.iter().find(|target| !rows.iter().any(|row| target.is_of(row))) {
+        Some(stranger) => {
+            let error = format!("{stranger} is no target of {group}: `lbctl targets {group}` lists them");
+            Err(Failure::Refused(error))
+        }
+        None => Ok(()),
+    }
 }
 
 fn look(lbd: &Lbd<'_>, wanted: &Targets) -> Result<Look, Failure> {

@@ -32,7 +32,12 @@ pub(super) fn repeat(
             Ok(()) => {}
             Err(Failure::Unread) => return Err(Failure::Unread),
             // It may come back, or be healthy again.
-            Err(Failure::Refused(message) | Failure::Unusable(message) | Failure::Outdated(message)) => {
+            Err(
+                Failure::Refused(message)
+                | Failure::Unusable(message)
+                | Failure::Away(message)
+                | Failure::Outdated(message),
+            ) => {
                 output::complain(&message);
             }
         }

@@ -14,7 +14,7 @@ pub(super) struct WhyArguments {
     /// Who sends the packets and who gets them, such as "198.18.0.2:40000 -> 198.18.100.1:80", IPv6 addresses in brackets; then
     /// tcp or udp, by default tcp. The arrow may be left out, and must be quoted. A target and what it sees as its client will
     /// do, too
-    #[arg(required = true, num_args = 1..=4, value_name = "IP:PORT -> VIP:PORT [PROTOCOL]", allow_hyphen_values = true)]
+    #[arg(required = true, num_args = 1..=4, value_name = "IP:PORT -> VIP:PORT [PROTOCOL]")]
     packets: Vec<String>,
 }
 

@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use hyper::{Method, body::Incoming};
 use tokio::{runtime::Runtime, task::JoinHandle};
 
-use super::{Client, ClientError, Question, connect, failure};
+use super::{Client, ClientError, Question, broken, connect, failure};
 
 /// The lines of an answer, as they come.
 #[derive(Debug)]
@@ -30,13 +30,13 @@ impl Client {
             let request = Question::new(Method::GET, path).into_request();
             let request = request.map_err(|error| ClientError::Garbled(error.to_string()))?;
             let answer = sender.send_request(request).await;
-            Ok((answer.map_err(|error| ClientError::Garbled(error.to_string()))?, connection))
+            Ok((answer.map_err(broken)?, connection))
         };
         let (answer, connection) = runtime.block_on(begin)?;
         let status = answer.status();
         if !status.is_success() {
             let body = runtime.block_on(answer.into_body().collect());
-            let body = body.map_err(|error| ClientError::Garbled(error.to_string()))?.to_bytes();
+            let body = body.map_err(broken)?.to_bytes();
             return Err(failure(status, &body));
         }
         let (socket, body) = (self.socket.clone(), answer.into_body());

@@ -317,7 +317,8 @@ fn threshold(section: &Section<'_>, key: &str, default: u8) -> Option<u8> {
     }
 }
 
-const KEYS: [&str; 14] = [
+/// Every key of a health check.
+pub(crate) const KEYS: [&str; 14] = [
     "protocol",
     "grpc",
     "udp",

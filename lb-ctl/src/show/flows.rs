@@ -2,11 +2,15 @@
 
 use comfy_table::Cell;
 
-use super::text::{count, fitted, number, plural, right, seconds, table};
+use super::{
+    Columns,
+    table::{Give, fitted, number, right, table},
+    text::{count, plural, seconds},
+};
 use crate::api::FlowList;
 
 /// Some flows; with sources when a target sees another than its client.
-pub fn flows(list: &FlowList) -> String {
+pub fn flows(list: &FlowList, columns: Columns) -> String {
     let has_sources = list.flows.iter().any(|row| row.source != row.client);
     let source: &[&str] = if has_sources { &["SOURCE"] } else { &[] };
     let header =
@@ -27,7 +31,7 @@ pub fn flows(list: &FlowList) -> String {
             format!("\nThere may be more than these {}: --limit lists more", plural(list.flows.len(), "flow"))
         }
     };
-    format!("{}{more}{}", fitted(table, &["TIMEOUT", "WORKER", "IDLE"]), silence(&list.silent_workers))
+    format!("{}{more}{}", fitted(table, columns, GIVE), silence(&list.silent_workers))
 }
 
 /// How many there are.
@@ -42,6 +46,9 @@ pub(super) fn silence(workers: &[u8]) -> String {
     let line = |worker: &u8| format!("\nWorker {worker} did not answer in time: what it has is not told");
     workers.iter().map(line).collect()
 }
+
+const GIVE: Give =
+    Give { spared: &["WORKER", "TIMEOUT", "IDLE", "PROTOCOL", "SOURCE", "STATE"], wrapped: &[] };
 
 #[cfg(test)]
 mod tests {
@@ -67,7 +74,7 @@ mod tests {
             is_complete: true,
             silent_workers: vec![],
         };
-        let text = flows(&list(vec![row.clone()]));
+        let text = flows(&list(vec![row.clone()]), Columns::Usual);
         let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(
             words[0],
@@ -81,7 +88,7 @@ mod tests {
         );
         assert_eq!((words.len(), text.contains('\u{1b}')), (2, false));
         let hidden = FlowRow { source: "[2001:db8::1]:1024".parse().unwrap(), ..row.clone() };
-        let text = flows(&list(vec![row, hidden]));
+        let text = flows(&list(vec![row, hidden]), Columns::Usual);
         let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(words[0][1..5], ["CLIENT", "LISTENER", "SOURCE", "TARGET"]);
         assert_eq!((words[1][3], words[2][3]), ("198.18.0.9:40000", "[2001:db8::1]:1024"));
@@ -91,7 +98,7 @@ mod tests {
     fn what_is_missing_is_said() {
         let list =
             FlowList { count: 1_234, is_complete: false, silent_workers: vec![2], ..FlowList::default() };
-        assert!(flows(&list).contains("There may be more"));
+        assert!(flows(&list, Columns::Usual).contains("There may be more"));
         let counted = flow_count(&list);
         assert!(counted.starts_with("1,234\n") && counted.contains("\nWorker 2 did not answer"), "{counted}");
         assert_eq!(flow_count(&FlowList { is_complete: true, silent_workers: vec![], ..list }), "1,234");

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{
     Columns,
     objects::{attributes, forward, origin, pedigree, tags_below},
-    text::{number, right, table},
+    table::{Give, fitted, number, right, table},
 };
 use crate::objects::{Forward, Listener, LoadBalancer, Rule};
 
@@ -47,7 +47,7 @@ pub fn listeners(rows: &[ListenerOf], columns: Columns) -> String {
         }
         table.add_row(cells);
     }
-    table.trim_fmt()
+    fitted(table, columns, GIVE)
 }
 
 /// One listener with all that it has.
@@ -73,10 +73,12 @@ pub fn rules(rules: &[Rule], default: &Forward) -> String {
         ]);
     }
     table.add_row([right("default".into()), Cell::new("all others"), Cell::new(forward(default))]);
-    table.trim_fmt()
+    fitted(table, Columns::Usual, GIVE)
 }
 
 /// Such as `edge/TCP:80`.
 fn name(load_balancer: &str, listener: &Listener) -> String {
     format!("{load_balancer}/{}:{}", listener.protocol.name(), listener.port)
 }
+
+const GIVE: Give = Give { spared: &["SET BY", "TAGS", "RULES"], wrapped: &["FORWARDS TO"] };

@@ -6,7 +6,7 @@ use super::{
     Columns,
     listeners::{listener_rows, listeners},
     objects::{attributes, origin, pedigree, tags_below},
-    text::{number, table},
+    table::{Give, fitted, number, table},
 };
 use crate::objects::{Address, LoadBalancer};
 
@@ -30,7 +30,7 @@ pub fn load_balancers(rows: &[LoadBalancer], columns: Columns) -> String {
         }
         table.add_row(cells);
     }
-    table.trim_fmt()
+    fitted(table, columns, GIVE)
 }
 
 /// One load balancer with all that it has.
@@ -73,3 +73,5 @@ fn address(row: &Address) -> String {
         false => format!("{} ({})", row.address, origin.join(", ")),
     }
 }
+
+const GIVE: Give = Give { spared: &["SET BY", "INTERFACE", "LISTENERS", "TYPE"], wrapped: &["ADDRESSES"] };

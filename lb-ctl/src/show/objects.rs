@@ -2,7 +2,10 @@
 
 use comfy_table::{Attribute as Style, Cell, Color};
 
-use super::text::table;
+use super::{
+    Columns,
+    table::{Give, fitted, table},
+};
 use crate::objects::{Attribute, Forward, Id, Tags};
 
 /// Attributes, with those that nobody set marked.
@@ -18,7 +21,7 @@ pub(super) fn attributes(rows: &[Attribute<'_>]) -> String {
         };
         table.add_row([Cell::new(row.key), value, mark]);
     }
-    format!("\n{}\n", table.trim_fmt())
+    format!("\n{}\n", fitted(table, Columns::Usual, VALUES_GIVE))
 }
 
 /// Tags; nothing where there are none.
@@ -30,7 +33,7 @@ pub fn tags(tags: &Tags) -> String {
     for (key, value) in tags {
         table.add_row([Cell::new(key), Cell::new(value)]);
     }
-    format!("{}\n", table.trim_fmt())
+    format!("{}\n", fitted(table, Columns::Usual, VALUES_GIVE))
 }
 
 /// The tags at the end of something that has others things to tell.
@@ -60,3 +63,5 @@ pub(super) fn pedigree(id: Id, created: Option<&str>, is_declared: bool) -> Stri
     let made = created.map_or(String::new(), |created| format!(", made {created}"));
     format!("id {id}{made}, set by {}", origin(is_declared))
 }
+
+const VALUES_GIVE: Give = Give { spared: &[], wrapped: &["VALUE"] };

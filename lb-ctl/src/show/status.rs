@@ -1,15 +1,16 @@
 //! `lbctl status`.
 
-use comfy_table::{Cell, Color};
+use comfy_table::{Cell, Color, Table};
 
 use super::{
-    refused_flows,
-    text::{bytes, count, duration, fitted, number, right, table},
+    Columns, refused_flows,
+    table::{Give, fitted, number, right, table, wrapped},
+    text::{bytes, count, duration},
 };
 use crate::api::{ForwardRow, ListenerRow, Status, Traffic};
 
 /// The daemon at a glance.
-pub fn status(status: &Status) -> String {
+pub fn status(status: &Status, columns: Columns) -> String {
     let mut text = format!(
         "lbd {}, process {}, up {}, configuration {}, generation {}{}\n",
         status.version,
@@ -29,26 +30,26 @@ pub fn status(status: &Status) -> String {
     }
     let flows = &status.flow_table;
     text += &format!(
-        "Flow table: {} of {} flows ({} half-open), {}\n\n",
+        "Flow table: {} of {} flows ({} half-open), {}\n",
         count(flows.flows),
         count(flows.capacity),
         count(flows.half_open),
         bytes(flows.bytes)
     );
-    text += &listeners(status);
+    text = wrapped(&text) + "\n";
+    text += &fitted(listeners(status), columns, LISTENERS_GIVE);
     text += "\n";
-    text += &zones(status);
+    text += &zones(status, columns);
     for row in status.load_balancers.iter().flat_map(|lb| &lb.listeners) {
         if let Some(refused) = refused_flows(&row.traffic) {
             text += &format!("{}: {refused}\n", row.name);
         }
     }
     text += "\n";
-    text += &workers(status);
-    text
+    text + &fitted(workers(status), columns, WORKERS_GIVE)
 }
 
-fn listeners(status: &Status) -> String {
+fn listeners(status: &Status) -> Table {
     let mut table = table(&[
         "LISTENER",
         "ADDRESS",
@@ -78,7 +79,7 @@ fn listeners(status: &Status) -> String {
             ]);
         }
     }
-    fitted(table, &["INTERFACE", "BYTES IN", "BYTES OUT"])
+    table
 }
 
 /// Such as `blue 9, green 1 (sticky)`.
@@ -98,7 +99,7 @@ fn forward(row: &ListenerRow) -> String {
 }
 
 /// Addresses of the load balancers that have zones; nothing where none has.
-fn zones(status: &Status) -> String {
+fn zones(status: &Status, columns: Columns) -> String {
     let mut table = table(&["LOAD BALANCER", "ADDRESS", "ZONE", "ZONAL HEALTH", "CROSS-ZONE"]);
     for lb in &status.load_balancers {
         for vip in lb.addresses.iter().filter(|vip| vip.zone.is_some()) {
@@ -111,10 +112,10 @@ fn zones(status: &Status) -> String {
             ]);
         }
     }
-    if table.is_empty() { String::new() } else { format!("\n{}\n", table.trim_fmt()) }
+    if table.is_empty() { String::new() } else { format!("\n{}\n", fitted(table, columns, ZONES_GIVE)) }
 }
 
-fn workers(status: &Status) -> String {
+fn workers(status: &Status) -> Table {
     let mut table =
         table(&["WORKER", "CPU", "IDLE", "INTERFACE", "QUEUE", "MODE", "DRIVER", "MTU", "MISSED"]);
     for worker in &status.workers {
@@ -133,7 +134,7 @@ fn workers(status: &Status) -> String {
             ]);
         }
     }
-    table.trim_fmt()
+    table
 }
 
 /// What targets see of clients, and what else the listener does of its own.
@@ -142,6 +143,13 @@ fn mode(row: &ListenerRow) -> String {
     let own = own.iter().filter(|(is_on, _)| *is_on).map(|(_, text)| *text);
     std::iter::once(row.mode.as_str()).chain(own).collect()
 }
+
+const LISTENERS_GIVE: Give = Give {
+    spared: &["ADDRESS", "INTERFACE", "BYTES OUT", "BYTES IN", "MODE", "FLOWS"],
+    wrapped: &["FORWARDS TO", "MODE"],
+};
+const ZONES_GIVE: Give = Give { spared: &["CROSS-ZONE", "ZONE"], wrapped: &[] };
+const WORKERS_GIVE: Give = Give { spared: &["MTU", "DRIVER", "CPU", "MISSED", "MODE", "IDLE"], wrapped: &[] };
 
 #[cfg(test)]
 mod tests {
@@ -169,7 +177,7 @@ mod tests {
             crosses_zones: false,
             listeners: vec![row],
         };
-        let text = status(&Status { load_balancers: vec![lb], ..Status::default() });
+        let text = status(&Status { load_balancers: vec![lb], ..Status::default() }, Columns::Usual);
         assert!(text.contains("edge/TCP:80: 1 flow refused because no source port was free\n"), "{text}");
     }
 
@@ -205,13 +213,13 @@ mod tests {
             listeners: vec![],
         };
         let with = lb(vec![vip("198.18.100.1", Some("a")), vip("198.18.100.2", Some("b"))]);
-        let text = zones(&Status { load_balancers: vec![with], ..Status::default() });
+        let text = zones(&Status { load_balancers: vec![with], ..Status::default() }, Columns::Usual);
         let words: Vec<&str> = text.split_whitespace().collect();
         let rows =
             ["edge", "198.18.100.1", "a", "healthy", "off", "edge", "198.18.100.2", "b", "healthy", "off"];
         assert_eq!(words[words.len() - rows.len()..], rows);
         let without = lb(vec![vip("198.18.100.1", None)]);
-        assert_eq!(zones(&Status { load_balancers: vec![without], ..Status::default() }), "");
+        assert_eq!(zones(&Status { load_balancers: vec![without], ..Status::default() }, Columns::Usual), "");
     }
 
     fn forward_row(name: &str, weight: u16, healthy_targets: u32) -> ForwardRow {

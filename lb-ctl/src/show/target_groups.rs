@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::{
     Columns,
     objects::{attributes, origin, pedigree, tags_below},
-    text::{number, right, table},
+    table::{Give, fitted, number, right, table},
 };
 use crate::{
     api::TargetRow,
@@ -40,7 +40,7 @@ pub fn target_groups(
         }
         table.add_row(cells);
     }
-    table.trim_fmt()
+    fitted(table, columns, GIVE)
 }
 
 /// One target group with all that it has.
@@ -69,7 +69,7 @@ pub fn target_group(group: &TargetGroup, lbs: &[LoadBalancer]) -> String {
                 Cell::new(if target.stopped { "stopped" } else { "" }),
             ]);
         }
-        text += &format!("\n{}\n", table.trim_fmt());
+        text += &format!("\n{}\n", fitted(table, Columns::Usual, Give::default()));
     }
     text + &attributes(&group.all_attributes()) + &tags_below(&group.tags)
 }
@@ -123,3 +123,5 @@ fn target_type(group: &TargetGroup) -> &'static str {
         TargetType::Instance => "instance",
     }
 }
+
+const GIVE: Give = Give { spared: &["SET BY", "PORT", "PROTOCOL", "CHECK"], wrapped: &["CHECK", "USED BY"] };

@@ -1,15 +1,20 @@
 //! `lbctl targets`.
 
-use comfy_table::{Cell, Color};
+use comfy_table::{Cell, Color, Table};
 
 use super::{
     Columns, refused_flows,
-    text::{ago, bytes, fitted, number, plural, right, table},
+    table::{Give, fitted, number, right, table},
+    text::{ago, bytes, plural},
 };
-use crate::api::{InForce, TargetChanges, TargetRow, Traffic};
+use crate::api::{InForce, TargetAddress, TargetChanges, TargetRow, Traffic};
 
 /// Targets with their state and why; what is long comes last. Zones have a column where there are any.
 pub fn targets(rows: &[TargetRow], columns: Columns) -> String {
+    fitted(target_table(rows, columns), columns, GIVE)
+}
+
+fn target_table(rows: &[TargetRow], columns: Columns) -> Table {
     let has_zones = rows.iter().any(|row| row.zone.is_some());
     let zone: &[&str] = if has_zones { &["ZONE"] } else { &[] };
     let header = [
@@ -37,7 +42,7 @@ pub fn targets(rows: &[TargetRow], columns: Columns) -> String {
         cells.push(Cell::new(remark(row)));
         table.add_row(cells);
     }
-    fitted(table, if columns == Columns::All { &[] } else { &["PASSED", "FAILED", "NEW", "CHANGED"] })
+    table
 }
 
 /// That targets were registered and deregistered.
@@ -49,6 +54,16 @@ pub fn changed(changes: &TargetChanges, in_force: &InForce) -> String {
         .map(|(verb, count)| format!("{} {verb}", plural(*count, "target")))
         .collect();
     format!("{}: generation {}\n", verbs.join(", "), in_force.generation)
+}
+
+/// That targets were deregistered, and which of them were not registered at all.
+pub fn deregistered(targets: &[TargetAddress], absent: &[TargetAddress], in_force: &InForce) -> String {
+    let mut text: String = absent.iter().map(|target| format!("{target} was not registered\n")).collect();
+    text += &match targets.len() - absent.len() {
+        0 => format!("nothing to change: generation {}\n", in_force.generation),
+        count => format!("{} deregistered: generation {}\n", plural(count, "target"), in_force.generation),
+    };
+    text
 }
 
 fn state(row: &TargetRow) -> Cell {
@@ -78,9 +93,13 @@ fn remark(row: &TargetRow) -> String {
     remarks.join("; ")
 }
 
+const GIVE: Give =
+    Give { spared: &["CHANGED", "PASSED", "FAILED", "NEW", "SHARE", "ZONE", "FLOWS"], wrapped: &["REASON"] };
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::show::table::tests::on_terminal;
 
     fn row(zone: Option<&str>, state: &str) -> TargetRow {
         TargetRow {
@@ -124,5 +143,18 @@ mod tests {
             "{text}"
         );
         assert_eq!(lines[2].split_whitespace().nth(2), Some("all"));
+    }
+
+    #[test]
+    fn narrow_terminals_get_whole_targets_with_their_state_and_reason() {
+        let v6 =
+            TargetRow { target: "[2001:db8:19:1::2]:8080".parse().unwrap(), ..row(Some("a"), "unhealthy") };
+        for room in [60, 80, 200] {
+            let text = on_terminal(target_table(&[v6.clone()], Columns::Usual), room, GIVE);
+            assert!(text.lines().all(|line| line.chars().count() <= usize::from(room)), "{text}");
+            let whole = ["[2001:db8:19:1::2]:8080", "unhealthy", "Target.Timeout:"];
+            assert!(whole.iter().all(|word| text.contains(word)), "{text}");
+            assert_eq!(text.contains("CHANGED"), room == 200);
+        }
     }
 }

@@ -58,9 +58,22 @@ impl History {
         self.reasons.take(reasons.map(|row| (row.reason.clone(), [row.frames as f64])), elapsed);
         self.workers.take(sample.status.workers.iter().map(|row| (row.worker, of_worker(row))), elapsed);
     }
+
+    /// Nobody counts: no rate is known until two samples can be compared again.
+    pub(super) fn lose(&mut self) {
+        self.all.lose();
+        self.listeners.lose();
+        self.targets.lose();
+        self.reasons.lose();
+        self.workers.lose();
+    }
 }
 
 impl<const N: usize> Meter<N> {
+    fn lose(&mut self) {
+        self.rates = None;
+    }
+
     fn take(&mut self, counted: [f64; N], elapsed_seconds: Option<f64>) {
         let before = self.counted.replace(counted);
         let is_growth = |before: &[f64; N]| before.iter().zip(&counted).all(|(before, now)| before <= now);
@@ -76,6 +89,10 @@ impl<const N: usize> Meter<N> {
 }
 
 impl<K: Eq + Hash, const N: usize> Meters<K, N> {
+    fn lose(&mut self) {
+        self.0.values_mut().for_each(Meter::lose);
+    }
+
     /// Takes in all rows; who has none any more is forgotten.
     fn take(&mut self, rows: impl Iterator<Item = (K, [f64; N])>, elapsed_seconds: Option<f64>) {
         let mut before = std::mem::take(&mut self.0);

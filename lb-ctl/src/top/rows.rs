@@ -7,7 +7,12 @@ use crate::{
     show::text::count,
 };
 
-use super::{columns::View, history::History, poll::Sample, text::short};
+use super::{
+    columns::View,
+    history::History,
+    poll::Sample,
+    text::{short, short_count},
+};
 
 /// A row of the table.
 #[derive(Clone, Debug)]
@@ -73,7 +78,7 @@ fn listener(row: &ListenerRow, history: &History) -> Row {
         (_, false) => Tone::Good,
     };
     let health = Cell::text(format!("{healthy}/{registered}")).of(tone).by(f64::from(healthy));
-    let flows = Cell::number(row.traffic.active_flows as f64);
+    let flows = Cell::count(row.traffic.active_flows);
     let cells = vec![Cell::text(row.name.clone()), health, packets, bits, new_flows, flows];
     let forward: Vec<String> = row.forward.iter().map(forward).collect();
     let detail = format!("{} to {}; {}", row.address, forward.join(", "), row.mode);
@@ -104,7 +109,7 @@ fn target(row: &TargetRow, history: &History) -> Row {
         packets,
         bits,
         new_flows,
-        Cell::number(row.traffic.active_flows as f64),
+        Cell::count(row.traffic.active_flows),
     ];
     let why = row.description.as_ref().or(row.reason.as_ref()).map(|why| format!(" ({why})"));
     let zone = row.zone.as_ref().map(|zone| format!(", zone {zone}")).unwrap_or_default();
@@ -147,7 +152,7 @@ fn worker(row: &WorkerRow, history: &History) -> Row {
         handed_over,
         dropped,
         full,
-        Cell::number(row.flows as f64),
+        Cell::count(row.flows),
     ];
     let sockets = row.sockets.iter().map(|socket| {
         format!(
@@ -173,6 +178,11 @@ impl Cell {
 
     fn number(number: f64) -> Cell {
         Cell { text: short(number), order: Order::Number(number), tone: Tone::Plain }
+    }
+
+    /// What is counted in whole.
+    fn count(count: u64) -> Cell {
+        Cell { text: short_count(count), order: Order::Number(count as f64), tone: Tone::Plain }
     }
 
     /// What tells rows apart by number: from low to high.

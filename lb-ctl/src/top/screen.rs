@@ -15,7 +15,7 @@ use super::{
     poll::Sample,
     rows::{Cell, Row, Tone},
     state::Top,
-    text::{bars, short},
+    text::{bars, short, shortened},
 };
 
 /// Draws the state.
@@ -62,7 +62,8 @@ impl Screen<'_> {
         let [packets, bits, new_flows, drops, handed_over] = rates;
         let points: Vec<f64> = self.0.history.all.graph.iter().copied().collect();
         let table = &status.flow_table;
-        let healthy = sample.targets.iter().filter(|row| row.state == "healthy").count();
+        let registered = sample.targets.iter().filter(|row| row.is_registered());
+        let healthy = registered.clone().filter(|row| row.state == "healthy").count();
         let first = format!(
             "lbd {}, process {}, up {}  ",
             status.version,
@@ -79,7 +80,7 @@ impl Screen<'_> {
             count(table.capacity),
             count(table.half_open),
             healthy,
-            sample.targets.len()
+            registered.count()
         );
         let first = Line::from(vec![Span::raw(first), Span::styled(graph, GRAPH)]);
         vec![first, Line::raw(second), Line::raw(third)]
@@ -158,7 +159,7 @@ impl Shape {
         let shown = columns.iter().enumerate().filter(|(_, column)| column.from_width <= width);
         let mut shown: Vec<_> = shown.map(|(index, column)| (index, column, column.width)).collect();
         if let Some(((_, column, first), others)) = shown.split_first_mut() {
-            let taken: u16 = others.iter().map(|(.., width)| width + GAP).sum::<u16>() + GRAPH_WIDTH + GAP;
+            let taken: u16 = others.iter().map(|(.., width)| width + GAP).sum();
             let longest =
                 rows.iter().filter_map(|row| row.cells.first()).map(|cell| cell.text.chars().count()).max();
             let wanted = u16::try_from(longest.unwrap_or(0)).unwrap_or(u16::MAX);
@@ -180,7 +181,8 @@ impl Shape {
 
     fn draw(&self, cells: &[Cell], line: Rect, buffer: &mut Buffer) {
         for (index, column, place) in self.places(line) {
-            cell(&cells[index].text, column, style(cells[index].tone)).render(place, buffer);
+            let text = shortened(&cells[index].text, place.width.into());
+            cell(&text, column, style(cells[index].tone)).render(place, buffer);
         }
     }
 
@@ -235,9 +237,6 @@ const TALL: u16 = 12;
 
 /// Between columns.
 const GAP: u16 = 1;
-
-/// The least that a graph should have.
-const GRAPH_WIDTH: u16 = 6;
 
 const DIM: Style = Style::new().add_modifier(Modifier::DIM);
 const HEADER: Style = Style::new().add_modifier(Modifier::BOLD);

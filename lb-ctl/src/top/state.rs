@@ -69,8 +69,9 @@ impl Top {
         }
     }
 
-    /// The daemon does not answer: what was shown last stays.
+    /// The daemon does not answer: what was counted last stays, rates are not known.
     pub(super) fn lose(&mut self, why: String) {
+        self.history.lose();
         self.away = Some(why);
     }
 

@@ -326,6 +326,37 @@ fn numbers_are_short() {
 }
 
 #[test]
+fn whole_numbers_are_told_in_whole() {
+    assert_eq!([0, 3, 999, 1_234].map(text::short_count), ["0", "3", "999", "1.23k"]);
+}
+
+#[test]
+fn what_is_too_long_loses_its_middle_and_keeps_its_port() {
+    let address = "[2001:db8:19:1::2]:8080";
+    assert_eq!(text::shortened(address, 23), address);
+    assert_eq!(text::shortened(address, 16), "[2001:d…:2]:8080");
+    assert_eq!(text::shortened(address, 7), "[…:8080");
+    assert_eq!([0, 1].map(|width| text::shortened(address, width).into_owned()), ["", "…"]);
+    let mut top = Top::default();
+    let mut long = sample(1);
+    long.targets = vec![target("blue", "[2001:db8:19:1:5:6:7:2]:8080", "healthy", Traffic::default())];
+    top.take(long);
+    top.press(Key::NextView);
+    for (width, height) in [(60, 24), (80, 24), (200, 24)] {
+        let screen = drawn(&top, width, height);
+        assert!(screen.contains(":8080"), "{screen}");
+    }
+    assert!(drawn(&top, 80, 24).contains("[2001:db8:19:1:5:6:7:2]:8080"));
+}
+
+#[test]
+fn rates_of_an_absent_daemon_are_not_known() {
+    let mut top = top();
+    top.lose("it is not there".into());
+    assert!(top.rows().iter().all(|row| row.cells[2].text == "-"));
+}
+
+#[test]
 fn graphs_have_eight_heights_and_keep_the_newest() {
     assert_eq!(text::bars(&[9.0, 0.0, 1.0, 4.0, 8.0], 4), " \u{2581}\u{2584}\u{2588}");
     assert_eq!(text::bars(&[0.0, 0.0], 4), "  ");

@@ -1,5 +1,7 @@
 //! Numbers as short as can be, graphs of one line, and a screen as text.
 
+use std::borrow::Cow;
+
 use ratatui::{buffer::Buffer, symbols::bar};
 
 /// A number in five characters at most, with a decimal prefix: `0`, `3.4`, `999`, `1.23k`, `45.6M`.
@@ -21,6 +23,24 @@ pub(super) fn short(number: f64) -> String {
         value /= 1_000.0;
     }
     format!("{value:.0}P")
+}
+
+/// A whole number in five characters at most: `0`, `3`, `999`, `1.23k`.
+pub(super) fn short_count(count: u64) -> String {
+    if count < 1_000 { count.to_string() } else { short(count as f64) }
+}
+
+/// A text in `width` characters at most: where it is longer, its middle goes, and what follows the last colon, as a port, stays.
+pub(super) fn shortened(text: &str, width: usize) -> Cow<'_, str> {
+    let length = text.chars().count();
+    if length <= width {
+        return text.into();
+    }
+    let port = text.rfind(':').map_or(0, |colon| text[colon..].chars().count());
+    let end = port.max(width / 2).min(width.saturating_sub(1));
+    let start = width.saturating_sub(1 + end);
+    let shown = text.chars().take(start).chain(['…']).chain(text.chars().skip(length - end));
+    shown.take(width).collect()
 }
 
 /// The last points as bars of eight heights, `width` characters at most; the highest is full. What is 0 stays empty.
