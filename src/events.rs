@@ -128,7 +128,10 @@ const EACH_SHOWN: usize = 8;
 mod tests {
     use lb_core::{
         maglev::{Candidate, Maglev},
-        tables::{FlowPolicy, Pool, TablesParts, Target, TargetGroupId, TargetId},
+        tables::{
+            Endpoint, FlowPolicy, Forward, Interface, InterfaceId, Mac, Pool, Protocol, Sources, TablesParts,
+            Target, TargetGroupId, TargetId, WeightedGroup,
+        },
     };
     use lb_ctl::health::{Cause, TargetKey};
 
@@ -168,10 +171,31 @@ mod tests {
                 next_hop: None,
                 flow_policy: FlowPolicy::Keep,
             };
+            let weighted = WeightedGroup {
+                group: TargetGroupId(0),
+                pool: 0,
+                weight: 1,
+                salt: 0,
+                flow_policy: FlowPolicy::Keep,
+            };
+            let listener = Listener {
+                name: "edge/TCP:80".into(),
+                endpoint: Endpoint { address: [198, 18, 100, 1].into(), port: 80, protocol: Protocol::Tcp },
+                forward: Forward { groups: [weighted].into(), is_sticky: false },
+                idle_timeout_s: 350,
+                interface: InterfaceId(0),
+                sources: Sources::none(),
+                adopts_strays: false,
+                has_syn_cookies: false,
+            };
+            let interface =
+                Interface { name: "eth0".into(), mac: Mac::default(), mtu: 1_500, receive_hash: None };
             let parts = TablesParts {
                 generation: 1,
+                listeners: vec![Some(listener)],
                 groups: vec![group],
                 targets: vec![Some(target)],
+                interfaces: vec![interface],
                 ..Default::default()
             };
             Tables::new(parts).unwrap()

@@ -149,7 +149,7 @@ fn shows_answers_keys_and_resizes_and_restores_the_terminal() {
     top.wait_for("Nothing was dropped.");
     resize(&top.keyboard, 80, 24);
     drop(server);
-    top.wait_for("lbd is away");
+    top.wait_for("away,");
     let _server = daemon(&socket);
     top.wait_for("Listeners");
     top.press("q");
@@ -162,7 +162,7 @@ fn a_signal_restores_the_terminal_and_ends_it() {
     let socket = scratch.path().join("lbd.sock");
     for signal in [Signal::TERM, Signal::HUP] {
         let mut top = OnTerminal::start(&socket);
-        top.wait_for("lbd is away");
+        top.wait_for("away,");
         kill_process(Pid::from_child(&top.child), signal).unwrap();
         let status = top.end();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(signal.as_raw()));

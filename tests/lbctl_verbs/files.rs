@@ -63,13 +63,12 @@ fn what_is_exported_changes_nothing_when_it_is_applied() {
     let text = daemon.lbctl("export").done();
     let path = daemon.file(&text);
     let path = path.to_str().unwrap();
-    assert_eq!(daemon.lbctl_with(&["diff", path]).done(), "nothing to change\n");
+    let taken = "~ listener edge/TCP:80: owner: calls -> file\n~ load balancer edge: owner: calls -> file\n\
+                 ~ target group spare: owner: calls -> file\n~ target group web: owner: calls -> file\n";
+    assert_eq!(daemon.lbctl_with(&["diff", path]).done(), taken);
     let said = daemon.lbctl_with(&["apply", path]).done();
     let generation = daemon.generation();
-    assert_eq!(
-        said,
-        format!("nothing to change, but these objects are the file's now: generation {generation}\n")
-    );
+    assert_eq!(said, format!("{taken}in force: generation {generation}\n"));
     daemon.lbctl_with(&["export", path]).done();
     assert_eq!(
         daemon.lbctl_with(&["apply", path]).done(),

@@ -27,7 +27,7 @@ fn answers_come_as_tables_json_and_yaml() {
 fn colours_go_to_terminals_or_where_they_are_asked_for() {
     let daemon = Daemon::start();
     daemon.all_done(&["tg create web --protocol TCP --port 80"]);
-    let path = daemon.file("");
+    let path = daemon.file("target_groups = []");
     let path = path.to_str().unwrap();
     let escape = '\u{1b}';
     assert!(!daemon.lbctl("tg list").done().contains(escape));

@@ -69,9 +69,8 @@ pub(super) fn apply(lbd: &Lbd<'_>, arguments: &ApplyArguments) -> Result<(), Fai
         // What is applied is what was shown.
         false => Some(put_in_force(lbd, text, before)?.generation),
     };
-    let is_news = generation != Some(before);
     print(lbd.output, &Applied { generation, differences: rows }, |applied| {
-        show::applied(&applied.differences, applied.generation, is_news)
+        show::applied(&applied.differences, applied.generation)
     })
 }
 

@@ -11,16 +11,11 @@ pub fn differences(rows: &[Difference]) -> String {
 }
 
 /// What applying a file has changed, and that it is in force; without a generation, what it would change.
-pub fn applied(rows: &[Difference], generation: Option<u64>, is_news: bool) -> String {
+pub fn applied(rows: &[Difference], generation: Option<u64>) -> String {
     let text = differences(rows);
     match generation {
         None => text,
-        Some(generation) if rows.is_empty() && !is_news => {
-            format!("nothing to change: generation {generation}\n")
-        }
-        Some(generation) if rows.is_empty() => {
-            format!("nothing to change, but these objects are the file's now: generation {generation}\n")
-        }
+        Some(generation) if rows.is_empty() => format!("nothing to change: generation {generation}\n"),
         Some(generation) => format!("{text}in force: generation {generation}\n"),
     }
 }
@@ -71,8 +66,8 @@ mod tests {
         let expected = "+ listener edge/TCP:80\n- target web/198.19.1.2:80\n\
                         ~ target group web: health_check.path: default -> /health\n";
         assert_eq!(text, expected);
-        assert_eq!(applied(&[], Some(5), false), "nothing to change: generation 5\n");
-        assert!(applied(&rows, Some(6), true).ends_with("in force: generation 6\n"));
+        assert_eq!(applied(&[], Some(5)), "nothing to change: generation 5\n");
+        assert!(applied(&rows, Some(6)).ends_with("in force: generation 6\n"));
         assert_eq!(differences(&[]), "nothing to change\n");
     }
 }

@@ -150,7 +150,7 @@ mod tests {
         let v6 =
             TargetRow { target: "[2001:db8:19:1::2]:8080".parse().unwrap(), ..row(Some("a"), "unhealthy") };
         for room in [60, 80, 200] {
-            let text = on_terminal(target_table(&[v6.clone()], Columns::Usual), room, GIVE);
+            let text = on_terminal(target_table(std::slice::from_ref(&v6), Columns::Usual), room, GIVE);
             assert!(text.lines().all(|line| line.chars().count() <= usize::from(room)), "{text}");
             let whole = ["[2001:db8:19:1::2]:8080", "unhealthy", "Target.Timeout:"];
             assert!(whole.iter().all(|word| text.contains(word)), "{text}");
