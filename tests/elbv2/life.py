@@ -125,8 +125,8 @@ class Edge:
         elbv2.modify_listener_attributes(
             ListenerArn=self.listener, Attributes=[{"Key": "tcp.idle_timeout.seconds", "Value": "60"}]
         )
-        [idle, *_] = elbv2.describe_listener_attributes(ListenerArn=self.listener)["Attributes"]
-        assert idle["Value"] == "60", idle
+        told = elbv2.describe_listener_attributes(ListenerArn=self.listener)["Attributes"]
+        assert {"Key": "tcp.idle_timeout.seconds", "Value": "60"} in told, told
         cross = {"Key": "load_balancing.cross_zone.enabled", "Value": "true"}
         elbv2.modify_load_balancer_attributes(LoadBalancerArn=self.lb, Attributes=[cross])
         assert cross in elbv2.describe_load_balancer_attributes(LoadBalancerArn=self.lb)["Attributes"]

@@ -12,17 +12,17 @@ use crate::api::{ForwardRow, ListenerRow, Status, Traffic};
 /// The daemon at a glance.
 pub fn status(status: &Status, columns: Columns) -> String {
     let mut text = format!(
-        "lbd {}, process {}, up {}, configuration {}, generation {}{}\n",
+        "lbd {}, process {}, up {}, generation {}{}\nConfiguration: {}\n",
         status.version,
         status.pid,
         duration(status.uptime_seconds),
-        status.configuration,
         status.generation,
         if status.applied_tables_generation == status.tables_generation {
             ""
         } else {
             " (workers are catching up)"
         },
+        status.configuration,
     );
     if status.adopting_seconds > 0 {
         let left = duration(status.adopting_seconds);
