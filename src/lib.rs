@@ -1,6 +1,6 @@
 //! The load balancer's daemon: joins `lb-core`, `lb-io` and `lb-ctl`, and shows itself in `lbd demo`.
 //!
-//! [`run`] starts and stops everything; [`control`] is the loop between, on the one thread that owns the truth;
+//! [`run`] starts and stops everything; `control` is the loop between, on the one thread that owns the truth;
 //! [`report`] turns that truth into the answers of the control API, `questions` and `why` what the workers know of flows,
 //! [`metrics`] into those of scrapes, with what [`ledger`] keeps;
 //! [`addresses`] keeps VIPs and source addresses on interfaces; [`reserved_ports`] keeps the ports of source addresses that are

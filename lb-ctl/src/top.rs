@@ -5,7 +5,7 @@
 //!   terminal: keys, resizes, signals ------------------> state: view, order -----+-> rows -> screen
 //! ```
 //!
-//! What is shown is a pure function of [`state::Top`]; only `terminal` and `poll` touch the world.
+//! What is shown is a pure function of `state::Top`; only `terminal` and `poll` touch the world.
 
 mod columns;
 mod history;
