@@ -1,10 +1,8 @@
 //! Which path and method is which call.
 
 mod blame;
-#[allow(clippy::result_large_err)] // A refusal is the answer as it is sent.
 mod changes;
 mod extract;
-#[allow(clippy::result_large_err)] // The same.
 mod files;
 mod flows;
 mod listeners;

@@ -12,11 +12,7 @@ use super::{Api, blame::Subject};
 use crate::{
     api::{Refusal, RefusalCode},
     change::Change,
-    server::{
-        Call, ChangeCall, Snapshot,
-        answer::{ask, refuse},
-        connection::Client,
-    },
+    server::{Call, ChangeCall, Snapshot, answer::ask, connection::Client},
 };
 
 /// Who asks for a change, and of which generation the objects must be (`If-Match`, RFC 9110 section 13.1.1).
@@ -30,7 +26,7 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Caller, Response> {
         let by = parts.extensions.get::<Client>().map(|client| client.caller.clone()).unwrap_or_default();
-        let expected_generation = expected_generation(&parts.headers)?;
+        let expected_generation = expected_generation(&parts.headers).map_err(Refusal::into_response)?;
         Ok(Caller { by, expected_generation })
     }
 }
@@ -75,7 +71,7 @@ fn with_etag(generation: u64, value: &impl Serialize) -> Response {
     response
 }
 
-fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, Response> {
+fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
     let Some(value) = headers.get(header::IF_MATCH) else {
         return Ok(None);
     };
@@ -83,7 +79,7 @@ fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, Response> {
         "*" => Ok(None),
         tag => match tag.trim_matches('"').parse() {
             Ok(generation) => Ok(Some(generation)),
-            Err(_) => Err(refuse(
+            Err(_) => Err(Refusal::of(
                 RefusalCode::ValidationError,
                 "if-match is the generation that an answer's etag told, such as \"17\"",
             )),

@@ -14,7 +14,7 @@ use crate::{
     config::Document,
     server::{
         Call,
-        answer::{ask, refuse, tell},
+        answer::{ask, tell},
     },
 };
 
@@ -40,26 +40,26 @@ impl FromRequest<Api> for File {
     type Rejection = Response;
 
     async fn from_request(request: Request, api: &Api) -> Result<File, Response> {
-        let is_json = is_json(request.headers())?;
+        let is_json = is_json(request.headers()).map_err(Refusal::into_response)?;
         let bytes = collect(request.into_body(), api.body_bytes).await?;
-        let text = text(&bytes)?;
+        let text = text(&bytes).map_err(Refusal::into_response)?;
         let file = if is_json { Document::parse_json(text, NAME) } else { Document::parse(text, NAME) };
         file.map(File).map_err(|errors| Refusal::of_file(&errors).into_response())
     }
 }
 
-fn text(bytes: &Bytes) -> Result<&str, Response> {
+fn text(bytes: &Bytes) -> Result<&str, Refusal> {
     std::str::from_utf8(bytes)
-        .map_err(|error| refuse(RefusalCode::BadRequest, format!("the body is not text: {error}")))
+        .map_err(|error| Refusal::of(RefusalCode::BadRequest, format!("the body is not text: {error}")))
 }
 
-fn is_json(headers: &HeaderMap) -> Result<bool, Response> {
+fn is_json(headers: &HeaderMap) -> Result<bool, Refusal> {
     let kind = headers.get(header::CONTENT_TYPE).map_or(Ok("application/toml"), |value| value.to_str());
     let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match kind.as_str() {
         "application/json" => Ok(true),
         "application/toml" | "text/plain" => Ok(false),
-        _ => Err(refuse(
+        _ => Err(Refusal::of(
             RefusalCode::UnsupportedMediaType,
             "a file is TOML or JSON: send the header content-type: application/toml or application/json",
         )),
