@@ -1,16 +1,6 @@
 //! Serves metrics by HTTP on a TCP address, on a thread of its own. Scrapers that are slow, or many, cost nobody but themselves.
 
-use std::{
-    convert::Infallible,
-    fmt, io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use axum::{
     http::{Method, Request, StatusCode, header::ALLOW},
@@ -21,10 +11,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,
-    task::AbortHandle,
 };
 
-use crate::server::{Call, Deliver, answer};
+use crate::server::{
+    Call, Deliver, Limits, answer,
+    seats::{Holder, Seat, Seats},
+};
 
 /// The running server. Dropping it stops the thread.
 #[derive(Debug)]
@@ -92,39 +84,34 @@ impl std::error::Error for MetricsServerError {
     }
 }
 
-/// A connection.
-struct Guest {
-    task: AbortHandle,
-    has_asked: Arc<AtomicBool>,
-}
-
-/// Takes connections, so many at a time. When there are as many, the one that has been silent longest makes room, so that nobody
-/// keeps scrapers out by doing nothing.
+/// Takes connections, so many at a time. One who is silent makes room for another, so that nobody keeps scrapers out by doing
+/// nothing.
 async fn accept(listener: TcpListener, deliver: Deliver) {
-    let mut guests: Vec<Guest> = Vec::new();
+    let seats = Seats::new(Limits {
+        connections: CONNECTIONS,
+        connections_per_user: CONNECTIONS,
+        ..Limits::default()
+    });
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             // No descriptor is free, or the peer is gone: neither is mended by asking at once.
             tokio::time::sleep(ACCEPT_AGAIN).await;
             continue;
         };
-        guests.retain(|guest| !guest.task.is_finished());
-        if guests.len() >= CONNECTIONS {
-            let silent = guests.iter().position(|guest| !guest.has_asked.load(Ordering::Relaxed));
-            let Some(silent) = silent else { continue };
-            guests.remove(silent).task.abort();
-        }
-        let has_asked = Arc::new(AtomicBool::new(false));
-        let serving = serve(stream, deliver.clone(), has_asked.clone());
-        // A scraper that is too slow, or breaks off, has itself to blame.
-        let task = tokio::spawn(async move { drop(tokio::time::timeout(CONNECTION_TIME, serving).await) });
-        guests.push(Guest { task: task.abort_handle(), has_asked });
+        let Some(seat) = seats.take(Holder::Address(peer.ip())).map(Arc::new) else { continue };
+        let serving = tokio::time::timeout(CONNECTION_TIME, serve(stream, deliver.clone(), seat.clone()));
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = serving => {} // A scraper that is too slow, or breaks off, has itself to blame.
+                () = seat.displaced() => {}
+            }
+        });
     }
 }
 
-async fn serve(stream: TcpStream, deliver: Deliver, has_asked: Arc<AtomicBool>) -> hyper::Result<()> {
+async fn serve(stream: TcpStream, deliver: Deliver, seat: Arc<Seat>) -> hyper::Result<()> {
     let service = service_fn(move |request| {
-        has_asked.store(true, Ordering::Relaxed);
+        seat.work();
         let deliver = deliver.clone();
         async move { Ok::<_, Infallible>(answer(&request, &deliver).await) }
     });
