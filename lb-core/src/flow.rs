@@ -179,6 +179,51 @@ pub struct Addresses {
     ends: [WideEnd; 2],
 }
 
+/// What only some flows have, one more cache line beside the record: flows that are counted for the flow log, and flows whose
+/// target has not acknowledged its PROXY header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub struct Annex {
+    /// What went through the flow.
+    pub tally: Tally,
+    /// The header that the target is owed.
+    pub preamble: Preamble,
+}
+
+/// What went through a flow, by `Direction`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Tally {
+    /// Bytes of IP packets, headers included.
+    pub bytes: [u64; 2],
+    /// Packets.
+    pub packets: [u64; 2],
+    /// When the first came, in nanoseconds of the worker's clock.
+    pub began_ns: u64,
+}
+
+/// A PROXY header that a target is owed: where it stands in the client's stream, and what sending it again takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Preamble {
+    /// The client's initial sequence number.
+    pub initial: u32,
+    /// What the client acknowledged last.
+    pub acknowledgement: u32,
+    /// Timestamps of its last segment (RFC 7323), 0 without.
+    pub timestamps: [u32; 2],
+    /// The window that it told last, as it stands in the header.
+    pub window: u16,
+    /// Bytes of the header.
+    pub length: u16,
+    /// Shift of the target's windows.
+    pub target_scale: u8,
+    /// Bits, of which `datapath::preamble` knows.
+    pub flags: u8,
+    /// Nothing.
+    pub unused: [u8; 2],
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct WideEnd {
@@ -641,5 +686,5 @@ impl FlowView {
 /// Workers read the clock one after the other: a record may be this much ahead of who looks at it, in milliseconds.
 const CLOCK_SKEW_MS: u32 = 10_000;
 
-const _: () = assert!(size_of::<Flow>() == 64 && size_of::<Addresses>() == 64);
+const _: () = assert!(size_of::<Flow>() == 64 && size_of::<Addresses>() == 64 && size_of::<Annex>() == 64);
 const _: () = assert!(crate::limits::TARGETS <= 1 << 16);

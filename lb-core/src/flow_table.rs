@@ -6,9 +6,11 @@
 //!   buckets     [ 10 tags | 10 entries (record << 1 | direction) | displaced ]   one cache line each
 //!   flows       [ record ]                                                        one cache line each
 //!   addresses   [ of the record of the same number, when it is wide ]             one cache line each
+//!   annexes     [ of the record of the same number, when it needs one ]           one cache line each
 //! ```
 //!
-//! IPv4 flows never touch `addresses`, so that where memory is given by the page as it is touched, they cost none of it.
+//! IPv4 flows never touch `addresses`, and flows that are neither logged nor begin with a PROXY header never touch `annexes`, so
+//! that where memory is given by the page as it is touched, they cost none of it.
 //!
 //! Both directions of a flow have an entry that leads to one record. An entry stands in its first bucket, or, when that is
 //! full, in its second; a bucket counts the entries that it displaced, so that most misses look at one bucket only. Free
@@ -20,7 +22,7 @@ mod cpu;
 mod half_open;
 
 use crate::{
-    flow::{Addresses, Direction, Flow, NewFlow, State},
+    flow::{Addresses, Annex, Direction, Flow, NewFlow, State},
     flow_key::{FlowKey, Ipv4Key},
     hash::FlowHash,
     limits,
@@ -37,15 +39,16 @@ pub struct FlowMemory<'m> {
     buckets: &'m mut [Bucket],
     flows: &'m mut [Flow],
     addresses: &'m mut [Addresses],
+    annexes: &'m mut [Annex],
 }
 
 impl<'m> FlowMemory<'m> {
-    /// Bytes that a table of `capacity` flows spans: about 154 per flow, both directions and the index included.
+    /// Bytes that a table of `capacity` flows spans: about 218 per flow, both directions and the index included.
     pub const fn bytes_for(capacity: u32) -> usize {
-        Self::bytes_for_ipv4(capacity) + capacity as usize * size_of::<Addresses>()
+        Self::bytes_for_ipv4(capacity) + capacity as usize * (size_of::<Addresses>() + size_of::<Annex>())
     }
 
-    /// Bytes of these that are touched when all flows are IPv4: about 90 per flow.
+    /// Bytes of these that are touched when all flows are IPv4 and none has an annex: about 90 per flow.
     pub const fn bytes_for_ipv4(capacity: u32) -> usize {
         capacity as usize * size_of::<Flow>() + bucket_count(capacity) * size_of::<Bucket>()
     }
@@ -58,11 +61,13 @@ impl<'m> FlowMemory<'m> {
         }
         let bytes = bytes.get_mut(..Self::bytes_for(capacity))?;
         let (buckets, records) = bytes.split_at_mut(bucket_count(capacity) * size_of::<Bucket>());
-        let (flows, addresses) = records.split_at_mut(capacity as usize * size_of::<Flow>());
+        let (flows, beside) = records.split_at_mut(capacity as usize * size_of::<Flow>());
+        let (addresses, annexes) = beside.split_at_mut(capacity as usize * size_of::<Addresses>());
         Some(FlowMemory {
             buckets: bytemuck::try_cast_slice_mut(buckets).ok()?,
             flows: bytemuck::try_cast_slice_mut(flows).ok()?,
             addresses: bytemuck::try_cast_slice_mut(addresses).ok()?,
+            annexes: bytemuck::try_cast_slice_mut(annexes).ok()?,
         })
     }
 
@@ -90,11 +95,13 @@ impl FlowArena {
     /// The memory, to build one table in.
     pub fn memory(&mut self) -> FlowMemory<'_> {
         let (buckets, records) = self.lines.split_at_mut(bucket_count(self.capacity));
-        let (flows, addresses) = records.split_at_mut(self.capacity as usize);
+        let (flows, beside) = records.split_at_mut(self.capacity as usize);
+        let (addresses, annexes) = beside.split_at_mut(self.capacity as usize);
         FlowMemory {
             buckets,
             flows: bytemuck::cast_slice_mut(flows),
             addresses: bytemuck::cast_slice_mut(addresses),
+            annexes: bytemuck::cast_slice_mut(annexes),
         }
     }
 }
@@ -105,6 +112,7 @@ pub struct FlowTable<'m> {
     buckets: &'m mut [Bucket],
     flows: &'m mut [Flow],
     addresses: &'m mut [Addresses],
+    annexes: &'m mut [Annex],
     hash: FlowHash,
     /// First of the list of records that were freed.
     free: u32,
@@ -128,6 +136,7 @@ impl<'m> FlowTable<'m> {
             buckets: memory.buckets,
             flows: memory.flows,
             addresses: memory.addresses,
+            annexes: memory.annexes,
             hash,
             free: NONE,
             untouched: 0,
@@ -250,6 +259,26 @@ impl<'m> FlowTable<'m> {
     #[inline]
     pub fn addresses(&self, record: u32) -> &Addresses {
         &self.addresses[record as usize]
+    }
+
+    /// What stands beside a record; left from the record's earlier flow until it is written.
+    #[inline]
+    pub fn annex(&self, record: u32) -> &Annex {
+        &self.annexes[record as usize]
+    }
+
+    /// What stands beside a record, to be changed.
+    #[inline]
+    pub fn annex_mut(&mut self, record: u32) -> &mut Annex {
+        &mut self.annexes[record as usize]
+    }
+
+    /// Asks the cache for the annex of a candidate's record.
+    #[inline]
+    pub fn prefetch_annex(&self, candidate: Candidate) {
+        if let Some(annex) = self.annexes.get(candidate.record() as usize) {
+            cpu::prefetch(annex);
+        }
     }
 
     /// Key of the packets of a flow that come in at one end.

@@ -10,7 +10,7 @@ pub use crate::{
     listener::{Forward, Listener, ListenerId, WeightedGroup},
     maglev::Maglev,
     receive_hash::ReceiveHash,
-    target::{CutCause, FlowPolicy, Pool, Target, TargetGroup, TargetGroupId, TargetId},
+    target::{CutCause, FlowPolicy, HeaderPlacement, Pool, Target, TargetGroup, TargetGroupId, TargetId},
 };
 use directory::Directory;
 

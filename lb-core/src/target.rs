@@ -99,14 +99,32 @@ pub struct TargetGroup {
     pub preserves_client_ip: bool,
     /// Whether all flows of a client's address go to one target (NLB `stickiness.enabled`).
     pub is_sticky: bool,
+    /// When targets are told of their client by a PROXY header, if they are (NLB `proxy_protocol_v2.enabled`).
+    pub proxy_header: Option<HeaderPlacement>,
     /// One, or one for each zone where the VIPs of a zone use the targets of that zone alone.
     pub pools: Box<[Pool]>,
+}
+
+/// When the PROXY header goes to a connection's target (NLB `proxy_protocol_v2.client_to_server.header_placement`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeaderPlacement {
+    /// With the client's first bytes: a target that speaks first says nothing until then.
+    #[default]
+    OnFirstAckWithPayload,
+    /// With the acknowledgement that ends the handshake.
+    OnFirstAck,
 }
 
 impl TargetGroup {
     /// A group whose targets serve every zone.
     pub fn of_one_pool(name: &str, preserves_client_ip: bool, pool: Pool) -> TargetGroup {
-        TargetGroup { name: name.into(), preserves_client_ip, is_sticky: false, pools: [pool].into() }
+        TargetGroup {
+            name: name.into(),
+            preserves_client_ip,
+            is_sticky: false,
+            proxy_header: None,
+            pools: [pool].into(),
+        }
     }
 }
 

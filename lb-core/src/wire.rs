@@ -7,6 +7,7 @@ pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
 pub mod l4;
+pub mod proxy;
 
 use std::net::IpAddr;
 

@@ -112,7 +112,13 @@ impl Front {
             None => [pool(&members)].into(),
             Some(_) => [pool(&members[..2]), pool(&members[2..])].into(),
         };
-        TargetGroup { name: name.into(), preserves_client_ip: true, is_sticky: self.are_groups_sticky, pools }
+        TargetGroup {
+            name: name.into(),
+            preserves_client_ip: true,
+            is_sticky: self.are_groups_sticky,
+            proxy_header: None,
+            pools,
+        }
     }
 
     fn tables(&self) -> Arc<Tables> {

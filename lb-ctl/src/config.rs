@@ -42,7 +42,7 @@ pub(crate) use health_check::KEYS as HEALTH_CHECK_KEYS;
 pub use health_check::{CheckProtocol, HealthCheck};
 use lb_core::{
     limits,
-    tables::{InterfaceId, Protocol},
+    tables::{HeaderPlacement, InterfaceId, Protocol},
 };
 pub use rule::Rule;
 use schemars::JsonSchema;
@@ -423,6 +423,8 @@ pub struct TargetGroup {
     pub preserves_client_ip: bool,
     /// Attribute `stickiness.enabled`: whether the flows of one client's address go to one target.
     pub is_sticky: bool,
+    /// Attributes `proxy_protocol_v2.*`: when connections' targets are told of their client by a PROXY header, if they are.
+    pub proxy_header: Option<HeaderPlacement>,
     /// Attribute `load_balancing.cross_zone.enabled`; `None`: as the load balancer has it.
     pub crosses_zones: Option<bool>,
     /// How targets are checked.

@@ -3,7 +3,10 @@
 use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use lb_core::{
-    tables::{CutCause, FlowPolicy, Listener, Ownership, Protocol, Source, Target, TargetGroupId, Vip},
+    tables::{
+        CutCause, FlowPolicy, HeaderPlacement, Listener, Ownership, Protocol, Source, Target, TargetGroupId,
+        Vip,
+    },
     time::Instant,
 };
 
@@ -44,6 +47,7 @@ pub(super) struct Group {
     pub(super) name: Arc<str>,
     pub(super) preserves_client_ip: bool,
     pub(super) is_sticky: bool,
+    pub(super) proxy_header: Option<HeaderPlacement>,
     pub(super) when_unhealthy: Leftover,
     pub(super) fail_open_below: MinimumHealthy,
     pub(super) dns_failover_below: MinimumHealthy,
@@ -151,6 +155,7 @@ fn group(registry: &Registry, group: &config::TargetGroup, zones: &Zones<'_>) ->
         id: registry.groups.id(&name)?,
         preserves_client_ip: group.preserves_client_ip,
         is_sticky: group.is_sticky,
+        proxy_header: group.proxy_header,
         when_unhealthy: group.when_unhealthy,
         fail_open_below: group.fail_open_below,
         dns_failover_below: group.dns_failover_below,

@@ -158,6 +158,7 @@ impl<'l> GroupState<'l> {
             name: (&*self.group.name).into(),
             preserves_client_ip: self.group.preserves_client_ip,
             is_sticky: self.group.is_sticky,
+            proxy_header: self.group.proxy_header,
             pools: (0..self.group.pools).zip(maglevs).map(pool).collect(),
         }
     }

@@ -75,6 +75,7 @@ fn group(section: &Section<'_>, earlier: &[Group]) -> Group {
             registrar: registered.registrar,
             preserves_client_ip: attributes.preserves_client_ip,
             is_sticky: attributes.is_sticky,
+            proxy_header: attributes.has_proxy_header.then_some(attributes.header_placement),
             crosses_zones: attributes.crosses_zones,
             health_check: health_check?,
             deregistration_delay_seconds: attributes.deregistration_delay_seconds,

@@ -9,13 +9,15 @@ use super::{
     },
     Catalogue, each, only,
 };
-use lb_core::limits;
+use lb_core::{limits, tables::HeaderPlacement};
 
 /// What a target group's attributes say.
 #[derive(Clone, Copy)]
 pub(in crate::config) struct TargetGroupAttributes {
     pub(in crate::config) preserves_client_ip: bool,
     pub(in crate::config) is_sticky: bool,
+    pub(in crate::config) has_proxy_header: bool,
+    pub(in crate::config) header_placement: HeaderPlacement,
     pub(in crate::config) crosses_zones: Option<bool>,
     pub(in crate::config) deregistration_delay_seconds: u16,
     pub(in crate::config) after_deregistration: Leftover,
@@ -45,6 +47,8 @@ impl TargetGroupAttributes {
         TargetGroupAttributes {
             preserves_client_ip: !is_tcp || target_type == TargetType::Instance,
             is_sticky: false,
+            has_proxy_header: false,
+            header_placement: HeaderPlacement::default(),
             crosses_zones: None,
             deregistration_delay_seconds: DEREGISTRATION_DELAY_DEFAULT_SECONDS,
             after_deregistration: if is_tcp { Leftover::Continue } else { Leftover::Terminate },
@@ -73,8 +77,8 @@ impl TargetGroupAttributes {
             ROUTING_PERCENTAGE => self.fail_open_below.percentage = or_off(value, PERCENTAGE)?,
             DNS_COUNT => self.dns_failover_below.count = or_off(value, COUNT)?,
             DNS_PERCENTAGE => self.dns_failover_below.percentage = or_off(value, PERCENTAGE)?,
-            PROXY_PROTOCOL => only(value, "false", NOT_YET)?,
-            HEADER_PLACEMENT => only(value, "on_first_ack_with_payload", NOT_YET)?,
+            PROXY_PROTOCOL => self.has_proxy_header = value.attribute_boolean()?,
+            HEADER_PLACEMENT => self.header_placement = header_placement(value)?,
             _ => return CATALOGUE.refuse(key, value),
         }
         Some(())
@@ -134,6 +138,14 @@ fn cross_zone(value: &Value<'_>) -> Option<Option<bool>> {
     }
 }
 
+fn header_placement(value: &Value<'_>) -> Option<HeaderPlacement> {
+    match value.as_text() {
+        Some(ON_FIRST_ACK) => Some(HeaderPlacement::OnFirstAck),
+        Some(ON_FIRST_ACK_WITH_PAYLOAD) => Some(HeaderPlacement::OnFirstAckWithPayload),
+        _ => value.refuse(format!("{ON_FIRST_ACK_WITH_PAYLOAD:?} or {ON_FIRST_ACK:?}")),
+    }
+}
+
 fn or_off<N: TryFrom<i64>>(value: &Value<'_>, range: RangeInclusive<i64>) -> Option<Option<N>> {
     match value.as_attribute_integer(&range) {
         Some(number) => Some(Some(number)),
@@ -158,8 +170,9 @@ const DNS_PERCENTAGE: &str = "target_group_health.dns_failover.minimum_healthy_t
 const PROXY_PROTOCOL: &str = "proxy_protocol_v2.enabled";
 const HEADER_PLACEMENT: &str = "proxy_protocol_v2.client_to_server.header_placement";
 
+const ON_FIRST_ACK: &str = "on_first_ack";
+const ON_FIRST_ACK_WITH_PAYLOAD: &str = "on_first_ack_with_payload";
 const AS_LOAD_BALANCER: &str = "use_load_balancer_configuration";
-const NOT_YET: &str = "the proxy protocol is not supported yet";
 
 const DEREGISTRATION_DELAY_SECONDS: RangeInclusive<i64> = 0..=3_600;
 const DEREGISTRATION_DELAY_DEFAULT_SECONDS: u16 = 300;

@@ -1,5 +1,7 @@
 //! Attributes: which there are, their values, and whose the others are.
 
+use lb_core::tables::HeaderPlacement;
+
 use super::*;
 
 /// Rows of a table: an attribute with its value, and what is refused of it; "" where nothing is.
@@ -73,13 +75,10 @@ fn a_target_group_has_nlbs_attributes() {
                 r#"0, expected "off" or an integer from 1 to 100"#,
             ),
             (r#""proxy_protocol_v2.enabled" = "false""#, ""),
+            (r#""proxy_protocol_v2.enabled" = true"#, ""),
             (
-                r#""proxy_protocol_v2.enabled" = true"#,
-                "true, expected false; the proxy protocol is not supported yet",
-            ),
-            (
-                r#""proxy_protocol_v2.client_to_server.header_placement" = "on_first_ack""#,
-                "\"on_first_ack\", expected \"on_first_ack_with_payload\"; the proxy protocol is not supported yet",
+                r#""proxy_protocol_v2.client_to_server.header_placement" = "first""#,
+                r#""first", expected "on_first_ack_with_payload" or "on_first_ack""#,
             ),
         ],
     );
@@ -92,6 +91,8 @@ fn what_a_target_groups_attributes_say_is_kept() {
         &group_with(
             r#"stickiness.enabled = true
 load_balancing.cross_zone.enabled = "false"
+proxy_protocol_v2.enabled = "true"
+proxy_protocol_v2.client_to_server.header_placement = "on_first_ack"
 target_health_state.unhealthy.connection_termination.enabled = false
 target_health_state.unhealthy.draining_interval_seconds = 60
 target_group_health.dns_failover.minimum_healthy_targets = { count = "4", percentage = 60 }
@@ -104,6 +105,7 @@ target_group_health.unhealthy_state_routing.minimum_healthy_targets = { count = 
     .remove(0);
     let expected = TargetGroup {
         is_sticky: true,
+        proxy_header: Some(HeaderPlacement::OnFirstAck),
         crosses_zones: Some(false),
         when_unhealthy: Leftover::Continue,
         draining_interval_seconds: 60,
