@@ -286,7 +286,8 @@ impl World {
 
     /// None has any in the usual world.
     fn proxy_header(&self, group: usize) -> Option<HeaderPlacement> {
-        match (self.generation as usize * 3 + group) % 8 {
+        match (self.generation as usize + group) % 4 {
+            _ if self.generation == 1 => None,
             0 => Some(HeaderPlacement::OnFirstAckWithPayload),
             1 => Some(HeaderPlacement::OnFirstAck),
             _ => None,
