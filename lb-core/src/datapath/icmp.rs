@@ -5,7 +5,7 @@ use super::{InFlight, Pipeline};
 use crate::{
     flow::{Direction, State},
     parse::{IcmpError, parse_icmp_error},
-    rewrite::{icmp, icmp_translate, link},
+    rewrite::{icmp, icmp_translate, link, shift::Quoted},
     tables::Tables,
     verdict::{Reason, Verdict},
     wire::ethernet,
@@ -48,6 +48,7 @@ impl Pipeline<'_> {
     ) -> Verdict {
         let (flow, addresses) = (self.flows.flow(record), self.flows.addresses(record));
         let out = flow.outward(addresses, direction);
+        let quoted = Quoted::of(flow, &self.flows.annex(record).preamble, direction);
         let Some(hop) = flow.hop(direction).or_else(|| tables.hop(out.destination)) else {
             return Verdict::drop(Reason::NextHopUnresolved);
         };
@@ -57,8 +58,8 @@ impl Pipeline<'_> {
             if error.end - ethernet::HEADER > egress.mtu as usize {
                 return Verdict::drop(Reason::MtuExceeded);
             }
-            icmp::apply(it.frame.bytes_mut(), error, flow, &out, direction);
-        } else if let Err(reason) = icmp_translate::apply(it.frame, error, flow, &out, direction) {
+            icmp::apply(it.frame.bytes_mut(), error, &quoted, &out);
+        } else if let Err(reason) = icmp_translate::apply(it.frame, error, &quoted, &out) {
             return Verdict::drop(reason);
         }
         link(it.frame.bytes_mut(), egress.mac, hop.mac);

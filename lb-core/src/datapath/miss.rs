@@ -1,6 +1,11 @@
 //! A packet of no flow: it opens one, is adopted into one, goes to the worker that owns it, or is answered or dropped.
 
-use super::{InFlight, Pipeline, choice::Choice, last_hop, preamble::header_placement};
+use super::{
+    InFlight, Pipeline,
+    choice::Choice,
+    last_hop,
+    preamble::{header_placement, sequence},
+};
 use crate::{
     flow::{Direction, Flow, NewFlow, State},
     flow_key::FlowKey,
@@ -116,7 +121,7 @@ impl Pipeline<'_> {
         if choice.is_failing_open {
             self.counters.count_unhealthy_routing(known.0, choice.target_id);
         }
-        if state == State::HalfOpen && header_placement(tables, choice.target_id).is_some() {
+        if state != State::Established && header_placement(tables, choice.target_id).is_some() {
             new.flow.begin_preamble();
         }
         new.flow.set_hop(Direction::Reverse, last_hop(it.frame));
@@ -206,7 +211,7 @@ impl Pipeline<'_> {
         match self.insert(new, self.flows.hashes(new)) {
             Ok(record) => {
                 if new.flow.has_preamble() {
-                    self.begin_preamble(tables, it, record);
+                    self.begin_preamble(tables, record, sequence(it));
                 }
                 self.forward(it, record, direction, hop, reason)
             }

@@ -37,13 +37,32 @@ pub(super) struct Unheard {
 }
 
 impl Pipeline<'_> {
-    /// Begins the phase of a new flow with the SYN that opened it.
-    pub(super) fn begin_preamble(&mut self, tables: &Tables, it: &InFlight<'_, '_>, record: u32) {
+    /// Begins the phase of a new flow, whose client has this initial sequence number.
+    pub(super) fn begin_preamble(&mut self, tables: &Tables, record: u32, initial: u32) {
         let flow = self.flows.flow(record);
-        let initial = Numbers::of(segment(it)).map_or(0, |numbers| numbers.sequence);
         let Some(placement) = header_placement(tables, TargetId(flow.target_id.into())) else { return };
         let length = header(&self.flows.key(record, Direction::Forward)).bytes().len();
         self.flows.annex_mut(record).preamble = Preamble::new(initial, length, placement);
+    }
+
+    /// Sends the header of a connection that was made in its client's name, and that has acknowledged its target's answer with this
+    /// number and window, unless the client's own bytes bring it.
+    pub(super) fn send_first_header(
+        &mut self,
+        record: u32,
+        hop: NextHop,
+        (number, window): (u32, u16),
+        now: Instant,
+    ) {
+        let preamble = &mut self.flows.annex_mut(record).preamble;
+        (preamble.acknowledgement, preamble.window) = (number, window);
+        if !preamble.is_on_first_ack() {
+            return;
+        }
+        preamble.mark_sent(now.wrapping_millis());
+        let initial = preamble.initial;
+        self.make_header(record, hop, Reason::ProxyHeader);
+        self.await_acknowledgement(Unheard { record, initial, due: now, intervals: 0 });
     }
 
     /// Sends a packet on, of a flow whose target is owed a header.
@@ -230,13 +249,13 @@ impl Pipeline<'_> {
         if due.intervals.is_power_of_two()
             && let Some(hop) = flow.hop(Direction::Forward)
         {
-            self.make_header(due.record, hop);
+            self.make_header(due.record, hop, Reason::HeaderRepeated);
         }
         self.await_acknowledgement(Unheard { due: now, ..*due });
     }
 
     /// Makes a segment with the header alone, as if the client had acknowledged once more what it acknowledged last.
-    fn make_header(&mut self, record: u32, hop: NextHop) {
+    fn make_header(&mut self, record: u32, hop: NextHop, reason: Reason) {
         let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
         let (key, preamble) = (flow.key(&addresses, Direction::Forward), self.flows.annex(record).preamble);
         let (options, length) = preamble.options();
@@ -254,7 +273,7 @@ impl Pipeline<'_> {
             let packet = acknowledgement.write(frame, macs.0, macs.1).then(|| parse(frame.bytes()))?.ok()?;
             let packet = write::insert(frame, &packet, header(&key).bytes())?;
             rewrite_frame(frame, &packet, (&flow, &addresses), Direction::Forward, macs).ok()?;
-            Some(Verdict::to(Reason::HeaderRepeated, hop.interface.0))
+            Some(Verdict::to(reason, hop.interface.0))
         });
     }
 }
@@ -262,6 +281,11 @@ impl Pipeline<'_> {
 /// When the PROXY header goes to the connections of a target, if it does.
 pub(super) fn header_placement(tables: &Tables, target: TargetId) -> Option<HeaderPlacement> {
     tables.group(tables.target(target)?.group)?.proxy_header
+}
+
+/// The sequence number of a TCP segment; 0 of any other packet.
+pub(super) fn sequence(it: &InFlight<'_, '_>) -> u32 {
+    Numbers::of(segment(it)).filter(|_| !it.packet.is_udp()).map_or(0, |numbers| numbers.sequence)
 }
 
 /// The header of a flow, by the key of its client's packets.

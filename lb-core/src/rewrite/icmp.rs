@@ -4,9 +4,9 @@
 
 use std::net::IpAddr;
 
-use super::shift;
+use super::shift::Quoted;
 use crate::{
-    flow::{Direction, Flow, Outward},
+    flow::Outward,
     parse::IcmpError,
     wire::{
         checksum::{Delta, TTL_DECREMENT},
@@ -14,9 +14,9 @@ use crate::{
     },
 };
 
-/// Rewrites an error that travels in `direction` and leaves with the addresses of `out`; what it quotes is a packet the other way.
+/// Rewrites an error that leaves with the addresses of `out`; what it quotes is a packet the other way.
 /// `parse_icmp_error` has found all offsets to be inside of the frame.
-pub fn apply(frame: &mut [u8], error: &IcmpError, flow: &Flow, out: &Outward, direction: Direction) {
+pub fn apply(frame: &mut [u8], error: &IcmpError, quoted: &Quoted<'_>, out: &Outward) {
     let quote = error.icmp + icmp::HEADER;
     let is_ipv4 = out.source.is_ipv4();
     let message = &mut frame[..error.end];
@@ -37,14 +37,9 @@ pub fn apply(frame: &mut [u8], error: &IcmpError, flow: &Flow, out: &Outward, di
         error.quoted_l4 + l4::DESTINATION_PORT.start,
         &out.source_port,
     ));
-    let mut transport = addresses.and(ports);
-    inside = inside.and(ports);
-    if flow.is_shifted() && direction == Direction::Forward {
-        let sequence = shift::restore_quoted(&mut message[error.quoted_l4..], flow);
-        transport = transport.and(sequence);
-        inside = inside.and(sequence);
-    }
-    inside = inside.and(update_transport(message, error, transport));
+    let sequence = quoted.restore(&mut message[error.quoted_l4..]);
+    let transport = addresses.and(ports).and(sequence);
+    inside = inside.and(ports).and(sequence).and(update_transport(message, error, transport));
 
     let outer = write_address(message, ethernet::HEADER + destination_at, out.destination);
     // A router's own address; it is not ours to hide.

@@ -272,3 +272,27 @@ fn a_flow_that_is_owed_a_header_is_not_opened_without_room() {
     OpenFlow::connect(&mut path, other, mode.web(), 0);
     assert_eq!(through(&mut path, &mode.syn(), 0).0.reason, FlowTableFull);
 }
+
+/// A client finds its own numbers in what routers and its target say of its packets.
+#[test]
+fn icmp_errors_quote_the_clients_own_numbers() {
+    for mode in proxy_modes(OnFirstAckWithPayload) {
+        let mut script = Script::connected(&mode);
+        let length = script.length();
+        for (about, number) in [(1 - length, 1), (-length, 0), (1, 1), (500, 500)] {
+            let at_target = Crafted {
+                sequence: INITIAL.wrapping_add_signed(about),
+                ..tcp(script.source, script.target, ACK)
+            };
+            let at_target = at_target.payload(&[0; 40]).bytes();
+            let kind = if script.target.is_ipv4() { (3, 4) } else { (2, 0) };
+            let from = (target_mac(number_of(script.target)), INSIDE_MAC);
+            let addresses = (script.target.ip(), script.source.ip());
+            let error = icmp_error(kind, addresses, from, &at_target, at_target.len() - 14);
+            let (verdict, out) = send(&mut script.path, INSIDE, &error, 0);
+            assert_eq!(verdict.reason, IcmpError, "{}", mode.name);
+            let quoted = read(&read_error(&out.unwrap()).quote);
+            assert_eq!(quoted.sequence.wrapping_sub(INITIAL) as i32, number, "{}", mode.name);
+        }
+    }
+}
