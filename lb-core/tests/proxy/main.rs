@@ -4,8 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod endpoint;
 mod loss;
 mod script;
+mod transfers;
 
 use lb_core::{
     tables::HeaderPlacement::{OnFirstAck, OnFirstAckWithPayload},
@@ -125,7 +127,7 @@ fn windows_reach_as_far_as_the_targets() {
 }
 
 #[test]
-fn what_the_target_has_of_the_header_is_not_acknowledged_selectively() {
+fn the_clients_first_byte_is_not_acknowledged_selectively_before_the_header() {
     for mode in proxy_modes(OnFirstAckWithPayload) {
         let mut script = Script::sent(&mode);
         let edges = |numbers: [i32; 4]| {
@@ -133,9 +135,13 @@ fn what_the_target_has_of_the_header_is_not_acknowledged_selectively() {
             [&[1, 5, 18][..], &edges.concat(), &[1]].concat()
         };
         let mut packet = script.target(ACK, 1 - script.length());
-        packet.tcp_options = edges([1_000, 2_000, -50, 300]);
-        let seen = script.target_sends(&packet, 0);
-        assert_eq!(seen.tcp_options, edges([1_000, 2_000, 1, 300]), "{}", mode.name);
+        for (edge, told) in [(-50, 2), (1, 2), (2, 2), (3, 3)] {
+            packet.tcp_options = edges([1_000, 2_000, edge, 300]);
+            let seen = script.target_sends(&packet, 0);
+            assert_eq!(seen.tcp_options, edges([1_000, 2_000, told, 300]), "{}", mode.name);
+        }
+        packet = Crafted { tcp_options: edges([1_000, 2_000, -50, 300]), ..script.target(ACK, 6) };
+        assert_eq!(script.target_sends(&packet, 0).tcp_options, edges([1_000, 2_000, 1, 300]));
     }
 }
 
