@@ -162,6 +162,9 @@ impl Pipeline<'_> {
         };
         let client = (key.destination(), key.destination_port());
         let mut new = NewFlow::new(&forward, client, (key.source(), key.source_port()), state);
+        if state == State::Udp && header_placement(tables, target_id).is_some() {
+            new.flow.begin_preamble();
+        }
         let Some(hop) = tables.hop(client.0) else {
             self.want(client.0);
             return Verdict::drop(Reason::NextHopUnresolved);

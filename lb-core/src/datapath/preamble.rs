@@ -5,6 +5,9 @@
 //! for a header that is lost. Where both do not fit one packet, and when they have gone together in vain, the header goes first by
 //! itself. Only a header that went with an acknowledgement alone (`on_first_ack`) is repeated from here, as nobody else would.
 //!
+//! A UDP flow's target is owed a header with every datagram, for the flow's life: nothing is kept for that, and only whole datagrams have
+//! one.
+//!
 //! Segments whose checksum is wrong go on as they are, for their receiver to find, and nothing is learnt from them.
 
 use super::{InFlight, Pipeline, forward::rewrite_frame, reply::has_right_checksum};
@@ -12,7 +15,7 @@ use crate::{
     flow::{Addresses, Direction, Flow},
     flow_key::FlowKey,
     limits,
-    parse::{Packet, parse},
+    parse::{Packet, Piece, parse},
     preamble::{Numbers, Passage, Preamble},
     rewrite::{preamble as write, segment::Segment},
     tables::{NextHop, Protocol, Tables},
@@ -21,7 +24,7 @@ use crate::{
     verdict::{Reason, Verdict},
     wire::{
         l4::tcp::{ACK, FIN, URG},
-        proxy::Header,
+        proxy::{self, Header},
     },
 };
 
@@ -37,10 +40,11 @@ pub(super) struct Unheard {
 }
 
 impl Pipeline<'_> {
-    /// Begins the phase of a new flow, whose client has this initial sequence number.
+    /// Begins the phase of a new TCP flow, whose client has this initial sequence number.
     pub(super) fn begin_preamble(&mut self, tables: &Tables, record: u32, initial: u32) {
         let flow = self.flows.flow(record);
-        let Some(placement) = header_placement(tables, TargetId(flow.target_id.into())) else { return };
+        let placement = header_placement(tables, TargetId(flow.target_id.into()));
+        let Some(placement) = placement.filter(|_| !flow.is_udp()) else { return };
         let length = header(&self.flows.key(record, Direction::Forward)).bytes().len();
         self.flows.annex_mut(record).preamble = Preamble::new(initial, length, placement);
     }
@@ -65,7 +69,31 @@ impl Pipeline<'_> {
         self.await_acknowledgement(Unheard { record, initial, due: now, intervals: 0 });
     }
 
-    /// Sends a packet on, of a flow whose target is owed a header.
+    /// Sends a client's datagram behind a header.
+    pub(super) fn send_datagram(&mut self, it: &mut InFlight<'_, '_>, record: u32, hop: NextHop) -> Verdict {
+        let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
+        if it.packet.piece != Piece::Whole {
+            return Verdict::drop(Reason::ProxyFragment);
+        }
+        if let Some(refusal) = self.refuse_length(it, &flow, &addresses, Direction::Forward, hop) {
+            return refusal;
+        }
+        if self.excess(it.packet, (&flow, &addresses), Direction::Forward, hop) > 0 {
+            return Verdict::drop(Reason::MtuExceeded);
+        }
+        let header = header(&it.packet.key);
+        let Some(longer) = write::insert(it.frame, it.packet, header.bytes()) else {
+            return Verdict::drop(Reason::FrameOversize);
+        };
+        let macs = (self.egress(hop.interface).mac, hop.mac);
+        if let Err(reason) = rewrite_frame(it.frame, &longer, (&flow, &addresses), Direction::Forward, macs) {
+            return Verdict::drop(reason);
+        }
+        self.counters.count_packet(&flow, Direction::Forward, it.packet.total_length);
+        Verdict::to(Reason::ProxyHeader, hop.interface.0)
+    }
+
+    /// Sends a packet on, of a TCP flow whose target is owed a header.
     pub(super) fn forward_in_preamble(
         &mut self,
         it: &mut InFlight<'_, '_>,
@@ -281,6 +309,15 @@ impl Pipeline<'_> {
 /// When the PROXY header goes to the connections of a target, if it does.
 pub(super) fn header_placement(tables: &Tables, target: TargetId) -> Option<HeaderPlacement> {
     tables.group(tables.target(target)?.group)?.proxy_header
+}
+
+/// Bytes of the header that goes with a flow's datagrams of this direction.
+pub(super) fn header_of_datagrams(packet: &Packet, flow: &Flow, direction: Direction) -> u32 {
+    match flow.is_udp() && flow.has_preamble() && direction == Direction::Forward {
+        true if packet.key.is_ipv6() => proxy::IPV6_LENGTH as u32,
+        true => proxy::IPV4_LENGTH as u32,
+        false => 0,
+    }
 }
 
 /// The sequence number of a TCP segment; 0 of any other packet.

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod datagrams;
 mod endpoint;
 mod loss;
 mod script;

@@ -160,9 +160,9 @@ impl Transfer {
             segment_size: 1_440,
             buffer: 60_000,
             reads_every_ms: 1,
-            has_sack: seed % 3 != 0,
-            has_timestamps: seed % 2 == 0,
-            acknowledges_late: seed % 5 != 0,
+            has_sack: !seed.is_multiple_of(3),
+            has_timestamps: seed.is_multiple_of(2),
+            acknowledges_late: !seed.is_multiple_of(5),
             waits_for: 0,
         };
         Transfer {
@@ -241,7 +241,7 @@ fn small_and_closed_windows_delay_and_lose_nothing() {
             for seed in 1..8 {
                 let transfer = Transfer::of(&mode, seed);
                 let server = Manner { buffer: 400, reads_every_ms: 90, ..transfer.server };
-                let faults = if seed % 2 == 0 { WILD } else { transfer.faults };
+                let faults = if seed.is_multiple_of(2) { WILD } else { transfer.faults };
                 Transfer { server, faults, ..transfer.clone() }.run();
             }
         }
