@@ -42,7 +42,7 @@ impl Pipeline<'_> {
         reason: Reason,
     ) -> Verdict {
         let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
-        if header_of_datagrams(it.packet, &flow, direction) > 0 {
+        if header_of_datagrams(&flow, direction, it.packet.key.source()) > 0 {
             return self.send_datagram(it, record, hop);
         }
         match self.refuse_length(it, &flow, &addresses, direction, hop) {

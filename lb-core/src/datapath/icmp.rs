@@ -1,7 +1,7 @@
 //! ICMP errors about packets of flows: path MTU discovery depends on them. They go to the side that sent the packet, and
 //! neither end nor prolong a flow (RFC 5508 REQ-6).
 
-use super::{InFlight, Pipeline};
+use super::{InFlight, Pipeline, preamble::header_of_datagrams};
 use crate::{
     flow::{Direction, State},
     parse::{IcmpError, parse_icmp_error},
@@ -53,6 +53,7 @@ impl Pipeline<'_> {
             return Verdict::drop(Reason::NextHopUnresolved);
         };
         let egress = self.egress(hop.interface);
+        let header = header_of_datagrams(flow, direction.opposite(), out.destination);
         if error.quoted.is_ipv6() == out.source.is_ipv6() {
             // Errors are to be so short that they fit every link.
             if error.end - ethernet::HEADER > egress.mtu as usize {
@@ -61,6 +62,11 @@ impl Pipeline<'_> {
             icmp::apply(it.frame.bytes_mut(), error, &quoted, &out);
         } else if let Err(reason) = icmp_translate::apply(it.frame, error, &quoted, &out) {
             return Verdict::drop(reason);
+        }
+        if header > 0
+            && let Ok(told) = parse_icmp_error(it.frame.bytes())
+        {
+            icmp::lower_mtu(it.frame.bytes_mut(), &told, header);
         }
         link(it.frame.bytes_mut(), egress.mac, hop.mac);
         Verdict::to(Reason::IcmpError, hop.interface.0)

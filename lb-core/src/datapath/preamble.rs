@@ -10,6 +10,8 @@
 //!
 //! Segments whose checksum is wrong go on as they are, for their receiver to find, and nothing is learnt from them.
 
+use std::net::IpAddr;
+
 use super::{InFlight, Pipeline, forward::rewrite_frame, reply::has_right_checksum};
 use crate::{
     flow::{Addresses, Direction, Flow},
@@ -311,10 +313,10 @@ pub(super) fn header_placement(tables: &Tables, target: TargetId) -> Option<Head
     tables.group(tables.target(target)?.group)?.proxy_header
 }
 
-/// Bytes of the header that goes with a flow's datagrams of this direction.
-pub(super) fn header_of_datagrams(packet: &Packet, flow: &Flow, direction: Direction) -> u32 {
+/// Bytes of the header that goes with a flow's datagrams of this direction; its client has this address.
+pub(super) fn header_of_datagrams(flow: &Flow, direction: Direction, client: IpAddr) -> u32 {
     match flow.is_udp() && flow.has_preamble() && direction == Direction::Forward {
-        true if packet.key.is_ipv6() => proxy::IPV6_LENGTH as u32,
+        true if client.is_ipv6() => proxy::IPV6_LENGTH as u32,
         true => proxy::IPV4_LENGTH as u32,
         false => 0,
     }

@@ -90,7 +90,7 @@ impl Pipeline<'_> {
             true => translate::length_after(packet, &flow.outward(addresses, direction)) as u32,
             false => u32::from(packet.total_length),
         };
-        let header = header_of_datagrams(packet, flow, direction);
+        let header = header_of_datagrams(flow, direction, packet.key.source());
         (length + header).saturating_sub(self.egress(hop.interface).mtu)
     }
 

@@ -10,7 +10,7 @@ use crate::{
     parse::IcmpError,
     wire::{
         checksum::{Delta, TTL_DECREMENT},
-        ethernet, icmp, ipv4, ipv6, l4, octets,
+        ethernet, icmp, icmpv6, ipv4, ipv6, l4, octets,
     },
 };
 
@@ -55,6 +55,24 @@ pub fn apply(frame: &mut [u8], error: &IcmpError, quoted: &Quoted<'_>, out: &Out
     } else {
         message[ethernet::HEADER + ipv6::HOP_LIMIT] -= 1;
         update(message, error.icmp + icmp::CHECKSUM.start, inside.and(outer)); // Its pseudo-header has the outer addresses.
+    }
+}
+
+/// Takes bytes that the load balancer adds to its sender's packets off the MTU that an error tells it.
+pub fn lower_mtu(frame: &mut [u8], error: &IcmpError, by: u32) {
+    let message = &mut frame[..error.end];
+    let at = error.icmp + icmpv6::MTU.start;
+    let old = u32::from_be_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]);
+    let (mtu, least) = match (error.source.is_ipv4(), message[error.icmp], message[error.icmp + icmp::CODE]) {
+        // The word's high half is not used; an MTU of 0 says nothing (RFC 1191 section 4).
+        (true, icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED) => (old & 0xffff, ipv4::MINIMUM_MTU),
+        (false, icmpv6::PACKET_TOO_BIG, _) => (old, ipv6::MINIMUM_MTU),
+        _ => return,
+    };
+    if mtu != 0 {
+        let new = old - mtu + mtu.saturating_sub(by).max(least.min(mtu));
+        let delta = write(message, at, &new.to_be_bytes());
+        update(message, error.icmp + icmp::CHECKSUM.start, delta);
     }
 }
 

@@ -192,8 +192,7 @@ fn to_icmpv6(header: &[u8], about: usize) -> Option<[u8; icmp::HEADER]> {
 const PLATEAUS: [u16; 10] = [65_535, 32_000, 17_914, 8_166, 4_352, 2_002, 1_492, 1_006, 508, 296];
 /// What an IPv6 header is longer than one of IPv4.
 const FAMILY_GAP: u32 = (ipv6::HEADER - ipv4::HEADER) as u32;
-/// Smallest MTU of an IPv4 link (RFC 791 section 3.2).
-const MINIMUM_IPV4_MTU: u16 = 68;
+const MINIMUM_IPV4_MTU: u16 = ipv4::MINIMUM_MTU as u16;
 const HOST_UNREACHABLE: u8 = 1;
 const PROTOCOL_UNREACHABLE: u8 = 2;
 const PORT_UNREACHABLE: u8 = 3;

@@ -11,7 +11,10 @@ mod script;
 mod transfers;
 
 use lb_core::{
-    tables::HeaderPlacement::{OnFirstAck, OnFirstAckWithPayload},
+    tables::{
+        CutCause, FlowPolicy,
+        HeaderPlacement::{OnFirstAck, OnFirstAckWithPayload},
+    },
     verdict::Reason::*,
 };
 use script::*;
@@ -301,5 +304,23 @@ fn icmp_errors_quote_the_clients_own_numbers() {
             let quoted = read(&read_error(&out.unwrap()).quote);
             assert_eq!(quoted.sequence.wrapping_sub(INITIAL) as i32, number, "{}", mode.name);
         }
+    }
+}
+
+/// A flow that is cut in the phase: both sides are reset with numbers that they know.
+#[test]
+fn a_flow_that_is_cut_before_its_header_went_is_reset_on_both_sides() {
+    for mode in proxy_modes(OnFirstAckWithPayload) {
+        let mut script = Script::connected(&mode);
+        let length = script.length();
+        let n = number_of(script.target);
+        let mut cut = Scene { generation: 2, ..mode.scene.clone() };
+        cut.targets[usize::from(n) - 1] = (n, false, FlowPolicy::Cut(CutCause::Unhealthy));
+        script.path.install(cut.tables());
+        let hello = script.client(ACK | PSH, 1, b"hello");
+        let (verdict, out) = through(&mut script.path, &hello, 0);
+        assert_eq!((verdict.reason, read(&out.unwrap()).flags), (ResetTerminated, RST), "{}", mode.name);
+        let made = script.made(0);
+        assert_eq!(made, [(ResetOtherSide, 1 - length, RST | ACK, vec![])], "{}", mode.name);
     }
 }
