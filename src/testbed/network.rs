@@ -118,6 +118,14 @@ impl Network {
         Ok(network)
     }
 
+    /// The switch, in layouts that have one. Its link `uplink` leads to the load balancer.
+    pub fn switch(&self) -> Option<&Namespace> {
+        match &self.between {
+            Between::Switch(switch) => Some(switch),
+            Between::Nothing | Between::Routers { .. } => None,
+        }
+    }
+
     /// Lets the load balancer's kernel forward packets, to test the network itself.
     ///
     /// # Errors
