@@ -3,10 +3,17 @@
 use super::{Direction, Hop};
 
 /// The hops of one packet from the first on that `is_first`. Its addresses, ports and time to live may change underway; its
-/// sequence number and payload may not, as they do at SYN cookies and where a PROXY header is inserted.
+/// sequence number and payload may not, as they do at SYN cookies and where a PROXY header is inserted. What is seen at one end of a
+/// link a second time, going the same way, was sent again, and is left out.
 pub fn follow(hops: &[Hop], is_first: impl Fn(&Hop) -> bool) -> Vec<&Hop> {
     let Some(first) = hops.iter().find(|hop| is_first(hop)) else { return Vec::new() };
-    hops.iter().skip_while(|hop| *hop != first).filter(|hop| hop.is_same_packet(first)).collect()
+    let mut path: Vec<&Hop> = Vec::new();
+    for hop in hops.iter().skip_while(|hop| *hop != first).filter(|hop| hop.is_same_packet(first)) {
+        if !path.iter().any(|seen| (&seen.place, seen.direction) == (&hop.place, hop.direction)) {
+            path.push(hop);
+        }
+    }
+    path
 }
 
 /// A frame's way over one link, or over several that a switch joins.
