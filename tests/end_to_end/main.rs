@@ -8,6 +8,7 @@ use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod asleep;
+mod capture;
 mod captures;
 mod churn;
 mod config;
@@ -43,6 +44,7 @@ mod syn_cookies;
 mod target_process;
 mod targets;
 mod testbed_network;
+mod trace;
 mod web;
 mod why;
 
@@ -79,6 +81,8 @@ fn main() -> ExitCode {
         flood::TESTS,
         flows::TESTS,
         why::TESTS,
+        trace::TESTS,
+        capture::TESTS,
         refusals::TESTS,
         metrics::TESTS,
         reserved_ports::TESTS,
