@@ -36,6 +36,7 @@ use crate::{
     passive::PassiveSignal,
     questions::{Answered, Questions},
     reserved_ports::ReservedPorts,
+    traces::Traces,
 };
 
 /// What the control thread waits for.
@@ -107,6 +108,8 @@ pub struct Control {
     pub started: Instant,
     /// Questions to the workers.
     pub questions: Questions,
+    /// Traces of frames.
+    pub traces: Traces,
     /// The same, in seconds since the epoch.
     pub started_seconds: f64,
     /// The control API.
@@ -264,6 +267,8 @@ impl Control {
             },
             Call::Flows { query, reply } => self.find_flows(query, reply),
             Call::Why { query, key, reply } => self.ask_why(query, key, reply),
+            Call::Trace { query, reply } => self.trace(&query, reply),
+            Call::Capture { query, by, reply } => self.capture(&query, &by, reply),
             Call::Stats(reply) => reply.send(self.stats()),
             Call::Metrics(reply) => reply.send(self.metrics()),
             Call::Reload { by, reply } => match self.reload_for(&by) {

@@ -163,6 +163,7 @@ fn start(
         delays_seen: clock::now(),
         passive: Default::default(),
         questions: Questions::new(events.clone()),
+        traces: Default::default(),
         started,
         started_seconds: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
         store,

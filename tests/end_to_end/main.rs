@@ -8,6 +8,7 @@ use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod asleep;
+mod capture;
 mod captures;
 mod churn;
 mod cluster;
@@ -45,6 +46,7 @@ mod taps;
 mod target_process;
 mod targets;
 mod testbed_network;
+mod trace;
 mod web;
 mod why;
 
@@ -83,6 +85,8 @@ fn main() -> ExitCode {
         flood::TESTS,
         flows::TESTS,
         why::TESTS,
+        trace::TESTS,
+        capture::TESTS,
         refusals::TESTS,
         metrics::TESTS,
         reserved_ports::TESTS,
