@@ -18,6 +18,7 @@ use std::{fmt, io};
 pub mod addresses;
 pub mod cleanup;
 pub mod client;
+pub mod cluster;
 pub mod daemon;
 pub mod flood;
 pub mod namespace;

@@ -189,7 +189,7 @@ impl Network {
 
     /// Lays all links.
     fn join(&mut self, plan: &Plan) -> Result<(), TestbedError> {
-        let mut wiring = Wiring::new(plan);
+        let mut wiring = Wiring::new(plan.queues, plan.offload);
         match &self.between {
             Between::Nothing => {
                 wiring.wire_lb(&self.client, HOST_LINK, &self.lb)?;
@@ -213,7 +213,7 @@ impl Network {
 
     fn join_by_switch(
         &self,
-        wiring: &mut Wiring<'_>,
+        wiring: &mut Wiring,
         layout: Layout,
         switch: &Namespace,
     ) -> Result<(), TestbedError> {
