@@ -33,7 +33,8 @@ pub enum Form {
 /// Plays one scenario by its name, or `all`; `list` only lists them. Exit code 0: all that was shown held; 1: something did not; 2:
 /// there is no such scenario, or it cannot run here.
 pub fn run(name: &str, form: Form) -> ExitCode {
-    let scenarios: Vec<&Scenario> = ALL.iter().filter(|scenario| name == "all" || scenario.name == name).collect();
+    let scenarios: Vec<&Scenario> =
+        ALL.iter().filter(|scenario| name == "all" || scenario.name == name).collect();
     match (name, scenarios.is_empty()) {
         ("list", _) => {
             println!("{}", list());

@@ -26,8 +26,9 @@ use super::{
     cleanup::unique_name,
     namespace::Namespace,
     network::Offload,
+    tap::LinkEnd,
     target::Target,
-    wiring::{HOST_LINK, Wiring, create_bridge, join_bridge},
+    wiring::{HOST_LINK, Wiring, create_bridge, join_bridge, set_mtu},
 };
 use health_node_port::HealthNodePort;
 use places::{FIRST_NIC, Node, Pod, SECOND_NIC};
@@ -141,6 +142,17 @@ impl Cluster {
         &mut self.servers[pod as usize]
     }
 
+    /// Every end of every link as one to tap, called as `node1/eth0`: but for the switch's ports, which do nothing to a frame, and for the
+    /// load balancer's link, which is tapped from the switch.
+    pub fn links(&self) -> Vec<LinkEnd<'_>> {
+        let end = |(at, end): (usize, &End)| match end.owner {
+            Owner::Switch => None,
+            Owner::Lb => Some(LinkEnd::across(&self.switch, &self.ends[at + 1].link, &end.place())),
+            owner => Some(LinkEnd::at(self.namespace(owner), &end.link, &end.place())),
+        };
+        self.ends.iter().enumerate().filter_map(end).collect()
+    }
+
     /// The MAC address of the end of a link called as `node1/eth0`; the same in every cluster.
     pub fn mac(&self, place: &str) -> Option<Mac> {
         self.ends.iter().find(|end| end.place() == place).map(|end| end.mac)
@@ -165,6 +177,15 @@ impl Cluster {
         self.change_return("delete", self.returns)?;
         self.returns = returns;
         self.change_return("add", returns)
+    }
+
+    /// Sets the longest IP packet, in bytes, that a pod's link takes in either direction.
+    ///
+    /// # Errors
+    /// When the link cannot have this.
+    pub fn narrow(&self, pod: Pod, bytes: u32) -> Result<(), TestbedError> {
+        set_mtu(self.pod(pod), HOST_LINK, bytes)?;
+        set_mtu(self.node(pod.node()), pod.name(), bytes)
     }
 
     fn change_return(&self, verb: &str, returns: Return) -> Result<(), TestbedError> {

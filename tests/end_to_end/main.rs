@@ -10,6 +10,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 mod asleep;
 mod captures;
 mod churn;
+mod cluster;
 mod config;
 mod control_api;
 mod cuts;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         strays::TESTS,
         cuts::TESTS,
         &flow_rules::tests(),
+        &cluster::tests(),
         health::TESTS,
         asleep::TESTS,
         churn::TESTS,

@@ -1,10 +1,6 @@
 //! The scenarios: what each tries, shows and claims. What they mean is told by their texts.
 
-use super::{
-    super::DemoError,
-    stage::Stage,
-    walk::Walk,
-};
+use super::{super::DemoError, stage::Stage, walk::Walk};
 
 mod balanced;
 mod inside;
@@ -24,14 +20,30 @@ pub(super) struct Scenario {
 pub(super) const ALL: [Scenario; 13] = [
     Scenario { name: "pod-wiring", text: include_str!("texts/pod-wiring.md"), play: inside::pod_wiring },
     Scenario { name: "same-node", text: include_str!("texts/same-node.md"), play: inside::same_node },
-    Scenario { name: "across-nodes", text: include_str!("texts/across-nodes.md"), play: inside::across_nodes },
-    Scenario { name: "policy-routing", text: include_str!("texts/policy-routing.md"), play: inside::policy_routing },
+    Scenario {
+        name: "across-nodes",
+        text: include_str!("texts/across-nodes.md"),
+        play: inside::across_nodes,
+    },
+    Scenario {
+        name: "policy-routing",
+        text: include_str!("texts/policy-routing.md"),
+        play: inside::policy_routing,
+    },
     Scenario { name: "cluster-ip", text: include_str!("texts/cluster-ip.md"), play: inside::cluster_ip },
     Scenario { name: "node-port", text: include_str!("texts/node-port.md"), play: inside::node_port },
     Scenario { name: "instance", text: include_str!("texts/instance.md"), play: balanced::instance },
-    Scenario { name: "local-policy", text: include_str!("texts/local-policy.md"), play: balanced::local_policy },
+    Scenario {
+        name: "local-policy",
+        text: include_str!("texts/local-policy.md"),
+        play: balanced::local_policy,
+    },
     Scenario { name: "ip", text: include_str!("texts/ip.md"), play: balanced::ip },
-    Scenario { name: "ip-preserved", text: include_str!("texts/ip-preserved.md"), play: balanced::ip_preserved },
+    Scenario {
+        name: "ip-preserved",
+        text: include_str!("texts/ip-preserved.md"),
+        play: balanced::ip_preserved,
+    },
     Scenario { name: "udp", text: include_str!("texts/udp.md"), play: balanced::udp },
     Scenario { name: "hairpin", text: include_str!("texts/hairpin.md"), play: balanced::hairpin },
     Scenario { name: "replies", text: include_str!("texts/replies.md"), play: returning::replies },

@@ -151,7 +151,8 @@ fn deeds(before: &Hop, after: &Hop, actor: Actor<'_>, names: &Names) -> Vec<Stri
     }
     if has_proxy_header(after) && !has_proxy_header(before) {
         let bytes = after.payload().len().saturating_sub(before.payload().len());
-        deeds.push(format!("{who}: {bytes} bytes inserted: a PROXY header that names the client and the VIP"));
+        deeds
+            .push(format!("{who}: {bytes} bytes inserted: a PROXY header that names the client and the VIP"));
     }
     if deeds.is_empty() {
         deeds.push(format!("{who}: forwards it unchanged"));
@@ -211,7 +212,8 @@ fn what(hop: &Hop) -> String {
         Protocol::Udp => format!("UDP {bytes} B"),
         Protocol::Tcp => {
             let flags = [(SYN, "SYN"), (FIN, "FIN"), (RST, "RST"), (ACK, "ACK")];
-            let flags: Vec<_> = flags.iter().filter(|(flag, _)| hop.has(*flag)).map(|(_, name)| *name).collect();
+            let flags: Vec<_> =
+                flags.iter().filter(|(flag, _)| hop.has(*flag)).map(|(_, name)| *name).collect();
             if bytes == 0 { flags.join("-") } else { format!("TCP {bytes} B") }
         }
         other => format!("{other:?}"),

@@ -27,8 +27,12 @@ pub(super) fn replies(stage: &mut Stage, findings: &mut Findings) -> Result<(), 
         findings.said(place, &format!("node2# {command}"), stage.said(node, command)?);
     }
     let talk = stage.converse_with(Host::Client, vip, pod71)?;
-    let links =
-        ["pod71/eth0 > node2/pod71", "node2/eth0 > lb/eth0", "lb/eth0 > router/vpc", "router/client > client/eth0"];
+    let links = [
+        "pod71/eth0 > node2/pod71",
+        "node2/eth0 > lb/eth0",
+        "lb/eth0 > router/vpc",
+        "router/client > client/eth0",
+    ];
     findings.walk("by nodes", stage.walk(&talk, Way::Back), &links);
 
     stage.cluster.set_return(Return::ByRouter)?;
