@@ -162,6 +162,7 @@ fn start(
         targets_seen: started,
         delays_seen: clock::now(),
         passive: Default::default(),
+        bypass: Default::default(),
         questions: Questions::new(events.clone()),
         started,
         started_seconds: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64(),
