@@ -8,6 +8,7 @@ use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod asleep;
+mod bypass;
 mod captures;
 mod churn;
 mod config;
@@ -26,6 +27,7 @@ mod hairpin;
 mod harness;
 mod health;
 mod http;
+mod ingress;
 mod instances;
 mod layouts;
 mod lbctl;
@@ -69,6 +71,8 @@ fn main() -> ExitCode {
         syn_cookies::TESTS,
         strays::TESTS,
         cuts::TESTS,
+        bypass::TESTS,
+        ingress::TESTS,
         &flow_rules::tests(),
         health::TESTS,
         asleep::TESTS,
