@@ -14,7 +14,7 @@
 //!
 //! The stages of the burst stand here, the short ways of common packets in `plain`, `plain_ipv6` and `open`. The ways of a
 //! single packet: `hit`, `miss`, `choice` and `forward`, with `home` (which worker owns a flow), `end` (how flows end), `source` and `clients`
-//! (ports of our own), `purge` (flows that are cut before their next packet) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of a flow; `split`
+//! (ports of our own), `purge` (flows that are cut before their next packet), `cookie` (listeners with SYN cookies) and `preamble` (PROXY headers); `fragment` and `icmp` for what is no whole packet of a flow; `split`
 //! for packets that are cut up, `reply` for answers of our own, `extra` for frames beside the burst's, and `why` for people's questions.
 //!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
@@ -35,6 +35,7 @@ mod miss;
 mod open;
 mod plain;
 mod plain_ipv6;
+mod preamble;
 mod purge;
 mod reply;
 mod source;
@@ -189,6 +190,7 @@ struct Pipeline<'m> {
     fragments: fragment::Fragments,
     cookies: cookie::Cookies,
     unanswered: VecDeque<cookie::Unanswered>,
+    unheard: VecDeque<preamble::Unheard>,
     clients: Option<clients::Clients>,
     /// By target and protocol, when no source port was free, in wrapping milliseconds; 0 where one was.
     exhausted_ms: Box<[u32]>,
@@ -250,6 +252,7 @@ impl<'m> Datapath<'m> {
             fragments: fragment::Fragments::new(),
             cookies: cookie::Cookies::new(&settings.flow_hash_key),
             unanswered: VecDeque::with_capacity(limits::SYNS_REPEATED),
+            unheard: VecDeque::with_capacity(limits::HEADERS_REPEATED),
             clients: ports_per_client.map(|most| clients::Clients::new(most, capacity)),
             exhausted_ms: vec![0; limits::TARGETS * 2].into(),
             wanted_hops: Vec::with_capacity(limits::WANTED_HOPS),
@@ -314,6 +317,7 @@ impl<'m> Datapath<'m> {
     pub fn expire(&mut self, now: Instant) {
         self.pipeline.expire(now);
         self.pipeline.repeat_syns(&self.tables, now);
+        self.pipeline.repeat_headers(now);
         self.pipeline.purge(&self.tables, now);
     }
 

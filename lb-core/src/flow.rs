@@ -8,6 +8,7 @@ use crate::{
     flow_key::{End, FlowKey, Ipv4Key, Ipv6Key},
     listener::ListenerId,
     parse::plain,
+    preamble::Preamble,
     tables::{InterfaceId, Mac, NextHop, Protocol},
     target::TargetId,
     wire::{
@@ -207,28 +208,6 @@ pub struct Tally {
     pub began_ns: u64,
 }
 
-/// A PROXY header that a target is owed: where it stands in the client's stream, and what sending it again takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct Preamble {
-    /// The client's initial sequence number.
-    pub initial: u32,
-    /// What the client acknowledged last.
-    pub acknowledgement: u32,
-    /// Timestamps of its last segment (RFC 7323), 0 without.
-    pub timestamps: [u32; 2],
-    /// The window that it told last, as it stands in the header.
-    pub window: u16,
-    /// Bytes of the header.
-    pub length: u16,
-    /// Shift of the target's windows.
-    pub target_scale: u8,
-    /// Bits, of which `datapath::preamble` knows.
-    pub flags: u8,
-    /// Nothing.
-    pub unused: [u8; 2],
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct WideEnd {
@@ -284,7 +263,9 @@ impl Outward {
 
 /// Bits of `Flow::kind` beside the protocol's number.
 mod kind {
-    pub const PROTOCOL: u8 = 0x1f;
+    pub const PROTOCOL: u8 = 0x17;
+    /// The target is owed a PROXY header: of a TCP flow until it has acknowledged it, of a UDP flow with every datagram.
+    pub const PREAMBLE: u8 = 0x08;
     /// The addresses stand in `Addresses`.
     pub const WIDE: u8 = 0x20;
     /// The target sees a source of ours.
@@ -500,7 +481,25 @@ impl Flow {
     /// Whether packets are rewritten by nothing but addresses and ports of one family, IPv4.
     #[inline]
     pub fn is_plain(&self) -> bool {
-        self.kind & (kind::WIDE | kind::SHIFTED) == 0
+        self.kind & (kind::WIDE | kind::SHIFTED | kind::PREAMBLE) == 0
+    }
+
+    /// Whether the target is owed a PROXY header: of a TCP flow one, as the [`Preamble`] beside says, of a UDP flow one with every
+    /// datagram.
+    #[inline]
+    pub fn has_preamble(&self) -> bool {
+        self.kind & kind::PREAMBLE != 0
+    }
+
+    /// Notes that the target is owed a PROXY header.
+    pub(crate) fn begin_preamble(&mut self) {
+        self.kind |= kind::PREAMBLE;
+    }
+
+    /// Notes that the target has its PROXY header: the flow is as any other from now on.
+    pub(crate) fn end_preamble(&mut self) {
+        self.kind &= !kind::PREAMBLE;
+        self.keep_deltas();
     }
 
     /// Whether sequence numbers differ between both ends.
@@ -693,3 +692,4 @@ const CLOCK_SKEW_MS: u32 = 10_000;
 
 const _: () = assert!(size_of::<Flow>() == 64 && size_of::<Addresses>() == 64 && size_of::<Annex>() == 64);
 const _: () = assert!(crate::limits::TARGETS <= 1 << 16);
+const _: () = assert!((Protocol::Tcp as u8 | Protocol::Udp as u8) & !kind::PROTOCOL == 0);

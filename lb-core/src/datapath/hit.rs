@@ -5,7 +5,7 @@ use crate::{
     flow::{Direction, State},
     listener::{Listener, ListenerId},
     parse::parse,
-    rewrite::reset,
+    rewrite::{preamble, reset},
     tables::Tables,
     target::{CutCause, Target, TargetId},
     tcp,
@@ -240,6 +240,9 @@ impl Pipeline<'_> {
         let packet = it.packet;
         self.make(it.frame, |this, copy| {
             let (flow, addresses) = (this.flows.flow(record), this.flows.addresses(record));
+            if flow.has_preamble() {
+                preamble::renumber(copy, packet, &this.flows.annex(record).preamble, direction);
+            }
             super::forward::rewrite_frame(copy, packet, (flow, addresses), direction, (from, hop.mac))
                 .ok()?;
             let rewritten = parse(copy.bytes()).ok()?;
