@@ -8,6 +8,7 @@
 
 pub mod addresses;
 mod audit;
+mod bypass;
 pub mod changes;
 mod control;
 pub mod demo;

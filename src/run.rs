@@ -162,6 +162,7 @@ fn start(
         targets_seen: started,
         delays_seen: clock::now(),
         passive: Default::default(),
+        bypass: Default::default(),
         questions: Questions::new(events.clone()),
         traces: Default::default(),
         started,

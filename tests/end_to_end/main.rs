@@ -8,6 +8,7 @@ use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod asleep;
+mod bypass;
 mod capture;
 mod captures;
 mod churn;
@@ -28,6 +29,7 @@ mod hairpin;
 mod harness;
 mod health;
 mod http;
+mod ingress;
 mod instances;
 mod layouts;
 mod lbctl;
@@ -74,6 +76,8 @@ fn main() -> ExitCode {
         syn_cookies::TESTS,
         strays::TESTS,
         cuts::TESTS,
+        bypass::TESTS,
+        ingress::TESTS,
         &flow_rules::tests(),
         &cluster::tests(),
         health::TESTS,
