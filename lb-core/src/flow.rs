@@ -67,10 +67,12 @@ pub enum State {
     Connecting = 10,
     /// The flow is over; its source port is not used again for a while. Only packets from the target find it.
     Resting = 11,
+    /// TCP: the client acknowledges an answer of the target that has not come by here. Still counts as half-open.
+    AnsweredElsewhere = 12,
 }
 
 impl State {
-    const ALL: [State; 12] = [
+    const ALL: [State; 13] = [
         State::Free,
         State::Udp,
         State::HalfOpen,
@@ -83,12 +85,14 @@ impl State {
         State::Cut,
         State::Connecting,
         State::Resting,
+        State::AnsweredElsewhere,
     ];
 
     /// Those of flows that are listed, in the order of a flow's life.
-    pub const LISTED: [State; 10] = [
+    pub const LISTED: [State; 11] = [
         State::Udp,
         State::HalfOpen,
+        State::AnsweredElsewhere,
         State::Answered,
         State::Connecting,
         State::Established,
@@ -102,7 +106,7 @@ impl State {
     /// Whether the handshake is incomplete, so that the flow counts against the half-open budget.
     #[inline]
     pub const fn is_half_open(self) -> bool {
-        matches!(self, State::HalfOpen | State::Answered)
+        matches!(self, State::HalfOpen | State::AnsweredElsewhere | State::Answered)
     }
 
     /// Whether a SYN of the client starts a new flow on the same ports.
@@ -138,6 +142,7 @@ impl State {
             State::Cut => "cut",
             State::Connecting => "connecting",
             State::Resting => "resting",
+            State::AnsweredElsewhere => "answered_elsewhere",
         }
     }
 }

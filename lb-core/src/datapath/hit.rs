@@ -118,7 +118,7 @@ impl Pipeline<'_> {
                 None
             }
             State::Cut => Some(self.refuse_cut(it, record)),
-            State::HalfOpen | State::Answered => Some(self.forward_refusal(tables, it, record)),
+            state if state.is_half_open() => Some(self.forward_refusal(tables, it, record)),
             _ => None,
         }
     }
@@ -209,6 +209,10 @@ impl Pipeline<'_> {
             (true, false) => self.counters.count_end(flow),
             (false, true) => self.counters.count_return(flow),
             _ => {}
+        }
+        // Replies to a source of ours cannot go past us: who acknowledges one has made it up.
+        if state == State::AnsweredElsewhere && !flow.is_source_translated() {
+            self.counters.count_bypassed(flow);
         }
         self.flows.set_state(record, state);
         self.publish_gauges();
