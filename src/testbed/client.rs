@@ -307,6 +307,18 @@ impl Flows {
     }
 }
 
+/// Sends one datagram from an address and port of the client's, in the calling thread's namespace, and waits for its answer.
+///
+/// # Errors
+/// When the port is taken, or there is no right answer within [`PATIENCE`].
+pub fn ask_datagram(from: SocketAddr, to: SocketAddr, text: &str) -> io::Result<Answer> {
+    let socket = UdpSocket::bind(from)?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send(text.as_bytes())?;
+    hear_text(&socket, text)
+}
+
 /// Sets SO_NO_CHECK (socket(7) of Linux).
 fn leave_checksum(socket: &UdpSocket) -> io::Result<()> {
     let (on, length): (libc::c_int, _) = (1, size_of::<libc::c_int>() as libc::socklen_t);
@@ -319,11 +331,17 @@ fn leave_checksum(socket: &UdpSocket) -> io::Result<()> {
 }
 
 fn hear_datagram(socket: &UdpSocket, text: &str, seen: Seen) -> io::Result<Answer> {
+    let answer = hear_text(socket, text)?;
+    seen.check(&answer, socket.local_addr()?)?;
+    Ok(answer)
+}
+
+/// An answer that repeats a text.
+fn hear_text(socket: &UdpSocket, text: &str) -> io::Result<Answer> {
     let mut bytes = vec![0; LONGEST_DATAGRAM];
     let length = socket.recv(&mut bytes).map_err(no_answer)?;
     let answer = Answer::parse(&String::from_utf8_lossy(&bytes[..length]))?;
     let local = socket.local_addr()?;
-    seen.check(&answer, local)?;
     if answer.text == text {
         Ok(answer)
     } else {
