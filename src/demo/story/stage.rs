@@ -313,8 +313,8 @@ fn choice(why: &Why) -> Option<String> {
 
 fn cause(why: &Why) -> &'static str {
     match why.source.as_ref().and_then(|source| source.cause.as_deref()) {
-        Some("hairpin") => "because client and target are one, which would never send its answer here",
-        Some("not_preserved") => "because the target group does not keep client addresses",
+        Some("hairpin") => "because client and target are one",
+        Some("not_preserved") => "because the group does not preserve client addresses",
         _ => "for another reason than those told here",
     }
 }

@@ -154,19 +154,16 @@ fn deeds(before: &Hop, after: &Hop, actor: Actor<'_>, names: &Names) -> Vec<Stri
         deeds
             .push(format!("{who}: {bytes} bytes inserted: a PROXY header that names the client and the VIP"));
     }
-    if deeds.is_empty() {
-        deeds.push(format!("{who}: forwards it unchanged"));
-    }
     deeds
 }
 
 fn why_destination(before: &Hop, after: &Hop, actor: Actor<'_>, names: &Names) -> String {
     let new = names.host(after.destination.ip());
     match (actor.name, actor.way) {
-        (LOAD_BALANCER, Way::There) => format!("{new}, by {}", names.choice),
+        (LOAD_BALANCER, Way::There) => format!("{new} by {}", names.choice),
         (LOAD_BALANCER, Way::Back) => "the flow knows the client".into(),
         (_, Way::There) => {
-            format!("DNAT by kube-proxy's rules for {}: {new}", names.host_or_port(before.destination))
+            format!("DNAT by kube-proxy, from {} to {new}", names.host_or_port(before.destination))
         }
         (_, Way::Back) => "masquerade undone by conntrack".into(),
     }
@@ -175,9 +172,9 @@ fn why_destination(before: &Hop, after: &Hop, actor: Actor<'_>, names: &Names) -
 fn why_source(actor: Actor<'_>, names: &Names) -> String {
     match (actor.name, actor.way) {
         (LOAD_BALANCER, Way::There) => format!("source NAT, {}", names.cause),
-        (LOAD_BALANCER, Way::Back) => "the client must see whom it asked".into(),
-        (node, Way::There) => format!("masquerade (mark 0x4000), so that replies come back to {node}"),
-        (_, Way::Back) => "DNAT undone by conntrack, the client must see whom it asked".into(),
+        (LOAD_BALANCER, Way::Back) => "the client must hear from whom it asked".into(),
+        (_, Way::There) => "masquerade (mark 0x4000), so that answers come back".into(),
+        (_, Way::Back) => "DNAT undone by conntrack".into(),
     }
 }
 
