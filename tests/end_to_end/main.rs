@@ -8,6 +8,8 @@ use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod asleep;
+mod bypass;
+mod capture;
 mod captures;
 mod churn;
 mod cluster;
@@ -27,6 +29,7 @@ mod hairpin;
 mod harness;
 mod health;
 mod http;
+mod ingress;
 mod instances;
 mod layouts;
 mod lbctl;
@@ -45,6 +48,7 @@ mod taps;
 mod target_process;
 mod targets;
 mod testbed_network;
+mod trace;
 mod web;
 mod why;
 
@@ -72,6 +76,8 @@ fn main() -> ExitCode {
         syn_cookies::TESTS,
         strays::TESTS,
         cuts::TESTS,
+        bypass::TESTS,
+        ingress::TESTS,
         &flow_rules::tests(),
         &cluster::tests(),
         health::TESTS,
@@ -83,6 +89,8 @@ fn main() -> ExitCode {
         flood::TESTS,
         flows::TESTS,
         why::TESTS,
+        trace::TESTS,
+        capture::TESTS,
         refusals::TESTS,
         metrics::TESTS,
         reserved_ports::TESTS,

@@ -44,6 +44,7 @@ impl Pipeline<'_> {
         let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
         match self.refuse_length(it, &flow, &addresses, direction, hop) {
             Some(refusal) => refusal,
+            None if flow.has_preamble() => self.forward_in_preamble(it, record, direction, hop, reason),
             None => self.send(it, (&flow, &addresses), direction, hop, reason),
         }
     }
