@@ -9,8 +9,8 @@
 //!  network ---> wiring ---> namespace ---> netlink, offload      who makes what
 //!     |                         |
 //!     v                         v
-//!  addresses     target, client, stray, flood,                   who runs inside
-//!                sniffer, process, daemon
+//!  addresses     target, client, stray, flood, process, daemon   who runs inside
+//!                sniffer, tap ---> packet_socket                 who looks on
 //! ```
 
 use std::{fmt, io};
@@ -18,15 +18,18 @@ use std::{fmt, io};
 pub mod addresses;
 pub mod cleanup;
 pub mod client;
+pub mod cluster;
 pub mod daemon;
 pub mod flood;
 pub mod namespace;
 mod netlink;
 pub mod network;
 mod offload;
+mod packet_socket;
 pub mod process;
 pub mod sniffer;
 pub mod stray;
+pub mod tap;
 pub mod target;
 mod wiring;
 

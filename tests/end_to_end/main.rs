@@ -41,6 +41,7 @@ mod storm;
 mod stranger;
 mod strays;
 mod syn_cookies;
+mod taps;
 mod target_process;
 mod targets;
 mod testbed_network;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let tests = [
         testbed_network::TESTS,
+        taps::TESTS,
         layouts::TESTS,
         targets::TESTS,
         restart::TESTS,
