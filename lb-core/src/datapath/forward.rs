@@ -28,6 +28,7 @@ impl Pipeline<'_> {
         }
         nat::apply(it.frame.bytes_mut(), it.packet, flow, direction, egress.mac, hop.mac);
         self.counters.count_segment(flow, direction, it.packet.total_length, it.packet.tcp_flags);
+        self.tally(record, direction, it.packet.total_length);
         Verdict::to(reason, hop.interface.0)
     }
 
@@ -42,10 +43,15 @@ impl Pipeline<'_> {
         reason: Reason,
     ) -> Verdict {
         let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
-        match self.refuse_length(it, &flow, &addresses, direction, hop) {
-            Some(refusal) => refusal,
-            None => self.send(it, (&flow, &addresses), direction, hop, reason),
+        if let Some(refusal) = self.refuse_length(it, &flow, &addresses, direction, hop) {
+            return refusal;
         }
+        let bytes = it.packet.total_length;
+        let verdict = self.send(it, (&flow, &addresses), direction, hop, reason);
+        if verdict.reason == reason {
+            self.tally(record, direction, bytes);
+        }
+        verdict
     }
 
     /// Rewrites a packet of any flow and counts it.
