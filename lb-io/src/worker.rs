@@ -9,6 +9,7 @@
 //! Invariant: every frame received or made is settled exactly once under a reason other than `HandedOver` and `FragmentHeld`, by
 //! the last worker that had it.
 
+mod flow_log;
 mod idle;
 mod port;
 mod shared;
@@ -28,7 +29,10 @@ use lb_core::{
 };
 
 use self::idle::{Idle, Rest};
-pub use self::shared::{Extent, FlowQuery, FlowsFound};
+pub use self::{
+    flow_log::FlowLogSink,
+    shared::{Extent, FlowQuery, FlowsFound},
+};
 pub(crate) use self::{
     port::Port,
     shared::{Asker, Command, Shared},
@@ -135,6 +139,7 @@ pub(crate) fn run(
         worker.turn();
         worker.rest();
     }
+    worker.tell_stopped();
     worker.inboxes
 }
 
@@ -153,6 +158,7 @@ struct Worker<'u, 'm> {
     commands: Receiver<Command>,
     retired: Sender<Arc<Tables>>,
     wanted_hops: Sender<IpAddr>,
+    flow_log: Option<FlowLogSink>,
     questions: Vec<Question>,
     umem: &'u Umem,
     free: FreeFrames,
@@ -215,6 +221,7 @@ impl<'u, 'm> Worker<'u, 'm> {
             commands,
             retired,
             wanted_hops,
+            flow_log: None,
             questions: Vec::new(),
             free: umem.free_frames(),
             umem,
@@ -245,6 +252,9 @@ impl<'u, 'm> Worker<'u, 'm> {
         }
         if self.datapath.wants_hops() {
             self.ask_for_hops();
+        }
+        if self.datapath.has_ended() {
+            self.tell_ended();
         }
         self.answer();
         self.send();
@@ -280,6 +290,7 @@ impl<'u, 'm> Worker<'u, 'm> {
                 Command::Flows(query, asker) => {
                     self.questions.push(Question { query, asker, cursor: 0, found: FlowsFound::default() });
                 }
+                Command::LogFlows(sink) => self.log_flows(sink),
                 Command::Why(key, asker) => {
                     let _ = asker.answer.try_send(self.datapath.why(&key, self.now));
                 }
