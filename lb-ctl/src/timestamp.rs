@@ -10,6 +10,14 @@ pub fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
 }
 
+/// The same with milliseconds, such as `2026-11-23T10:43:09.120Z`.
+pub fn rfc3339_millis(time: SystemTime) -> String {
+    let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_millis();
+    let mut text = rfc3339(time);
+    text.truncate(text.len() - "Z".len());
+    format!("{text}.{millis:03}Z")
+}
+
 /// The date of a day since 1970-01-01, in the Gregorian calendar. Years begin in March here, so that a leap day is their last.
 fn date(day: u64) -> (u64, u64, u64) {
     let day = day + DAYS_TO_1970;
@@ -47,5 +55,6 @@ mod tests {
         ] {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
         }
+        assert_eq!(rfc3339_millis(UNIX_EPOCH + Duration::from_micros(1_007_999)), "1970-01-01T00:00:01.007Z");
     }
 }

@@ -18,6 +18,7 @@ mod doctor;
 mod dual_stack;
 mod elbv2;
 mod flood;
+mod flow_log;
 mod flow_rules;
 mod flows;
 mod fragments;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         control_api::TESTS,
         flood::TESTS,
         flows::TESTS,
+        flow_log::TESTS,
         why::TESTS,
         refusals::TESTS,
         metrics::TESTS,
