@@ -7,7 +7,7 @@ use lb_core::tables::Tables;
 use lb_ctl::{
     api::{FlowLogStatus, Happening},
     config,
-    flow_log::{FlowLog, LogFile, Outcomes, Surroundings},
+    flow_log::{Fate, FlowLog, LogFile, Outcomes, Surroundings},
     server::Events,
 };
 use lb_io::{
@@ -44,14 +44,18 @@ impl FlowLogging {
 
     /// Switches it on.
     fn start(&mut self, settings: &config::FlowLog, file: Option<LogFile>, events: Events) {
-        let tell = move |error: Option<&str>| {
-            match error {
-                Some(error) => {
-                    complain!("WARNING: flow log: records are lost, for they cannot be written: {error}")
+        let tell = move |fate| {
+            let error = match fate {
+                Fate::Lost { error } => {
+                    complain!("WARNING: flow log: records are lost, for they cannot be written: {error}");
+                    Some(error)
                 }
-                None => say!("flow log: records are written again"),
-            }
-            events.publish(Happening::FlowLog { error: error.map(Into::into) });
+                Fate::Written => {
+                    say!("flow log: records are written again");
+                    None
+                }
+            };
+            events.publish(Happening::FlowLog { error });
         };
         let outcomes = self.outcomes.clone();
         let surroundings = Surroundings { outcomes, clock: clock::now, tell: Box::new(tell) };

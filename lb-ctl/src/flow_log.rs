@@ -50,8 +50,20 @@ pub struct Surroundings {
     pub outcomes: Arc<Outcomes>,
     /// The clock of the workers.
     pub clock: fn() -> Instant,
-    /// Is told of the error when records begin to be lost, and of `None` when they are written again.
-    pub tell: Box<dyn Fn(Option<&str>) + Send>,
+    /// Is told when records begin to be lost, and when they are written again.
+    pub tell: Box<dyn Fn(Fate) + Send>,
+}
+
+/// What becomes of records from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They cannot be written, and are lost.
+    Lost {
+        /// Why, with the file's name.
+        error: String,
+    },
+    /// They are written again.
+    Written,
 }
 
 impl FlowLog {

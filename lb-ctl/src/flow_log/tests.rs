@@ -125,8 +125,8 @@ fn what_cannot_be_written_is_counted_and_told_once() {
     assert_eq!(bench.outcomes.trouble(), None);
     assert!(bench.finish().contains("\"client_port\":4"));
     assert_eq!((bench.outcomes.written(), bench.outcomes.lost()), (1, 3));
-    let told: Vec<bool> = bench.told.try_iter().map(|trouble| trouble.is_some()).collect();
-    assert_eq!(told, [true, false]);
+    let told: Vec<Fate> = bench.told.try_iter().collect();
+    assert!(matches!(&told[..], [Fate::Lost { .. }, Fate::Written]), "{told:?}");
 }
 
 /// A flow log in a directory of its own.
@@ -134,7 +134,7 @@ struct Bench {
     directory: TempDir,
     settings: config::FlowLog,
     outcomes: Arc<Outcomes>,
-    told: Receiver<Option<String>>,
+    told: Receiver<Fate>,
     log: Option<FlowLog>,
     flows: u64,
 }
@@ -149,7 +149,7 @@ impl Bench {
         let surroundings = Surroundings {
             outcomes: outcomes.clone(),
             clock: || Instant::from_millis(NOW_MS),
-            tell: Box::new(move |trouble| tell.send(trouble.map(Into::into)).unwrap()),
+            tell: Box::new(move |fate| tell.send(fate).unwrap()),
         };
         let log = FlowLog::start(&settings, LogFile::open(&settings).ok(), surroundings).unwrap();
         Bench { directory, settings, outcomes, told, log: Some(log), flows: 0 }

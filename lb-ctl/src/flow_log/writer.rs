@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, never, select};
 use lb_core::flow_log::EndedFlow;
 
 use super::{
-    Surroundings,
+    Fate, Surroundings,
     file::{LogFile, Unwritten},
     names::Names,
     record::{Clocks, Record},
@@ -115,11 +115,11 @@ impl Writer {
 
     /// Tells when writing begins to fail, and when it does no more.
     fn tell(&mut self, trouble: Option<String>) {
+        *unpoisoned(&self.surroundings.outcomes.trouble) = trouble.clone();
         if self.is_failing != trouble.is_some() {
             self.is_failing = trouble.is_some();
-            (self.surroundings.tell)(trouble.as_deref());
+            (self.surroundings.tell)(trouble.map_or(Fate::Written, |error| Fate::Lost { error }));
         }
-        *unpoisoned(&self.surroundings.outcomes.trouble) = trouble;
     }
 }
 
