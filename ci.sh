@@ -3,8 +3,8 @@
 #
 #   ./ci.sh fmt      formatting, as rustfmt.toml says
 #   ./ci.sh lint     clippy, documentation, dependencies; warnings are errors
-#   ./ci.sh test     all tests; as root also the end-to-end tests, which need nginx, ab, curl, ip, nft
-#                    openssl and Prometheus' Python library
+#   ./ci.sh test     all tests; as root also the end-to-end tests, which need nginx, haproxy, ab, curl,
+#                    ip, nft, openssl, tshark and Prometheus' Python library
 #   ./ci.sh bpf      the committed BPF programs are what their sources compile to (clang-14)
 #   ./ci.sh model    the rings between workers and their sleep, in every order of events (loom)
 #   ./ci.sh bench    all benchmarks (slow: 10 M flows), how workers scale among them
@@ -78,6 +78,8 @@ test() {
     need ip iproute2 "for the end-to-end tests"
     need nft nftables "for the end-to-end tests"
     need openssl openssl "for the end-to-end tests"
+    need tshark tshark "for the end-to-end tests"
+    need haproxy haproxy "for the end-to-end tests"
     need /usr/lib/python3/dist-packages/prometheus_client python3-prometheus-client "for the end-to-end tests"
     python_tools
     local log status=0

@@ -13,7 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_ctl::health::{Check, Health, HttpProbe, Matcher, Probe, TargetKey, Thresholds, TlsProbe, Validation};
+use lb_ctl::health::{
+    Check, Health, HttpProbe, Matcher, Opening, Probe, TargetKey, Thresholds, TlsProbe, Validation,
+};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, crypto::ring, pki_types::PrivatePkcs8KeyDer};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -56,6 +58,7 @@ fn check(number: u32, port: u16, probe: &Arc<Probe>) -> Check {
     Check {
         key: TargetKey { group: "web".into(), address, port },
         endpoint: SocketAddr::new(address, port),
+        opening: Opening::Plain,
         probe: probe.clone(),
         interval: INTERVAL,
         timeout: Duration::from_secs(2),

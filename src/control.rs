@@ -19,7 +19,7 @@ use lb_ctl::{
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
     config::Config,
     elbv2::Endpoint,
-    health::{self, Health, TargetHealth, Transition},
+    health::{self, Health, TargetHealth, TargetKey, Transition},
     metrics::{Checks, MetricsServer, Peaks},
     server::{Call, Caller, ChangeCall, Server, Snapshot},
     state::{RunMarker, StateDirectory},
@@ -29,6 +29,7 @@ use lb_io::{clock, engine::Engine, nexthop::NextHops};
 
 use crate::{
     addresses::Addresses,
+    bypass::BypassDetector,
     changes::now,
     events::{self, FailingOpen},
     flow_log::FlowLogging,
@@ -37,6 +38,7 @@ use crate::{
     passive::PassiveSignal,
     questions::{Answered, Questions},
     reserved_ports::ReservedPorts,
+    traces::Traces,
 };
 
 /// What the control thread waits for.
@@ -50,6 +52,8 @@ pub enum Event {
     NextHops,
     /// The workers have said why packets fare as they do.
     Why(Answered),
+    /// A target whose replies go past, and one of its clients if the workers know any.
+    Bypassed(TargetKey, Option<IpAddr>),
     /// Read the configuration again.
     Reload,
     /// Stop cleanly.
@@ -96,6 +100,8 @@ pub struct Control {
     pub delays_seen: time::Instant,
     /// What flows tell of targets.
     pub passive: PassiveSignal,
+    /// Whose replies go past.
+    pub bypass: BypassDetector,
     /// Target groups without enough healthy targets.
     pub failing_open: FailingOpen,
     /// What ids have counted for their holders of today.
@@ -110,6 +116,8 @@ pub struct Control {
     pub flow_log: FlowLogging,
     /// Questions to the workers.
     pub questions: Questions,
+    /// Traces of frames.
+    pub traces: Traces,
     /// The same, in seconds since the epoch.
     pub started_seconds: f64,
     /// The control API.
@@ -242,6 +250,7 @@ impl Control {
             Event::Reload => drop(self.reload_for(&Caller("SIGHUP".into()))),
             Event::Call(call) => self.answer(call, batch),
             Event::Why(answered) => self.explain(answered),
+            Event::Bypassed(target, client) => self.tell_of_bypass(&target, client),
         }
         Turn::Next
     }
@@ -269,6 +278,8 @@ impl Control {
             },
             Call::Flows { query, reply } => self.find_flows(query, reply),
             Call::Why { query, key, reply } => self.ask_why(query, key, reply),
+            Call::Trace { query, reply } => self.trace(&query, reply),
+            Call::Capture { query, by, reply } => self.capture(&query, &by, reply),
             Call::Stats(reply) => reply.send(self.stats()),
             Call::Metrics(reply) => reply.send(self.metrics()),
             Call::Reload { by, reply } => match self.reload_for(&by) {
@@ -423,6 +434,7 @@ impl Control {
         let unused: Vec<Transition> = targets.iter().filter(is_over).map(unused).collect();
         events::tell(&unused, &self.server.events());
         self.hasten_suspects(&targets);
+        self.watch_for_bypasses(&targets);
     }
 
     /// Saves health states, at most once a second: a restart after a crash begins with them.

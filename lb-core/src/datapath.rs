@@ -13,9 +13,10 @@
 //! ```
 //!
 //! The stages of the burst stand here, the short ways of common packets in `plain`, `plain_ipv6` and `open`. The ways of a
-//! single packet: `hit`, `miss`, `choice` and `forward`, with `home` (which worker owns a flow), `end` (how flows end), `flow_log` (who is told of that), `source` and `clients`
-//! (ports of our own), `purge` (flows that are cut before their next packet) and `cookie` (listeners with SYN cookies); `fragment` and `icmp` for what is no whole packet of a flow; `split`
-//! for packets that are cut up, `reply` for answers of our own, `extra` for frames beside the burst's, and `why` for people's questions.
+//! single packet: `hit`, `miss`, `choice` and `forward`, with `home` (which worker owns a flow), `end` (how flows end), `flow_log` (who is told of that),
+//! `source` and `clients` (ports of our own), `purge` (flows that are cut before their next packet), `cookie` (listeners with SYN cookies) and `preamble`
+//! (PROXY headers); `fragment` and `icmp` for what is no whole packet of a flow; `split` for packets that are cut up, `reply` for
+//! answers of our own, `extra` for frames beside the burst's, `why` and `trace` for people's questions.
 //!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
 //! refused without a reason. Called by the worker's loop, by `lbctl simulate`, by tests and benches.
@@ -36,10 +37,12 @@ mod miss;
 mod open;
 mod plain;
 mod plain_ipv6;
+mod preamble;
 mod purge;
 mod reply;
 mod source;
 mod split;
+mod trace;
 mod why;
 
 use std::{collections::VecDeque, net::IpAddr, num::NonZeroU32, sync::Arc};
@@ -54,7 +57,7 @@ use crate::{
     hash::FlowHash,
     limits,
     listener::ListenerId,
-    parse::{Packet, parse, parse_fragment, parse_icmp_error, parse_into},
+    parse::{Packet, parse_into},
     select,
     tables::{Interface, InterfaceId, Mac, NextHop, Tables, TargetGroupId, TargetId},
     time::Instant,
@@ -66,6 +69,7 @@ use self::open::Opening;
 
 pub use self::{
     choice::TranslationCause,
+    trace::{Parties, key_of},
     why::{FlowFate, Outlook, Prospect, Why},
 };
 pub use crate::flow::FlowView;
@@ -192,6 +196,7 @@ struct Pipeline<'m> {
     fragments: fragment::Fragments,
     cookies: cookie::Cookies,
     unanswered: VecDeque<cookie::Unanswered>,
+    unheard: VecDeque<preamble::Unheard>,
     clients: Option<clients::Clients>,
     /// By target and protocol, when no source port was free, in wrapping milliseconds; 0 where one was.
     exhausted_ms: Box<[u32]>,
@@ -254,6 +259,7 @@ impl<'m> Datapath<'m> {
             fragments: fragment::Fragments::new(),
             cookies: cookie::Cookies::new(&settings.flow_hash_key),
             unanswered: VecDeque::with_capacity(limits::SYNS_REPEATED),
+            unheard: VecDeque::with_capacity(limits::HEADERS_REPEATED),
             clients: ports_per_client.map(|most| clients::Clients::new(most, capacity)),
             exhausted_ms: vec![0; limits::TARGETS * 2].into(),
             wanted_hops: Vec::with_capacity(limits::WANTED_HOPS),
@@ -318,6 +324,7 @@ impl<'m> Datapath<'m> {
     pub fn expire(&mut self, now: Instant) {
         self.pipeline.expire(now);
         self.pipeline.repeat_syns(&self.tables, now);
+        self.pipeline.repeat_headers(now);
         self.pipeline.purge(&self.tables, now);
     }
 
@@ -395,11 +402,7 @@ impl<'m> Datapath<'m> {
 
     /// What a frame, as it was before it was processed, has to do with the configuration.
     pub fn explain(&self, frame: &[u8]) -> Explanation {
-        let key = match parse(frame) {
-            Ok(packet) => Some(packet.key),
-            Err(Reason::Fragment) => parse_fragment(frame).ok().map(|fragment| fragment.packet.key),
-            Err(_) => parse_icmp_error(frame).ok().map(|error| error.quoted.opposite()),
-        };
+        let key = key_of(frame);
         key.map_or_else(Explanation::default, |key| self.pipeline.explain(&self.tables, &key))
     }
 }

@@ -157,7 +157,8 @@ impl CloseReason {
             State::Closed => CloseReason::Fin,
             State::Reset if tally.has(mark::RESET_BY_TARGET) => CloseReason::TargetReset,
             State::Reset => CloseReason::ClientReset,
-            State::HalfOpen | State::Answered | State::Connecting => CloseReason::HalfOpenTimeout,
+            State::Connecting => CloseReason::HalfOpenTimeout,
+            state if state.is_half_open() => CloseReason::HalfOpenTimeout,
             _ => CloseReason::Idle,
         }
     }

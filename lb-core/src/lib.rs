@@ -17,6 +17,7 @@ pub mod limits;
 pub mod listener;
 pub mod maglev;
 pub mod parse;
+pub mod preamble;
 pub mod receive_hash;
 pub mod rewrite;
 pub mod select;

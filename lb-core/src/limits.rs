@@ -80,6 +80,9 @@ pub const REST_S: u16 = 120;
 /// SYNs to targets of confirmed clients that one worker repeats at a time.
 pub const SYNS_REPEATED: usize = 4_096;
 
+/// PROXY headers that one worker repeats at a time.
+pub const HEADERS_REPEATED: usize = 4_096;
+
 /// Source addresses and ports that are tried for a new flow.
 pub const SOURCES_TRIED: u32 = 4_096;
 

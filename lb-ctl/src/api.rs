@@ -15,6 +15,8 @@
 //! | `POST /v1/target-groups/NAME/targets` [`TargetChanges`] | [`InForce`] |
 //! | `GET /v1/flows?`[`FlowsQuery`] | [`FlowList`] |
 //! | `GET /v1/why?`[`WhyQuery`] | [`Why`] |
+//! | `GET /v1/trace?`[`TraceQuery`] | [`TraceLine`] lines |
+//! | `GET /v1/capture?`[`TraceQuery`] | pcapng |
 //! | `GET /v1/stats` | [`Stats`] |
 //! | `GET /v1/metrics` | [`crate::metrics`] in the text format of OpenMetrics |
 //! | `GET /v1/events?since=SEQ&follow=true` | [`Event`] lines |
@@ -23,12 +25,14 @@
 //! An answer other than 200 carries a [`Refusal`]. Answers about objects carry their generation as `ETag`; a change with `If-Match` is
 //! refused unless it is still that one. `GET /v1/openapi.json` describes all of it.
 
+mod bypass;
 mod events;
 mod flows;
 mod objects;
 mod stats;
 mod status;
 mod targets;
+mod trace;
 mod why;
 
 use std::fmt;
@@ -38,6 +42,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{config::ConfigErrors, objects::Id};
 
+pub use bypass::{Bypass, BypassSign};
 pub use events::{Event, Happening, InterfaceState};
 pub use flows::{
     AddressFilter, FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowList, FlowRow, FlowsQuery, ProtocolName, StateName,
@@ -53,6 +58,10 @@ pub use status::{
     SocketRow, Status, VipRow, WorkerFrames, WorkerRow,
 };
 pub use targets::{NewTarget, TargetAddress, TargetChanges, TargetRow};
+pub use trace::{
+    CAPTURE_COUNT_DEFAULT, PacketHead, ReasonName, TRACE_COUNT_DEFAULT, TRACE_SECONDS_DEFAULT, TcpHead,
+    TraceEnd, TraceLine, TraceOrigin, TraceQuery, TraceSelection, TracedFrame,
+};
 pub use why::{
     Why, WhyAddress, WhyFlow, WhyListener, WhyNextHop, WhyQuery, WhyRule, WhySelection, WhySender, WhySource,
     WhyVerdict, WhyWeight,

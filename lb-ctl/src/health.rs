@@ -66,6 +66,8 @@ pub struct Check {
     pub key: TargetKey,
     /// Where to send the probe.
     pub endpoint: SocketAddr,
+    /// How connections begin.
+    pub opening: Opening,
     /// What to ask.
     pub probe: Arc<Probe>,
     /// Longest time from the start of one check to the start of the next; jitter takes off up to 5 %.
@@ -76,6 +78,15 @@ pub struct Check {
     pub thresholds: Thresholds,
     /// How long a target is in `unhealthy.draining` before it is unhealthy; zero: not at all.
     pub draining_interval: Duration,
+}
+
+/// How the connection of a check begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// With the check itself.
+    Plain,
+    /// With a PROXY header that says `LOCAL`: the connection is no client's.
+    ProxyHeader,
 }
 
 /// A change of a target's state.
@@ -203,6 +214,7 @@ fn group_checks<'c>(
     let keys = group.targets.iter().zip(compile::keys(group));
     keys.filter(move |(target, _)| is_checked(target)).map(move |(_, key)| Check {
         endpoint: SocketAddr::new(key.address, check.port.unwrap_or(key.port)),
+        opening: opening(group, key.port),
         key,
         probe: probe.clone(),
         interval: check.interval,
@@ -210,6 +222,16 @@ fn group_checks<'c>(
         thresholds: Thresholds { healthy: check.healthy_threshold, unhealthy: check.unhealthy_threshold },
         draining_interval: Duration::from_secs(group.draining_interval_seconds.into()),
     })
+}
+
+/// How checks of a target with this port begin: as its clients' connections do, but at another port only if the check says so.
+fn opening(group: &config::TargetGroup, target_port: u16) -> Opening {
+    let check = &group.health_check;
+    let is_traffic_port = check.port.is_none_or(|port| port == target_port);
+    match check.has_proxy_header.unwrap_or(group.proxy_header.is_some() && is_traffic_port) {
+        true => Opening::ProxyHeader,
+        false => Opening::Plain,
+    }
 }
 
 /// What checks name as the host that they ask: the address, of the group's family if there is one, and port that clients use.

@@ -19,6 +19,7 @@ pub mod hex;
 pub mod metrics;
 mod near;
 pub mod objects;
+pub mod packet_head;
 pub mod port_set;
 pub mod server;
 pub mod show;

@@ -13,13 +13,14 @@ mod flow_log;
 mod idle;
 mod port;
 mod shared;
+mod trace;
 
 use std::{net::IpAddr, os::fd::AsRawFd, sync::Arc, thread};
 
 use crossbeam_channel::{Receiver, Sender};
 use lb_core::{
     counters::WorkerCounters,
-    datapath::{Arrival, Datapath, Extra, Settings},
+    datapath::{Datapath, Extra, Settings},
     flow_table::FlowMemory,
     frame::Frame,
     limits,
@@ -28,14 +29,19 @@ use lb_core::{
     verdict::{Action, Reason, Verdict},
 };
 
-use self::idle::{Idle, Rest};
 pub use self::{
     flow_log::FlowLogSink,
     shared::{Extent, FlowQuery, FlowsFound},
+    trace::{Glimpse, Note, Origin, TraceFilter, TraceQuery},
+};
+use self::{
+    idle::{Idle, Rest},
+    trace::Tracing,
 };
 pub(crate) use self::{
     port::Port,
     shared::{Asker, Command, Shared},
+    trace::{Following, Tracer},
 };
 use crate::{
     clock,
@@ -160,6 +166,10 @@ struct Worker<'u, 'm> {
     wanted_hops: Sender<IpAddr>,
     flow_log: Option<FlowLogSink>,
     questions: Vec<Question>,
+    /// While somebody follows frames.
+    tracing: Option<Box<Tracing>>,
+    /// Its number.
+    number: u8,
     umem: &'u Umem,
     free: FreeFrames,
     /// The burst, and beside it where each frame lies in the UMEM.
@@ -202,7 +212,8 @@ impl<'u, 'm> Worker<'u, 'm> {
             polling,
             ..
         } = assignment;
-        let shared = workers[usize::from(assignment.settings.worker)].clone();
+        let number = assignment.settings.worker;
+        let shared = workers[usize::from(number)].clone();
         shared.apply_generation(tables.generation());
         let sockets = ports.iter().map(|port| port.socket.as_raw_fd());
         let descriptors =
@@ -223,6 +234,8 @@ impl<'u, 'm> Worker<'u, 'm> {
             wanted_hops,
             flow_log: None,
             questions: Vec::new(),
+            tracing: None,
+            number,
             free: umem.free_frames(),
             umem,
             frames: Vec::with_capacity(limits::BURST_FRAMES),
@@ -257,6 +270,9 @@ impl<'u, 'm> Worker<'u, 'm> {
             self.tell_ended();
         }
         self.answer();
+        if self.tracing.is_some() {
+            self.prune_traces();
+        }
         self.send();
         if moved > 0 || self.is_owed() {
             self.service();
@@ -294,6 +310,10 @@ impl<'u, 'm> Worker<'u, 'm> {
                 Command::Why(key, asker) => {
                     let _ = asker.answer.try_send(self.datapath.why(&key, self.now));
                 }
+                Command::Trace(tracer) => match &mut self.tracing {
+                    Some(tracing) => tracing.add(tracer),
+                    None => self.tracing = Some(Box::new(Tracing::new(self.number, tracer))),
+                },
             }
         }
     }
@@ -332,7 +352,8 @@ impl<'u, 'm> Worker<'u, 'm> {
             self.places.push(place);
         }
         port.socket.rx.release();
-        self.process(Arrival::Ring);
+        let origin = Origin::Queue(port.queue);
+        self.process(origin);
         count as usize
     }
 
@@ -357,7 +378,7 @@ impl<'u, 'm> Worker<'u, 'm> {
         self.first_inbox = if inboxes == 0 { 0 } else { (self.first_inbox + 1) % inboxes };
         let count = self.frames.len();
         if count > 0 {
-            self.process(Arrival::HandedOver);
+            self.process(Origin::Worker);
         }
         count
     }
@@ -382,17 +403,49 @@ impl<'u, 'm> Worker<'u, 'm> {
     }
 
     /// Lets the datapath decide about the burst, and gives every frame of it up.
-    fn process(&mut self, arrival: Arrival) {
+    fn process(&mut self, origin: Origin) {
+        if self.tracing.is_some() {
+            return self.process_traced(origin);
+        }
         let count = self.frames.len();
-        self.datapath.process_burst(&mut self.frames, arrival, self.now, &mut self.verdicts[..count]);
+        let verdicts = &mut self.verdicts[..count];
+        self.datapath.process_burst(&mut self.frames, origin.arrival(), self.now, verdicts);
+        self.give_up_frames();
+        for at in 0..count {
+            self.finish(self.places[at], self.verdicts[at]);
+        }
+        self.end_burst();
+    }
+
+    /// The same, while somebody follows frames.
+    #[cold]
+    fn process_traced(&mut self, origin: Origin) {
+        let Worker { tracing, datapath, frames, verdicts, .. } = self;
+        let Some(mut tracing) = tracing.take() else { return };
+        let count = frames.len();
+        tracing.process(datapath, frames, origin, self.now, &mut verdicts[..count]);
+        self.give_up_frames();
+        for at in 0..count {
+            let reason = self.finish(self.places[at], self.verdicts[at]);
+            tracing.settle(at, reason, &self.datapath, self.now);
+        }
+        self.tracing = Some(tracing);
+        self.end_burst();
+    }
+
+    /// Notes where the frames of the burst are now; only these places are left of them.
+    #[inline]
+    fn give_up_frames(&mut self) {
         for (place, frame) in self.places.iter_mut().zip(&self.frames) {
             place.start = self.umem.chunk_of(place.start) + frame.start() as u64;
             place.len = frame.len() as u32;
         }
         self.frames.clear();
-        for at in 0..count {
-            self.finish(self.places[at], self.verdicts[at]);
-        }
+    }
+
+    /// What is to do once every frame of the burst is given up.
+    #[inline]
+    fn end_burst(&mut self) {
         self.places.clear();
         if self.datapath.has_extras() {
             self.finish_extras();
@@ -404,15 +457,39 @@ impl<'u, 'm> Worker<'u, 'm> {
     fn finish_extras(&mut self) {
         while let Some(Extra { bytes, ingress, verdict }) = self.datapath.next_extra() {
             match copy_in(self.umem, &mut self.free, bytes, ingress) {
-                Some((place, _)) => self.finish(place, verdict),
+                Some((place, frame)) => {
+                    self.look_at_extra(frame, verdict);
+                    self.finish_extra(place, verdict);
+                }
                 None => self.datapath.counters().settle(reason_of_loss(verdict.reason)),
             }
         }
     }
 
-    /// Puts one frame where its verdict says, and counts it.
+    /// Takes the frame: when its verdict is carried out, it must be gone.
+    fn look_at_extra(&mut self, frame: Frame<'_>, verdict: Verdict) {
+        if let Some(tracing) = &mut self.tracing {
+            tracing.look_at_own(&self.datapath, &frame, verdict, self.now);
+        }
+    }
+
+    fn finish_extra(&mut self, place: Parcel, verdict: Verdict) {
+        let reason = self.finish(place, verdict);
+        if let Some(tracing) = &mut self.tracing {
+            tracing.settle(0, reason, &self.datapath, self.now);
+        }
+    }
+
+    #[cold]
+    fn prune_traces(&mut self) {
+        if self.tracing.as_mut().is_some_and(|tracing| !tracing.prune(self.now)) {
+            self.tracing = None;
+        }
+    }
+
+    /// Puts one frame where its verdict says, and counts it, under the reason that it returns.
     #[inline]
-    fn finish(&mut self, place: Parcel, verdict: Verdict) {
+    fn finish(&mut self, place: Parcel, verdict: Verdict) -> Reason {
         let port = usize::from(verdict.port);
         let is_gone = match verdict.reason.action() {
             Action::Transmit | Action::Reply => {
@@ -433,6 +510,7 @@ impl<'u, 'm> Worker<'u, 'm> {
         if !is_gone {
             self.free.give(self.umem.chunk_of(place.start));
         }
+        reason
     }
 
     /// Passes on for which addresses packets were dropped for want of a next hop. What does not fit is asked for again by a

@@ -103,6 +103,16 @@ pub fn sweep() -> Vec<String> {
     debts.into_iter().filter_map(|debt| debt.pay().ok()).collect()
 }
 
+/// Removes the network namespaces whose names begin with `prefix`, whoever made them. Returns the names of what was removed.
+///
+/// # Errors
+/// The first that cannot be removed.
+pub fn remove_namespaces(prefix: &str) -> io::Result<Vec<String>> {
+    let entries = fs::read_dir(namespace::DIRECTORY).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+    named.map(|entry| Debt::Namespace(entry.path()).pay()).collect()
+}
+
 /// One thing that is taken away when this is dropped.
 #[derive(Debug)]
 pub(super) struct Owed(u64);

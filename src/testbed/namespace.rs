@@ -157,7 +157,9 @@ pub fn path_of(name: &str) -> PathBuf {
     Path::new(DIRECTORY).join(name)
 }
 
-/// Loopback is the first link of every namespace.
+/// The link of every namespace to itself.
+pub(super) const LOOPBACK: &str = "lo";
+/// It is the first.
 const LOOPBACK_INDEX: u32 = 1;
 
 /// No forwarding, no filtering by the return path, no redirects; IPv6 addresses that are usable at once and come from nobody else.

@@ -118,6 +118,14 @@ impl Network {
         Ok(network)
     }
 
+    /// The switch, in layouts that have one. Its link `uplink` leads to the load balancer.
+    pub fn switch(&self) -> Option<&Namespace> {
+        match &self.between {
+            Between::Switch(switch) => Some(switch),
+            Between::Nothing | Between::Routers { .. } => None,
+        }
+    }
+
     /// Lets the load balancer's kernel forward packets, to test the network itself.
     ///
     /// # Errors
@@ -181,7 +189,7 @@ impl Network {
 
     /// Lays all links.
     fn join(&mut self, plan: &Plan) -> Result<(), TestbedError> {
-        let mut wiring = Wiring::new(plan);
+        let mut wiring = Wiring::new(plan.queues, plan.offload);
         match &self.between {
             Between::Nothing => {
                 wiring.wire_lb(&self.client, HOST_LINK, &self.lb)?;
@@ -205,7 +213,7 @@ impl Network {
 
     fn join_by_switch(
         &self,
-        wiring: &mut Wiring<'_>,
+        wiring: &mut Wiring,
         layout: Layout,
         switch: &Namespace,
     ) -> Result<(), TestbedError> {

@@ -2,27 +2,30 @@
 
 use std::{net::IpAddr, os::fd::AsFd};
 
+use lb_core::tables::Mac;
+
 use super::{
     Doing, TestbedError,
     addresses::Family,
     namespace::Namespace,
     netlink::{VethEnd, index_of},
-    network::{Offload, Plan},
+    network::Offload,
     offload,
 };
 
 /// Lays links and counts them, so that each has MAC addresses of its own, the same in every run.
-pub(super) struct Wiring<'a> {
-    plan: &'a Plan,
+pub(super) struct Wiring {
+    queues: u32,
+    offload: Offload,
     links: u8,
     /// The load balancer's links so far.
     pub(super) interfaces: Vec<String>,
 }
 
-impl<'a> Wiring<'a> {
-    /// Nothing is laid yet.
-    pub(super) fn new(plan: &'a Plan) -> Wiring<'a> {
-        Wiring { plan, links: 0, interfaces: Vec::new() }
+impl Wiring {
+    /// Nothing is laid yet. Every end will have so many receive and transmit queues.
+    pub(super) fn new(queues: u32, offload: Offload) -> Wiring {
+        Wiring { queues, offload, links: 0, interfaces: Vec::new() }
     }
 
     /// A link from `host` to the next interface of the load balancer.
@@ -50,20 +53,21 @@ impl<'a> Wiring<'a> {
         join_bridge(switch, &port, bridge)
     }
 
-    /// A link between two ends, each a namespace and the name of the link in it.
+    /// A link between two ends, each a namespace and the name of the link in it. The MAC addresses of both.
     pub(super) fn lay(
         &mut self,
         near: (&Namespace, &str),
         far: (&Namespace, &str),
-    ) -> Result<(), TestbedError> {
+    ) -> Result<[Mac; 2], TestbedError> {
         self.links += 1;
-        let queues = self.plan.queues;
-        let near_end = VethEnd { name: near.1, mac: [0x02, 0x1b, 0, 0, 0, self.links], queues };
-        let far_end = VethEnd { name: far.1, mac: [0x02, 0x1b, 0, 0, 1, self.links], queues };
+        let queues = self.queues;
+        let macs = [0, 1].map(|end| Mac([0x02, 0x1b, 0, 0, end, self.links]));
+        let near_end = VethEnd { name: near.1, mac: macs[0].0, queues };
+        let far_end = VethEnd { name: far.1, mac: macs[1].0, queues };
         let what = || format!("lay the link {}/{} - {}/{}", near.0.name(), near.1, far.0.name(), far.1);
         near.0.routes().create_veth(&near_end, &far_end, far.0.as_fd()).doing(what)?;
         for (namespace, name) in [near, far] {
-            if self.plan.offload == Offload::Off {
+            if self.offload == Offload::Off {
                 namespace
                     .within(|| offload::turn_off(name))
                     .doing(|| format!("turn offload of {name} off"))?;
@@ -71,7 +75,7 @@ impl<'a> Wiring<'a> {
             let index = index_in(namespace, name)?;
             namespace.routes().set_up(index).doing(|| format!("set {name} up"))?;
         }
-        Ok(())
+        Ok(macs)
     }
 }
 

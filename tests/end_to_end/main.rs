@@ -8,8 +8,11 @@ use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod asleep;
+mod bypass;
+mod capture;
 mod captures;
 mod churn;
+mod cluster;
 mod config;
 mod control_api;
 mod cuts;
@@ -27,6 +30,7 @@ mod hairpin;
 mod harness;
 mod health;
 mod http;
+mod ingress;
 mod instances;
 mod layouts;
 mod lbctl;
@@ -41,9 +45,11 @@ mod storm;
 mod stranger;
 mod strays;
 mod syn_cookies;
+mod taps;
 mod target_process;
 mod targets;
 mod testbed_network;
+mod trace;
 mod web;
 mod why;
 
@@ -57,6 +63,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let tests = [
         testbed_network::TESTS,
+        taps::TESTS,
         layouts::TESTS,
         targets::TESTS,
         restart::TESTS,
@@ -70,7 +77,10 @@ fn main() -> ExitCode {
         syn_cookies::TESTS,
         strays::TESTS,
         cuts::TESTS,
+        bypass::TESTS,
+        ingress::TESTS,
         &flow_rules::tests(),
+        &cluster::tests(),
         health::TESTS,
         asleep::TESTS,
         churn::TESTS,
@@ -81,6 +91,8 @@ fn main() -> ExitCode {
         flows::TESTS,
         flow_log::TESTS,
         why::TESTS,
+        trace::TESTS,
+        capture::TESTS,
         refusals::TESTS,
         metrics::TESTS,
         reserved_ports::TESTS,

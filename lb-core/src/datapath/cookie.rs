@@ -120,7 +120,7 @@ impl Offer {
                     let fitting = SEGMENT_SIZES.iter().rposition(|&known| known <= size);
                     offer.segment_size = fitting.unwrap_or(0) as u8;
                 }
-                (option::WINDOW_SCALE, &[scale]) => offer.window_scale = scale.min(MOST_SCALE),
+                (option::WINDOW_SCALE, &[scale]) => offer.window_scale = scale.min(tcp::MOST_SCALE),
                 (option::SACK_PERMITTED, &[]) => offer.has_sack = true,
                 _ => {}
             }
@@ -466,8 +466,6 @@ const UNSAID_SIZE: u8 = 1;
 const OFFER_BITS: u32 = 8;
 /// The client offered no window scale.
 const NO_SCALE: u8 = 15;
-/// RFC 7323 section 2.3.
-const MOST_SCALE: u8 = 14;
 /// Shift of windows that clients are told: what most targets use, so that few windows have to be shifted.
 const WINDOW_SCALE: u8 = 7;
 /// Window in the SYN to a target: the client's own is not known any more.

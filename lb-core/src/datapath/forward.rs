@@ -43,18 +43,31 @@ impl Pipeline<'_> {
         reason: Reason,
     ) -> Verdict {
         let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
-        if let Some(refusal) = self.refuse_length(it, &flow, &addresses, direction, hop) {
-            return refusal;
+        match self.refuse_length(it, &flow, &addresses, direction, hop) {
+            Some(refusal) => refusal,
+            None if flow.has_preamble() => self.forward_in_preamble(it, record, direction, hop, reason),
+            None => self.send_on(it, record, direction, hop, reason),
         }
-        let bytes = it.packet.total_length;
+    }
+
+    /// Rewrites a packet of any flow in the table and counts it.
+    pub(super) fn send_on(
+        &mut self,
+        it: &mut InFlight<'_, '_>,
+        record: u32,
+        direction: Direction,
+        hop: NextHop,
+        reason: Reason,
+    ) -> Verdict {
+        let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
         let verdict = self.send(it, (&flow, &addresses), direction, hop, reason);
         if verdict.reason == reason {
-            self.tally(record, direction, bytes);
+            self.tally(record, direction, it.packet.total_length);
         }
         verdict
     }
 
-    /// Rewrites a packet of any flow and counts it.
+    /// Rewrites a packet of any flow and counts it, but for the flow log.
     pub(super) fn send(
         &mut self,
         it: &mut InFlight<'_, '_>,

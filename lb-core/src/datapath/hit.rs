@@ -6,7 +6,7 @@ use crate::{
     flow_log::CloseReason,
     listener::{Listener, ListenerId},
     parse::parse,
-    rewrite::reset,
+    rewrite::{preamble, reset},
     tables::Tables,
     target::{CutCause, Target, TargetId},
     tcp,
@@ -124,7 +124,7 @@ impl Pipeline<'_> {
                 None
             }
             State::Cut => Some(self.refuse_cut(it, record)),
-            State::HalfOpen | State::Answered => Some(self.forward_refusal(tables, it, record)),
+            state if state.is_half_open() => Some(self.forward_refusal(tables, it, record)),
             _ => None,
         }
     }
@@ -236,6 +236,11 @@ impl Pipeline<'_> {
         if state == State::Reset {
             self.note_reset(record, direction);
         }
+        let flow = self.flows.flow(record);
+        // Replies to a source of ours cannot go past us: who acknowledges one has made it up.
+        if state == State::AnsweredElsewhere && !flow.is_source_translated() {
+            self.counters.count_bypassed(flow);
+        }
         self.flows.set_state(record, state);
         self.publish_gauges();
         let flow = self.flows.flow_mut(record);
@@ -262,6 +267,9 @@ impl Pipeline<'_> {
         let packet = it.packet;
         self.make(it.frame, |this, copy| {
             let (flow, addresses) = (this.flows.flow(record), this.flows.addresses(record));
+            if flow.has_preamble() {
+                preamble::renumber(copy, packet, &this.flows.annex(record).preamble, direction);
+            }
             super::forward::rewrite_frame(copy, packet, (flow, addresses), direction, (from, hop.mac))
                 .ok()?;
             let rewritten = parse(copy.bytes()).ok()?;

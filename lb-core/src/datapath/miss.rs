@@ -1,6 +1,6 @@
 //! A packet of no flow: it opens one, is adopted into one, goes to the worker that owns it, or is answered or dropped.
 
-use super::{InFlight, Pipeline, choice::Choice, last_hop};
+use super::{InFlight, Pipeline, choice::Choice, last_hop, preamble::header_placement};
 use crate::{
     flow::{Direction, Flow, NewFlow, State},
     flow_key::FlowKey,
@@ -117,6 +117,9 @@ impl Pipeline<'_> {
         if choice.is_failing_open {
             self.counters.count_unhealthy_routing(known.0, choice.target_id);
         }
+        if state == State::HalfOpen && header_placement(tables, choice.target_id).is_some() {
+            new.flow.begin_preamble();
+        }
         new.flow.set_hop(Direction::Reverse, last_hop(it.frame));
         new.flow.set_hop(Direction::Forward, choice.hop);
         stamp(&mut new, tables, known, choice.target_id, it.now.wrapping_millis());
@@ -188,7 +191,8 @@ impl Pipeline<'_> {
     }
 
     /// Sends the packet that a new flow begins with. Without room for the flow, the packet goes all the same: selection
-    /// finds the same target for the next ones, which are adopted until then. Only a source of ours cannot be found again.
+    /// finds the same target for the next ones, which are adopted until then. Only a source of ours cannot be found again, nor a
+    /// PROXY header be put in front of a stream that nothing is known of.
     fn insert_and_forward(
         &mut self,
         tables: &Tables,
@@ -205,9 +209,14 @@ impl Pipeline<'_> {
                 if reason == Reason::FlowAdopted {
                     self.mark_adopted(record);
                 }
+                if new.flow.has_preamble() {
+                    self.begin_preamble(tables, it, record);
+                }
                 self.forward(it, record, direction, hop, reason)
             }
-            Err(Full) if new.flow.is_source_translated() => Verdict::drop(Reason::FlowTableFull),
+            Err(Full) if new.flow.is_source_translated() || new.flow.has_preamble() => {
+                Verdict::drop(Reason::FlowTableFull)
+            }
             Err(Full) => {
                 let idle = it.now.after_seconds(u64::from(idle_timeout_s(tables, &new.flow)));
                 self.adopt_until = self.adopt_until.max(idle);

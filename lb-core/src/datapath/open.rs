@@ -48,6 +48,7 @@ impl Pipeline<'_> {
         if !is_common
             | has_answer
             | !start.group.preserves_client_ip
+            | start.group.proxy_header.is_some()
             | !tables.siblings(listener_id).is_empty()
         {
             return None;

@@ -23,11 +23,7 @@ pub fn apply(segment: &mut [u8], flow: &Flow, direction: Direction) {
         Direction::Forward if flags & ACK != 0 => {
             let back = flow.sequence_shift().wrapping_neg();
             add(header, tcp::ACKNOWLEDGEMENT.start, back);
-            if let Some(value) = selective_acknowledgements(header) {
-                for edge in 0..value.len() / 4 {
-                    add(header, value.start + edge * 4, back);
-                }
-            }
+            acknowledge(header, |edge| edge.wrapping_add(back));
         }
         Direction::Forward => {}
     }
@@ -43,6 +39,15 @@ pub fn restore_quoted(quoted_l4: &mut [u8], flow: &Flow) -> Delta {
             Delta::replacing(&old, &new)
         }
         None => Delta::default(),
+    }
+}
+
+/// Renumbers the edges of what is acknowledged selectively.
+pub(super) fn acknowledge(header: &mut [u8], number: impl Fn(u32) -> u32) {
+    let Some(value) = selective_acknowledgements(header) else { return };
+    for at in value.clone().step_by(4).take(value.len() / 4) {
+        let edge = word(header, at);
+        replace(header, at, &number(edge).to_be_bytes());
     }
 }
 
@@ -63,14 +68,17 @@ fn shift_window(header: &mut [u8], by: i8) {
 }
 
 /// Adds to the 32-bit number at an offset of the header.
-fn add(header: &mut [u8], at: usize, value: u32) {
-    let old = u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    replace(header, at, &old.wrapping_add(value).to_be_bytes());
+pub(super) fn add(header: &mut [u8], at: usize, value: u32) {
+    replace(header, at, &word(header, at).wrapping_add(value).to_be_bytes());
+}
+
+fn word(header: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
 
 /// Overwrites bytes of the header and updates its checksum. Words count from even offsets, so that an odd place takes its
 /// neighbours into the sum.
-fn replace(header: &mut [u8], at: usize, new: &[u8]) {
+pub(super) fn replace(header: &mut [u8], at: usize, new: &[u8]) {
     let even = at & !1..(at + new.len()).next_multiple_of(2).min(header.len());
     let mut before = [0; 8];
     let before = &mut before[..even.len()];

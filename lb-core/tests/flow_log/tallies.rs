@@ -6,6 +6,7 @@ use lb_core::{
     counters::TrafficCounters,
     flow_log::{EndedFlow, Tally},
     flow_table::FlowArena,
+    tables::HeaderPlacement,
     verdict::Reason,
 };
 
@@ -17,6 +18,7 @@ use crate::{
         world::World,
     },
     log_all, stop,
+    support::{ACK, FIN, OpenFlow, PSH, Scene, leaked_datapath, modes, settings, take_extras, through},
 };
 
 #[test]
@@ -30,6 +32,28 @@ fn come_to_what_listeners_and_targets_count() {
     }
     let missed: Vec<_> = EXPECTED.iter().filter(|reason| !met.contains(reason)).collect();
     assert!(missed.is_empty(), "no traffic led to {missed:?}");
+}
+
+/// The header is not the client's traffic.
+#[test]
+fn of_connections_that_begin_with_a_proxy_header() {
+    for mode in modes() {
+        for placement in [HeaderPlacement::OnFirstAckWithPayload, HeaderPlacement::OnFirstAck] {
+            let scene = Scene { proxy_header: Some(placement), ..mode.scene.clone() };
+            let mut path = leaked_datapath(64, settings(), &scene);
+            log_all(&mut path, START_MS);
+            let flow = OpenFlow::connect(&mut path, mode.client, mode.web(), START_MS);
+            for packet in [flow.request(PSH | ACK).payload(b"hello"), flow.reply(ACK), flow.reply(FIN | ACK)]
+            {
+                through(&mut path, &packet, START_MS + 1);
+                take_extras(&mut path);
+            }
+            assert_ne!(path.counters().reasons[Reason::ProxyHeader as usize].value(), 0, "{}", mode.name);
+            let mut told = Sum::default();
+            stop(&mut path, START_MS + 2).into_iter().for_each(|ended| told.add(ended.tally.unwrap()));
+            assert_eq!(told, Sum::of(path.counters().listeners.iter()), "{}", mode.name);
+        }
+    }
 }
 
 /// The reasons that frames met.

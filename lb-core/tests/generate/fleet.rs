@@ -252,7 +252,7 @@ fn buffer(given: &Given) -> Vec<u8> {
 }
 
 /// Bytes before a frame, and behind most.
-const ROOM: usize = 64;
+const ROOM: usize = 256;
 /// To the likelier owner and to the other; or to where pieces meet, and to the owner.
 const MOST_GIVEN: u32 = 2;
 /// Few enough that the busiest clients find out.

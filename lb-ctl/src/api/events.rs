@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Bypass;
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
@@ -51,6 +53,16 @@ pub enum Happening {
         target_group: String,
         /// Whether all its targets get flows now, because too few are healthy.
         is_failing_open: bool,
+    },
+    /// Replies of a target go past the load balancer, or nothing shows that any more.
+    Bypass {
+        /// Its target group.
+        target_group: String,
+        /// Address and port.
+        target: String,
+        /// What shows it, and what to do; nothing when it is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bypass: Option<Bypass>,
     },
     /// The configuration file was read again.
     Reload {

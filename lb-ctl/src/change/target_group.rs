@@ -68,6 +68,9 @@ pub(super) fn modify(
             health_check.get("protocol").and_then(Value::as_str).is_some_and(|name| name.starts_with("HTTP"));
         known.retain(|key, _| !OF_KINDS.contains(&key.as_str()) || keeps && OF_HTTP.contains(&key.as_str()));
         KINDS.iter().for_each(|kind| drop(known.remove(*kind)));
+        if health_check.contains_key("udp") {
+            known.remove(OF_CONNECTIONS);
+        }
     }
     for (key, value) in health_check {
         // Two keys say the same in other units: the newer one counts.
@@ -120,6 +123,9 @@ const OF_KINDS: [&str; 3] = ["path", "matcher", "tls"];
 
 /// Keys that HTTP and HTTPS share.
 const OF_HTTP: [&str; 2] = ["path", "matcher"];
+
+/// The key that only checks that connect have.
+const OF_CONNECTIONS: &str = "proxy_header";
 
 const TWINS: [(&str, &str); 2] =
     [("interval_seconds", "fast_interval_ms"), ("timeout_seconds", "fast_timeout_ms")];

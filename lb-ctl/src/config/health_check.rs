@@ -27,6 +27,8 @@ pub struct HealthCheck {
     pub unhealthy_threshold: u8,
     /// Whether SYNs of flows that a target leaves unanswered hasten its next check.
     pub has_passive_signal: bool,
+    /// Whether connections begin with a PROXY header; `None`: where those of the group's clients do, at the target's own port.
+    pub has_proxy_header: Option<bool>,
 }
 
 /// What is asked of a target.
@@ -85,6 +87,7 @@ impl Default for HealthCheck {
             healthy_threshold: HEALTHY_THRESHOLD,
             unhealthy_threshold: UNHEALTHY_THRESHOLD,
             has_passive_signal: true,
+            has_proxy_header: None,
         }
     }
 }
@@ -101,6 +104,7 @@ pub(super) fn read(group: &Section<'_>) -> Option<HealthCheck> {
     let healthy_threshold = threshold(&section, "healthy_threshold", HEALTHY_THRESHOLD);
     let unhealthy_threshold = threshold(&section, "unhealthy_threshold", UNHEALTHY_THRESHOLD);
     let has_passive_signal = section.optional("passive").map_or(Some(true), |value| value.boolean());
+    let has_proxy_header = proxy_header(&section, protocol.as_ref());
     Some(HealthCheck {
         protocol: protocol?,
         port: port?,
@@ -109,6 +113,7 @@ pub(super) fn read(group: &Section<'_>) -> Option<HealthCheck> {
         healthy_threshold: healthy_threshold?,
         unhealthy_threshold: unhealthy_threshold?,
         has_passive_signal: has_passive_signal?,
+        has_proxy_header: has_proxy_header?,
     })
 }
 
@@ -310,6 +315,16 @@ fn given<'t>(
     }
 }
 
+fn proxy_header(section: &Section<'_>, protocol: Option<&CheckProtocol>) -> Option<Option<bool>> {
+    match section.optional("proxy_header") {
+        None => Some(None),
+        Some(value) if matches!(protocol, Some(CheckProtocol::Udp(_))) => {
+            value.refuse_with_advice("no such key", "it belongs to checks that connect")
+        }
+        Some(value) => value.boolean().map(Some),
+    }
+}
+
 fn threshold(section: &Section<'_>, key: &str, default: u8) -> Option<u8> {
     match section.optional(key) {
         Some(value) => value.integer(THRESHOLD),
@@ -318,7 +333,7 @@ fn threshold(section: &Section<'_>, key: &str, default: u8) -> Option<u8> {
 }
 
 /// Every key of a health check.
-pub(crate) const KEYS: [&str; 14] = [
+pub(crate) const KEYS: [&str; 15] = [
     "protocol",
     "grpc",
     "udp",
@@ -333,6 +348,7 @@ pub(crate) const KEYS: [&str; 14] = [
     "healthy_threshold",
     "unhealthy_threshold",
     "passive",
+    "proxy_header",
 ];
 
 /// Keys of one kind of check alone, and what to say of them elsewhere.

@@ -146,8 +146,8 @@ impl Checker {
         for item in work {
             match item {
                 Work::Abandon(ticket) => drop(self.tasks.remove(&ticket)),
-                Work::Begin { ticket, endpoint, probe } => {
-                    let place = Place::new(self.registry.clone(), Token(ticket.0));
+                Work::Begin { ticket, endpoint, opening, probe } => {
+                    let place = Place::new(self.registry.clone(), Token(ticket.0), opening);
                     let waker = Waker::from(Arc::new(Bell { ticket, woken: self.woken.clone() }));
                     let future = Box::pin(async move { probe.check(endpoint, &place).await });
                     self.tasks.insert(ticket, Task { future, waker });

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    Cause, Check, Probe, Statistics, TargetHealth, TargetKey, Transition,
+    Cause, Check, Opening, Probe, Statistics, TargetHealth, TargetKey, Transition,
     absence::{Absence, Awakening},
     board::News,
     machine::{Machine, Rules},
@@ -42,7 +42,7 @@ pub(super) struct Ticket(pub(super) usize);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Work {
     /// Begin a check, and tell its outcome by [`Roster::finish`].
-    Begin { ticket: Ticket, endpoint: SocketAddr, probe: Arc<Probe> },
+    Begin { ticket: Ticket, endpoint: SocketAddr, opening: Opening, probe: Arc<Probe> },
     /// Forget that check.
     Abandon(Ticket),
 }
@@ -250,7 +250,8 @@ impl Roster {
         slot.running = Some(ticket);
         slot.begun = Some(now);
         slot.timer = self.absence.attended(now) + patience;
-        let work = Work::Begin { ticket, endpoint: slot.check.endpoint, probe: slot.check.probe.clone() };
+        let Check { endpoint, opening, ref probe, .. } = slot.check;
+        let work = Work::Begin { ticket, endpoint, opening, probe: probe.clone() };
         self.expiries.insert((slot.timer, key.clone()));
         self.statistics.count(now - due);
         self.change(&key, Machine::begin);

@@ -1,4 +1,4 @@
-//! Sockets of checks: mio's, as futures and as tokio's streams.
+//! Sockets of checks: mio's, as futures and as tokio's streams. A stream begins with a PROXY header where the target expects one.
 //!
 //! None of them notes a waker: the checker polls the whole check when mio says something about its socket.
 
@@ -10,18 +10,22 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use lb_core::wire::proxy;
 use mio::{Interest, Registry, Token, event::Source};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-/// Where the socket of one check is registered.
+use super::Opening;
+
+/// Where the socket of one check is registered, and how its stream begins.
 pub(super) struct Place {
     registry: Arc<Registry>,
     token: Token,
+    opening: Opening,
 }
 
 impl Place {
-    pub(super) fn new(registry: Arc<Registry>, token: Token) -> Place {
-        Place { registry, token }
+    pub(super) fn new(registry: Arc<Registry>, token: Token, opening: Opening) -> Place {
+        Place { registry, token, opening }
     }
 
     fn register(&self, socket: &mut impl Source) -> io::Result<()> {
@@ -37,13 +41,16 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Completes the handshake.
+    /// Completes the handshake, and sends what comes before anything else.
     pub(super) async fn connect(endpoint: SocketAddr, place: &Place) -> io::Result<Stream> {
         let mut socket = mio::net::TcpStream::connect(endpoint)?;
         place.register(&mut socket)?;
-        let stream = Stream { socket, left_bytes: ANSWER_BYTES };
+        let mut stream = Stream { socket, left_bytes: ANSWER_BYTES };
         std::future::poll_fn(|_| stream.connected()).await?;
         stream.socket.set_nodelay(true)?;
+        if place.opening == Opening::ProxyHeader {
+            stream.write_all(proxy::Header::local().bytes()).await?;
+        }
         Ok(stream)
     }
 

@@ -2,6 +2,7 @@
 
 mod grpc;
 mod http;
+mod proxy_header;
 mod servers;
 mod standstill;
 mod tls;
@@ -15,6 +16,7 @@ fn check(endpoint: SocketAddr) -> Check {
     Check {
         key: TargetKey { group: "web".into(), address: endpoint.ip(), port: endpoint.port() },
         endpoint,
+        opening: Opening::Plain,
         probe: Arc::new(Probe::Tcp),
         interval: Duration::from_millis(50),
         timeout: Duration::from_millis(500),

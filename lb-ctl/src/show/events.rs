@@ -27,6 +27,14 @@ fn happening(what: &Happening) -> Option<String> {
         Happening::FailOpen { target_group, is_failing_open: false } => {
             format!("target group {target_group} fails open no more")
         }
+        Happening::Bypass { target_group, target, bypass: Some(bypass) } => {
+            format!("target {target_group}/{target}: {bypass}")
+        }
+        Happening::Bypass { target_group, target, bypass: None } => {
+            format!(
+                "target {target_group}/{target}: nothing shows any more that replies go past the load balancer"
+            )
+        }
         Happening::Reload { generation: Some(generation), by, .. } => {
             format!("generation {generation}: configuration read again by {by}")
         }

@@ -21,7 +21,7 @@ use lb_core::{
     time::Instant,
 };
 
-use super::FlowLogSink;
+use super::{flow_log::FlowLogSink, trace::Tracer};
 use crate::{bell::Bell, sys::Wakeup};
 
 /// What a worker shares with the engine and the other workers.
@@ -90,6 +90,8 @@ pub(crate) enum Command {
     Flows(FlowQuery, Asker<FlowsFound>),
     /// Say why packets with a key fare as they do.
     Why(FlowKey, Asker<Why>),
+    /// Note what becomes of frames.
+    Trace(Tracer),
 }
 
 /// Who waits for an answer.

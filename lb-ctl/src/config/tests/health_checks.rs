@@ -26,11 +26,11 @@ fn defaults_are_nlbs() {
         let check = check(keys);
         assert_eq!((check.interval.as_secs(), check.timeout.as_secs()), (interval, timeout), "{keys}");
         assert_eq!((check.healthy_threshold, check.unhealthy_threshold), (5, 2));
-        assert!(check.has_passive_signal && check.port.is_none());
+        assert!(check.has_passive_signal && check.port.is_none() && check.has_proxy_header.is_none());
     }
     assert_eq!(check(""), HealthCheck::default());
-    let check = check("port = 81\npassive = false");
-    assert!(!check.has_passive_signal && check.port == Some(81));
+    let check = check("port = 81\npassive = false\nproxy_header = true");
+    assert!(!check.has_passive_signal && check.port == Some(81) && check.has_proxy_header == Some(true));
 }
 
 #[test]
@@ -168,6 +168,12 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("healthy_threshold = 1", "healthy_threshold", "1, expected an integer from 2 to 10"),
     ("unhealthy_threshold = 11", "unhealthy_threshold", "11, expected an integer from 2 to 10"),
     ("passive = 1", "passive", "1, expected true or false"),
+    ("proxy_header = \"auto\"", "proxy_header", "\"auto\", expected true or false"),
+    (
+        "proxy_header = true\nudp = {}",
+        "proxy_header",
+        "true, expected no such key; it belongs to checks that connect",
+    ),
 ];
 
 #[test]

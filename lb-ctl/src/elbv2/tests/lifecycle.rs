@@ -99,11 +99,19 @@ fn a_target_group_tells_its_defaults() {
     ] {
         assert!(attributes.contains(attribute), "{attributes}");
     }
-    let attributes = world.ok(&format!(
-        "Action=ModifyTargetGroupAttributes&TargetGroupArn={arn}&Attributes.member.1.Key=stickiness.enabled&\
-         Attributes.member.1.Value=true"
-    ));
-    assert!(attributes.contains("<Key>stickiness.enabled</Key><Value>true</Value>"), "{attributes}");
+    for (key, default, value) in [
+        ("stickiness.enabled", "false", "true"),
+        ("proxy_protocol_v2.enabled", "false", "true"),
+        ("proxy_protocol_v2.client_to_server.header_placement", "on_first_ack_with_payload", "on_first_ack"),
+    ] {
+        let row = |value| format!("<Key>{key}</Key><Value>{value}</Value>");
+        assert!(attributes.contains(&row(default)), "{attributes}");
+        let modified = world.ok(&format!(
+            "Action=ModifyTargetGroupAttributes&TargetGroupArn={arn}&Attributes.member.1.Key={key}&\
+             Attributes.member.1.Value={value}"
+        ));
+        assert!(modified.contains(&row(value)), "{modified}");
+    }
 
     world.ok(&format!("Action=DeleteTargetGroup&TargetGroupArn={arn}"));
     world.ok(&format!("Action=DeleteTargetGroup&TargetGroupArn={arn}"));

@@ -104,6 +104,13 @@ fn parameters_that_do_not_fit_are_refused() {
         ),
         (
             format!(
+                "Action=ModifyTargetGroupAttributes&TargetGroupArn={group}&{}",
+                attribute("proxy_protocol_v2.client_to_server.header_placement", "on_syn")
+            ),
+            "InvalidConfigurationRequest",
+        ),
+        (
+            format!(
                 "Action=ModifyLoadBalancerAttributes&LoadBalancerArn={lb}&{}",
                 attribute("deletion_protection.enabled", "maybe")
             ),

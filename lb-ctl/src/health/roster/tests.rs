@@ -11,6 +11,7 @@ fn check(port: u16) -> Check {
     Check {
         key: TargetKey { group: "web".into(), address, port },
         endpoint: SocketAddr::new(address, port),
+        opening: Opening::Plain,
         probe: Arc::new(Probe::Tcp),
         interval: INTERVAL,
         timeout: TIMEOUT,
@@ -84,8 +85,8 @@ impl Bench {
 }
 
 fn begin(ticket: usize) -> Work {
-    let Check { endpoint, probe, .. } = check(80);
-    Work::Begin { ticket: Ticket(ticket), endpoint, probe }
+    let Check { endpoint, opening, probe, .. } = check(80);
+    Work::Begin { ticket: Ticket(ticket), endpoint, opening, probe }
 }
 
 fn abandon(ticket: usize) -> Work {

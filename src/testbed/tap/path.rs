@@ -1,0 +1,44 @@
+//! The way of one packet, out of what was seen of all.
+
+use super::{Direction, Hop};
+
+/// The hops of one packet from the first on that `is_first`. Its addresses, ports and time to live may change underway; its
+/// sequence number and payload may not, as they do at SYN cookies and where a PROXY header is inserted. What is seen at one end of a
+/// link a second time, going the same way, was sent again, and is left out.
+pub fn follow(hops: &[Hop], is_first: impl Fn(&Hop) -> bool) -> Vec<&Hop> {
+    let Some(first) = hops.iter().find(|hop| is_first(hop)) else { return Vec::new() };
+    let mut path: Vec<&Hop> = Vec::new();
+    for hop in hops.iter().skip_while(|hop| *hop != first).filter(|hop| hop.is_same_packet(first)) {
+        if !path.iter().any(|seen| (&seen.place, seen.direction) == (&hop.place, hop.direction)) {
+            path.push(hop);
+        }
+    }
+    path
+}
+
+/// A frame's way over one link, or over several that a switch joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crossing<'a> {
+    /// The place that it left, where that is tapped.
+    pub from: Option<&'a str>,
+    /// The place that it came to, where that is tapped.
+    pub to: Option<&'a str>,
+    /// What it was.
+    pub hop: &'a Hop,
+}
+
+/// The hops of one packet with each link's two ends as one: a frame that leaves one place and comes to another as it was.
+pub fn crossings<'a>(path: &[&'a Hop]) -> Vec<Crossing<'a>> {
+    let mut crossings: Vec<Crossing<'a>> = Vec::new();
+    for &hop in path {
+        let place = Some(hop.place.as_str());
+        match (hop.direction, crossings.last_mut()) {
+            (Direction::In, Some(last)) if last.to.is_none() && last.hop.frame == hop.frame => {
+                last.to = place
+            }
+            (Direction::In, _) => crossings.push(Crossing { from: None, to: place, hop }),
+            (Direction::Out, _) => crossings.push(Crossing { from: place, to: None, hop }),
+        }
+    }
+    crossings
+}
