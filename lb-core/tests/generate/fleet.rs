@@ -141,6 +141,11 @@ impl<'a> Fleet<'a> {
         self.workers.iter().map(|worker| &worker.path)
     }
 
+    /// The same, to be changed.
+    pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut Datapath<'a>> {
+        self.workers.iter_mut().map(|worker| &mut worker.path)
+    }
+
     /// Reasons that any frame has met.
     pub fn reasons(&self) -> impl Iterator<Item = Reason> + '_ {
         let has_met = |reason: Reason| {
