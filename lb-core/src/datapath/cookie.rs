@@ -25,6 +25,7 @@ use super::{InFlight, Pipeline, last_hop, miss::Known, reply::has_right_checksum
 use crate::{
     flow::{Direction, Flow, State},
     flow_key::FlowKey,
+    flow_log::CloseReason,
     frame::Frame,
     limits,
     listener::ListenerId,
@@ -222,7 +223,7 @@ impl Pipeline<'_> {
         };
         let mut new = self.new_flow(tables, known, it, &choice, State::Connecting);
         new.flow.set_connecting(cookie, initial);
-        match self.insert(&new, self.flows.hashes(&new)) {
+        match self.insert(&new, self.flows.hashes(&new), it.now) {
             Ok(record) => {
                 if new.flow.has_preamble() {
                     self.begin_preamble(tables, record, initial);
@@ -249,7 +250,7 @@ impl Pipeline<'_> {
         let is_answer = acknowledgement == self.initial_at_target(record).wrapping_add(1);
         match direction {
             Direction::Forward if it.packet.has(RST) => {
-                self.forget(record, it.now.wrapping_millis());
+                self.forget_for(record, CloseReason::ClientReset, it.now.wrapping_millis());
                 Verdict::drop(Reason::NoFlow)
             }
             // The SYN, or the target's answer, was lost, or the client is in a hurry.
@@ -339,7 +340,8 @@ impl Pipeline<'_> {
             (true, scale) => ([0, scale as i8 - WINDOW_SCALE as i8], offer.window_scale),
         };
         self.flows.flow_mut(record).set_shift(cookie.wrapping_sub(sequence), windows);
-        self.advance(tables, record, State::Established, it.now.wrapping_millis());
+        let step = (State::Established, Direction::Reverse);
+        self.advance(tables, record, step, it.now.wrapping_millis());
 
         let first = (cookie.wrapping_add(1), initial.wrapping_add(1));
         let window = if offer.has_scale() { (window >> WINDOW_SCALE).max(1) } else { window };
@@ -407,7 +409,7 @@ impl Pipeline<'_> {
             }
             None => Verdict::drop(Reason::NextHopUnresolved),
         };
-        self.forget(record, it.now.wrapping_millis());
+        self.forget_for(record, CloseReason::Refused, it.now.wrapping_millis());
         verdict
     }
 

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     flow::{Direction, Flow, NewFlow, State},
     flow_key::FlowKey,
+    flow_log::CloseReason,
     flow_table::Full,
     listener::{Listener, ListenerId},
     select,
@@ -211,8 +212,11 @@ impl Pipeline<'_> {
         if let Some(refusal) = self.refuse_length(it, &new.flow, &new.addresses, direction, hop) {
             return refusal;
         }
-        match self.insert(new, self.flows.hashes(new)) {
+        match self.insert(new, self.flows.hashes(new), it.now) {
             Ok(record) => {
+                if reason == Reason::FlowAdopted {
+                    self.mark_adopted(record);
+                }
                 if new.flow.has_preamble() {
                     self.begin_preamble(tables, record, sequence(it));
                 }
@@ -233,7 +237,12 @@ impl Pipeline<'_> {
     }
 
     /// Puts a flow into the table and counts it.
-    pub(super) fn insert(&mut self, new: &NewFlow, hashes: [u64; 2]) -> Result<u32, Full> {
+    pub(super) fn insert(&mut self, new: &NewFlow, hashes: [u64; 2], now: Instant) -> Result<u32, Full> {
+        if self.flow_log.is_on()
+            && let Some(record) = self.flows.evicted_by(new)
+        {
+            self.tell(record, CloseReason::Evicted, now.wrapping_millis());
+        }
         let (inserted, evicted) = self.flows.insert(new, hashes);
         if let Some(evicted) = evicted {
             self.counters.half_open_evicted.add(1);
@@ -242,7 +251,8 @@ impl Pipeline<'_> {
                 self.give_back_port(evicted.key(Direction::Forward).source());
             }
         }
-        if inserted.is_ok() {
+        if let Ok(record) = inserted {
+            self.begin_tally(record, now);
             self.counters.count_start(&new.flow);
             if let Some(clients) = self.clients.as_mut().filter(|_| new.flow.is_source_translated()) {
                 clients.take(new.key(Direction::Forward).source());

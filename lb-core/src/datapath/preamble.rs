@@ -92,6 +92,7 @@ impl Pipeline<'_> {
             return Verdict::drop(reason);
         }
         self.counters.count_packet(&flow, Direction::Forward, it.packet.total_length);
+        self.tally(record, Direction::Forward, it.packet.total_length);
         Verdict::to(Reason::ProxyHeader, hop.interface.0)
     }
 
@@ -171,6 +172,7 @@ impl Pipeline<'_> {
         self.note_header(record, numbers, it.now);
         // The client's bytes alone are its traffic.
         self.counters.count_segment(&flow, Direction::Forward, it.packet.total_length, it.packet.tcp_flags);
+        self.tally(record, Direction::Forward, it.packet.total_length);
         Verdict::to(Reason::ProxyHeader, hop.interface.0)
     }
 
@@ -237,18 +239,6 @@ impl Pipeline<'_> {
         if told.is_over {
             self.flows.flow_mut(record).end_preamble();
         }
-    }
-
-    fn send_on(
-        &mut self,
-        it: &mut InFlight<'_, '_>,
-        record: u32,
-        direction: Direction,
-        hop: NextHop,
-        reason: Reason,
-    ) -> Verdict {
-        let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
-        self.send(it, (&flow, &addresses), direction, hop, reason)
     }
 
     fn await_acknowledgement(&mut self, unheard: Unheard) {
