@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use super::{Datapath, Pipeline, TranslationCause, choice::Preference, end::has_to_rest, miss::Known, preamble::header_placement};
+use super::{
+    Datapath, Pipeline, TranslationCause, choice::Preference, end::has_to_rest, miss::Known,
+    preamble::header_placement,
+};
 use crate::{
     flow::{Direction, FlowView, State},
     flow_key::FlowKey,
@@ -119,7 +122,9 @@ impl FlowFate {
             _ if self.cut.is_some() => Reason::ResetTerminated,
             (State::Connecting, Direction::Forward) => Reason::SynToTarget,
             (State::Connecting, Direction::Reverse) => Reason::Connecting,
-            (State::Udp, Direction::Forward) if self.has_next_hop && self.is_owed_header => Reason::ProxyHeader,
+            (State::Udp, Direction::Forward) if self.has_next_hop && self.is_owed_header => {
+                Reason::ProxyHeader
+            }
             _ if self.has_next_hop => Reason::FlowHit,
             _ => Reason::NextHopUnresolved,
         }
