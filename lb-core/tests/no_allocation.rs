@@ -12,7 +12,7 @@ use std::{
 use lb_core::{
     datapath::{Arrival, Datapath},
     frame::Frame,
-    tables::{CutCause, FlowPolicy, InterfaceId},
+    tables::{CutCause, FlowPolicy, HeaderPlacement, InterfaceId},
     time::Instant,
     verdict::{Reason, Verdict},
 };
@@ -44,8 +44,14 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn process_burst_and_expire_allocate_nothing() {
     for mode in modes() {
-        for (has_syn_cookies, has_flow_log) in [(false, false), (true, false), (false, true), (true, true)] {
-            let scene = Scene { has_syn_cookies, second_port: Some(81), ..mode.scene.clone() };
+        for (has_syn_cookies, has_flow_log, proxy_header) in [
+            (false, false, None),
+            (true, false, None),
+            (false, true, Some(HeaderPlacement::OnFirstAck)),
+            (true, true, Some(HeaderPlacement::OnFirstAck)),
+            (false, false, Some(HeaderPlacement::OnFirstAckWithPayload)),
+        ] {
+            let scene = Scene { has_syn_cookies, proxy_header, second_port: Some(81), ..mode.scene.clone() };
             let mut path = leaked_datapath(256, settings(), &scene);
             let corpus = corpus(&mode);
             path.log_flows(NonZeroU32::new(has_flow_log.into()), Instant::from_millis(0));
@@ -63,6 +69,8 @@ fn process_burst_and_expire_allocate_nothing() {
             }
             let is_cut = path.counters().all_cut() > 0;
             assert!(is_cut || has_syn_cookies || !mode.name.contains("preserved"), "{}", mode.name);
+            let headers = path.counters().reasons[Reason::ProxyHeader as usize].value();
+            assert_eq!(headers > 0, proxy_header.is_some(), "{}", mode.name);
         }
     }
 }
@@ -71,15 +79,16 @@ fn process_burst_and_expire_allocate_nothing() {
 fn allocated_outside(path: &mut Datapath<'_>, burst: &[(Vec<u8>, InterfaceId)], now_ms: u64) -> u64 {
     let start = ALLOCATIONS.with(Cell::get);
     let mut buffers: Vec<Vec<u8>> =
-        burst.iter().map(|(bytes, _)| [&[0; 64], &bytes[..], &[0; 64]].concat()).collect();
+        burst.iter().map(|(bytes, _)| [&[0; ROOM], &bytes[..], &[0; ROOM]].concat()).collect();
     let mut frames: Vec<Frame<'_>> = buffers
         .iter_mut()
         .zip(burst)
-        .map(|(buffer, (bytes, ingress))| Frame::new(buffer, 64, 64 + bytes.len(), *ingress))
+        .map(|(buffer, (bytes, ingress))| Frame::new(buffer, ROOM, ROOM + bytes.len(), *ingress))
         .collect();
     let allocated = ALLOCATIONS.with(Cell::get) - start;
     let mut verdicts = [Verdict::drop(Reason::NoFlow); 60];
     path.process_burst(&mut frames, Arrival::Ring, Instant::from_millis(now_ms), &mut verdicts);
+    verdicts[..burst.len()].iter().for_each(|verdict| path.counters().settle(verdict.reason));
     path.expire(Instant::from_millis(now_ms + 1));
     while path.next_extra().is_some() {}
     path.take_ended().for_each(drop);
@@ -101,9 +110,12 @@ fn corpus(mode: &Mode) -> Vec<(Vec<u8>, InterfaceId)> {
             syn.clone(),
             reply.clone(),
             tcp(client, mode.web(), ACK),
+            Crafted { sequence: syn.sequence + 1, ..tcp(client, mode.web(), ACK) },
+            Crafted { sequence: syn.sequence + 1, ..tcp(client, mode.web(), ACK).payload(&[7; 1_400]) },
             tcp(client, (mode.vip, 81), SYN),
             tcp(client, (mode.vip, 443), SYN),
             Crafted { ttl: 1, ..datagram.clone() },
+            datagram.clone(),
             datagram.clone().payload(&[1; 1_600]),
             udp(mode.scene.target(2), seen).macs(target_mac(2), INSIDE_MAC),
         ] {
