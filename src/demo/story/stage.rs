@@ -322,8 +322,7 @@ fn cause(why: &Why) -> &'static str {
 fn addresses() -> impl Iterator<Item = (IpAddr, String)> {
     let pods = Pod::ALL.map(|pod| (pod.address(), pod.name().to_owned()));
     let nodes = Node::ALL.map(|node| (node.address(), node.name().to_owned()));
-    let services = services::ALL
-        .map(|service| (service.cluster_ip, format!("the cluster IP of service {}", service.name)));
+    let services = services::ALL.map(|service| (service.cluster_ip, format!("service {}", service.name)));
     let others = [(CLIENT, "client"), (LB, "lb"), (VIP_A, "the VIP"), (VIP_B, "the VIP")];
     let others = others.map(|(address, name)| (address, name.to_owned()));
     let all = pods.into_iter().chain(nodes).chain(services).chain(others);

@@ -99,7 +99,7 @@ impl Walk {
         let (places, addresses) = (widest(|step| &step.places), widest(|step| &step.addresses));
         let mut lines = Vec::new();
         for (number, step) in (1..).zip(&self.steps) {
-            lines.extend(step.deeds.iter().map(|deed| Line::Deed(format!("      {deed}"))));
+            lines.extend(step.deeds.iter().map(|deed| Line::Deed(format!("     {deed}"))));
             let Step { packet, .. } = step;
             lines.push(Line::Hop(format!(
                 "{number:>3}. {:<places$}  {:<addresses$}  {packet}",
@@ -143,11 +143,11 @@ fn deeds(before: &Hop, after: &Hop, actor: Actor<'_>, names: &Names) -> Vec<Stri
     if before.destination != after.destination {
         let (old, new) = (names.address(before.destination), names.address(after.destination));
         let why = why_destination(before, after, actor, names);
-        deeds.push(format!("{who}: destination {old} becomes {new}: {why}"));
+        deeds.push(format!("{who}: destination {old} -> {new}: {why}"));
     }
     if before.source != after.source {
         let (old, new) = (names.address(before.source), names.address(after.source));
-        deeds.push(format!("{who}: source {old} becomes {new}: {}", why_source(actor, names)));
+        deeds.push(format!("{who}: source {old} -> {new}: {}", why_source(actor, names)));
     }
     if has_proxy_header(after) && !has_proxy_header(before) {
         let bytes = after.payload().len().saturating_sub(before.payload().len());
@@ -163,7 +163,7 @@ fn why_destination(before: &Hop, after: &Hop, actor: Actor<'_>, names: &Names) -
         (LOAD_BALANCER, Way::There) => format!("{new} by {}", names.choice),
         (LOAD_BALANCER, Way::Back) => "the flow knows the client".into(),
         (_, Way::There) => {
-            format!("DNAT by kube-proxy, from {} to {new}", names.host_or_port(before.destination))
+            format!("DNAT by kube-proxy, {} to {new}", names.host_or_port(before.destination))
         }
         (_, Way::Back) => "masquerade undone by conntrack".into(),
     }
