@@ -1,4 +1,5 @@
-//! One line of the log for every change that somebody asked for, carried out or refused: who, what, and what became of it.
+//! One line of the log for every change that somebody asked for, carried out or refused: who, what, and what became of it. Captures
+//! of packets are noted as well.
 
 use std::fmt::Display;
 
@@ -14,6 +15,11 @@ pub fn accepted(by: &Caller, change: impl Display, generation: impl Display) {
 /// Tells that a change was asked for that is in force already.
 pub fn idle(by: &Caller, change: impl Display, generation: impl Display) {
     say!("audit: {by}: {}: nothing to change, generation {generation}", one_line(change));
+}
+
+/// Tells that somebody looks at what others send.
+pub fn watched(by: &Caller, what: impl Display) {
+    say!("audit: {by}: {}", one_line(what));
 }
 
 /// Tells that a change was refused.

@@ -15,6 +15,8 @@
 //! | `POST /v1/target-groups/NAME/targets` [`TargetChanges`] | [`InForce`] |
 //! | `GET /v1/flows?`[`FlowsQuery`] | [`FlowList`] |
 //! | `GET /v1/why?`[`WhyQuery`] | [`Why`] |
+//! | `GET /v1/trace?`[`TraceQuery`] | [`TraceLine`] lines |
+//! | `GET /v1/capture?`[`TraceQuery`] | pcapng |
 //! | `GET /v1/stats` | [`Stats`] |
 //! | `GET /v1/metrics` | [`crate::metrics`] in the text format of OpenMetrics |
 //! | `GET /v1/events?since=SEQ&follow=true` | [`Event`] lines |
@@ -30,6 +32,7 @@ mod objects;
 mod stats;
 mod status;
 mod targets;
+mod trace;
 mod why;
 
 use std::fmt;
@@ -51,10 +54,14 @@ pub use objects::{
 pub(crate) use objects::{optional_forward, required_forward};
 pub use stats::{ApiTraffic, CutRow, ReasonRow, Stats, Traffic};
 pub use status::{
-    FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, RingCounters, SocketRow, Status,
-    VipRow, WorkerFrames, WorkerRow,
+    FlowLogStatus, FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, RingCounters,
+    SocketRow, Status, VipRow, WorkerFrames, WorkerRow,
 };
 pub use targets::{NewTarget, TargetAddress, TargetChanges, TargetRow};
+pub use trace::{
+    CAPTURE_COUNT_DEFAULT, PacketHead, ReasonName, TRACE_COUNT_DEFAULT, TRACE_SECONDS_DEFAULT, TcpHead,
+    TraceEnd, TraceLine, TraceOrigin, TraceQuery, TraceSelection, TracedFrame,
+};
 pub use why::{
     Why, WhyAddress, WhyFlow, WhyListener, WhyNextHop, WhyQuery, WhyRule, WhySelection, WhySender, WhySource,
     WhyVerdict, WhyWeight,

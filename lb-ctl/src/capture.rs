@@ -1,8 +1,10 @@
-//! Captures of Ethernet frames: pcap and pcapng in, pcap out.
+//! Captures of Ethernet frames: pcap and pcapng in, pcap out. [`pcapng`] is written apart, for captures of live frames.
 //!
 //! The reader takes what is there and asks for more only while no whole record is in its buffer, so whoever writes into a
 //! pipe has each frame answered before the next is written. Read by hand because the crates at hand refuse frames that a
 //! snap length cut short, or wait for more input at a damaged block. Formats: draft-ietf-opsawg-pcap and -pcapng.
+
+pub mod pcapng;
 
 use std::{
     fmt,

@@ -1,5 +1,6 @@
 //! `lbctl`: its verbs, as one table, and what each does.
 
+mod capture;
 mod completions;
 mod doctor;
 mod drain;
@@ -18,6 +19,7 @@ mod tag;
 mod target_group;
 mod targets;
 mod top;
+mod trace;
 mod values;
 mod watch;
 mod why;
@@ -122,6 +124,15 @@ enum Verb {
     Flows(flows::FlowsArguments),
     /// Say in sentences what becomes of packets, and why
     Why(why::WhyArguments),
+    /// Follow live packets through the stages of the load balancer, one line each, until Ctrl-C or a bound
+    ///
+    /// A flow's packets are followed both ways. At most 1,000 frames a second of each worker are told; what comes beyond is
+    /// counted.
+    Trace(trace::TraceArguments),
+    /// Write live packets into a capture, as they come in and as they leave, with what became of each as a comment
+    ///
+    /// It shows what is in packets, so it takes the right to change, and is noted in the log of lbd.
+    Capture(capture::CaptureArguments),
     /// What became of every frame, by reason
     Stats,
     /// What goes on, once a second, on the whole terminal; ? shows the keys
@@ -177,6 +188,7 @@ impl Verb {
             Verb::Tag(verb) => verb.is_reading(),
             Verb::Events(arguments) => arguments.is_reading(),
             Verb::Top(_) | Verb::Drain(_) | Verb::Apply(_) | Verb::Export { .. } | Verb::Reload => false,
+            Verb::Trace(_) | Verb::Capture(_) => false,
             Verb::Check { .. } | Verb::Simulate(_) | Verb::Completions { .. } | Verb::Man { .. } => false,
         }
     }
@@ -231,6 +243,8 @@ fn carry_out(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>
         Verb::Events(arguments) => events::run(&lbd, &arguments),
         Verb::Flows(arguments) => flows::run(&client, output, arguments),
         Verb::Why(arguments) => why::run(&client, output, &arguments),
+        Verb::Trace(arguments) => trace::run(&client, output, &arguments),
+        Verb::Capture(arguments) => capture::run(&client, &arguments),
         Verb::Stats => print(output, &client.stats()?, |stats| show::stats(stats, output.columns())),
         Verb::Top(arguments) => top::run(client, &arguments),
         Verb::Diff(arguments) => files::diff(&lbd, &arguments),

@@ -1,5 +1,6 @@
 //! A client of the control API that blocks: for `lbctl`, the demo and tests.
 
+mod chunks;
 mod dial;
 mod lines;
 
@@ -21,10 +22,12 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+pub use chunks::Chunks;
 pub use lines::Lines;
 
 use crate::api::{
-    FlowList, FlowsQuery, InForce, Refusal, Stats, Status, TargetChanges, TargetRow, Why, WhyQuery,
+    FlowList, FlowsQuery, InForce, Refusal, Stats, Status, TargetChanges, TargetRow, TraceQuery, Why,
+    WhyQuery,
 };
 
 use dial::dial;
@@ -87,6 +90,16 @@ impl Client {
     /// Why packets fare as they do.
     pub fn why(&self, query: &WhyQuery) -> Result<Why, ClientError> {
         self.call(Method::GET, &format!("/v1/why?{}", encode_query(query.pairs())))
+    }
+
+    /// What becomes of frames, as they come: lines of [`crate::api::TraceLine`].
+    pub fn trace(&self, query: &TraceQuery) -> Result<Lines, ClientError> {
+        self.lines(&format!("/v1/trace?{}", encode_query(query.pairs())))
+    }
+
+    /// The same frames with what is in them, as blocks of pcapng.
+    pub fn capture(&self, query: &TraceQuery) -> Result<Chunks, ClientError> {
+        self.chunks(&format!("/v1/capture?{}", encode_query(query.pairs())))
     }
 
     /// Counters.

@@ -19,6 +19,7 @@ mod limits;
 mod routes;
 pub(crate) mod seats;
 mod socket;
+mod stream;
 mod tcp;
 mod unstalled;
 
@@ -36,8 +37,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     api::{
-        ApiTraffic, FlowList, FlowsQuery, InForce, Refusal, RefusalCode, Stats, Status, TargetRow, Why,
-        WhyQuery,
+        ApiTraffic, FlowList, FlowsQuery, InForce, Refusal, RefusalCode, Stats, Status, TargetRow,
+        TraceQuery, Why, WhyQuery,
     },
     change::Change,
     config::Document,
@@ -50,6 +51,7 @@ use counts::Counts;
 pub use events::Events;
 pub use limits::Limits;
 use socket::{Place, Reach};
+pub use stream::{Stream, StreamWriter, stream};
 use tcp::Door;
 pub use tcp::Tcp;
 
@@ -95,6 +97,22 @@ pub enum Call {
         key: FlowKey,
         /// The answer.
         reply: Reply<Why>,
+    },
+    /// Tell what becomes of frames, as they come.
+    Trace {
+        /// Which.
+        query: TraceQuery,
+        /// The answer: lines of JSON ([`crate::api::TraceLine`]).
+        reply: Reply<Stream>,
+    },
+    /// Tell of frames with what is in them.
+    Capture {
+        /// Which.
+        query: TraceQuery,
+        /// Who asks for it.
+        by: Caller,
+        /// The answer: blocks of pcapng.
+        reply: Reply<Stream>,
     },
     /// Counters.
     Stats(Reply<Stats>),

@@ -12,6 +12,7 @@ mod table;
 mod target_groups;
 mod targets;
 pub(crate) mod text;
+mod trace;
 mod why;
 
 use comfy_table::Cell;
@@ -32,6 +33,7 @@ use table::{Give, fitted, number, table, wrapped};
 pub use target_groups::{target_group, target_groups};
 pub use targets::{changed, deregistered, targets};
 use text::{count, plural};
+pub use trace::trace;
 pub use why::why;
 
 /// How much of a table is shown.

@@ -1,6 +1,6 @@
 //! Times of day as text (RFC 3339).
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Such as `2026-11-23T10:43:09Z`: UTC, whole seconds. A time before 1970 counts as its beginning.
 pub fn rfc3339(time: SystemTime) -> String {
@@ -8,6 +8,18 @@ pub fn rfc3339(time: SystemTime) -> String {
     let (year, month, day) = date(seconds / DAY_SECONDS);
     let second = seconds % DAY_SECONDS;
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
+}
+
+/// The same with milliseconds, such as `2026-11-23T10:43:09.120Z`.
+pub fn rfc3339_millis(time: SystemTime) -> String {
+    let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_millis();
+    format!("{}.{millis:03}Z", rfc3339(time).trim_end_matches('Z'))
+}
+
+/// The same with nanoseconds, of a time in nanoseconds since 1970: such as `2026-11-23T10:43:09.000000017Z`.
+pub fn rfc3339_ns(ns: u64) -> String {
+    let whole = rfc3339(UNIX_EPOCH + Duration::from_nanos(ns));
+    format!("{}.{:09}Z", whole.trim_end_matches('Z'), ns % 1_000_000_000)
 }
 
 /// The date of a day since 1970-01-01, in the Gregorian calendar. Years begin in March here, so that a leap day is their last.
@@ -30,8 +42,6 @@ const DAYS_TO_1970: u64 = 719_468;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -47,5 +57,7 @@ mod tests {
         ] {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
         }
+        assert_eq!(rfc3339_millis(UNIX_EPOCH + Duration::from_micros(1_007_999)), "1970-01-01T00:00:01.007Z");
+        assert_eq!(rfc3339_ns(951_782_399_000_000_017), "2000-02-28T23:59:59.000000017Z");
     }
 }

@@ -7,6 +7,7 @@
 
 mod error;
 mod questions;
+mod traces;
 
 use std::{
     collections::BTreeSet,
@@ -32,6 +33,7 @@ use lb_core::{
 
 pub use error::EngineError;
 pub use questions::Answers;
+pub use traces::{Missed, Trace, Waited};
 
 pub use crate::{
     attach::AttachError,
@@ -42,7 +44,10 @@ pub use crate::{
     status::{
         AttachMode, Attachment, DeviceChanges, FlowMemorySize, RingStatistics, SocketStatus, WorkerStatus,
     },
-    worker::{Extent, FlowQuery, FlowsFound, WorkerError},
+    worker::{
+        Extent, FlowLogSink, FlowQuery, FlowsFound, Glimpse, Note, Origin, TraceFilter, TraceQuery,
+        WorkerError,
+    },
 };
 use crate::{
     attach::{self, Attached, Leftover},
@@ -252,6 +257,13 @@ impl Engine {
     /// Changes what the XDP program steers. After an error, a part of the change is in force; calling again goes on.
     pub fn steer(&mut self, steering: &Steering) -> Result<(), EngineError> {
         Ok(self.maps.apply(steering)?)
+    }
+
+    /// Has the workers tell of flows that end from now on, or nobody. Before the start: from the first flow on.
+    pub fn log_flows(&self, sink: Option<&FlowLogSink>) {
+        for member in &self.crew {
+            member.tell(Command::LogFlows(sink.cloned()));
+        }
     }
 
     /// Lowest generation of tables that a worker uses, 0 before the start.
@@ -569,7 +581,7 @@ fn bind_in(
         };
         let socket = Socket::bind(device, queue, memory, worker.rings)
             .map_err(|source| EngineError::Bind { interface: device.name.clone(), queue, source })?;
-        ports.push(Port::new(socket, InterfaceId(link as u8), device.is_veth));
+        ports.push(Port::new(socket, (InterfaceId(link as u8), queue), device.is_veth));
     }
     Ok(ports)
 }

@@ -173,7 +173,7 @@ fn socket(interface: InterfaceId, umem: &Arc<Umem>, sizes: RingSizes) -> io::Res
     let (tx, to_send) = ring::plain(sizes.transmit, 0);
     // A descriptor that is never ready: there are no interrupts.
     let socket = Socket::over(Rings { fill, completion, rx, tx }, OwnedFd::from(Wakeup::new()?));
-    let port = Port::new(socket, interface, false);
+    let port = Port::new(socket, (interface, 0), false);
     let kernel = KernelEnd {
         fill: taken_to_fill,
         completion: sent,

@@ -9,16 +9,19 @@
 //! Invariant: every frame received or made is settled exactly once under a reason other than `HandedOver` and `FragmentHeld`, by
 //! the last worker that had it.
 
+mod flow_log;
 mod idle;
 mod port;
 mod shared;
+mod trace;
+mod traced;
 
 use std::{net::IpAddr, os::fd::AsRawFd, sync::Arc, thread};
 
 use crossbeam_channel::{Receiver, Sender};
 use lb_core::{
     counters::WorkerCounters,
-    datapath::{Arrival, Datapath, Extra, Settings},
+    datapath::{Datapath, Extra, Settings},
     flow_table::FlowMemory,
     frame::Frame,
     limits,
@@ -27,11 +30,19 @@ use lb_core::{
     verdict::{Action, Reason, Verdict},
 };
 
-use self::idle::{Idle, Rest};
-pub use self::shared::{Extent, FlowQuery, FlowsFound};
+pub use self::{
+    flow_log::FlowLogSink,
+    shared::{Extent, FlowQuery, FlowsFound},
+    trace::{Glimpse, Note, Origin, TraceFilter, TraceQuery},
+};
+use self::{
+    idle::{Idle, Rest},
+    trace::{Seen, Tracing},
+};
 pub(crate) use self::{
     port::Port,
     shared::{Asker, Command, Shared},
+    trace::{Following, Tracer},
 };
 use crate::{
     clock,
@@ -135,6 +146,7 @@ pub(crate) fn run(
         worker.turn();
         worker.rest();
     }
+    worker.tell_stopped();
     worker.inboxes
 }
 
@@ -153,7 +165,12 @@ struct Worker<'u, 'm> {
     commands: Receiver<Command>,
     retired: Sender<Arc<Tables>>,
     wanted_hops: Sender<IpAddr>,
+    flow_log: Option<FlowLogSink>,
     questions: Vec<Question>,
+    /// While somebody follows frames.
+    tracing: Option<Box<Tracing>>,
+    /// Its number.
+    number: u8,
     umem: &'u Umem,
     free: FreeFrames,
     /// The burst, and beside it where each frame lies in the UMEM.
@@ -196,7 +213,8 @@ impl<'u, 'm> Worker<'u, 'm> {
             polling,
             ..
         } = assignment;
-        let shared = workers[usize::from(assignment.settings.worker)].clone();
+        let number = assignment.settings.worker;
+        let shared = workers[usize::from(number)].clone();
         shared.apply_generation(tables.generation());
         let sockets = ports.iter().map(|port| port.socket.as_raw_fd());
         let descriptors =
@@ -215,7 +233,10 @@ impl<'u, 'm> Worker<'u, 'm> {
             commands,
             retired,
             wanted_hops,
+            flow_log: None,
             questions: Vec::new(),
+            tracing: None,
+            number,
             free: umem.free_frames(),
             umem,
             frames: Vec::with_capacity(limits::BURST_FRAMES),
@@ -246,7 +267,13 @@ impl<'u, 'm> Worker<'u, 'm> {
         if self.datapath.wants_hops() {
             self.ask_for_hops();
         }
+        if self.datapath.has_ended() {
+            self.tell_ended();
+        }
         self.answer();
+        if self.tracing.is_some() {
+            self.prune_traces();
+        }
         self.send();
         if moved > 0 || self.is_owed() {
             self.service();
@@ -280,9 +307,14 @@ impl<'u, 'm> Worker<'u, 'm> {
                 Command::Flows(query, asker) => {
                     self.questions.push(Question { query, asker, cursor: 0, found: FlowsFound::default() });
                 }
+                Command::LogFlows(sink) => self.log_flows(sink),
                 Command::Why(key, asker) => {
                     let _ = asker.answer.try_send(self.datapath.why(&key, self.now));
                 }
+                Command::Trace(tracer) => match &mut self.tracing {
+                    Some(tracing) => tracing.add(tracer),
+                    None => self.tracing = Some(Box::new(Tracing::new(self.number, tracer))),
+                },
             }
         }
     }
@@ -299,11 +331,18 @@ impl<'u, 'm> Worker<'u, 'm> {
             let Some(descriptor) = port.socket.rx.pop() else { break };
             let goes_on = descriptor.options & libc::XDP_PKT_CONTD != 0;
             if goes_on || port.in_oversize {
-                self.free.give(self.umem.chunk_of(descriptor.addr));
                 if !port.in_oversize {
                     self.datapath.counters().received.add(1);
                     self.datapath.counters().settle(Reason::FrameOversize);
+                    if let Some(tracing) = &mut self.tracing {
+                        // SAFETY: the kernel gave the chunk to us with the descriptor. It is given up below, after the frame is gone.
+                        let first =
+                            unsafe { self.umem.frame(descriptor.addr, descriptor.len, port.interface) };
+                        let seen = first.as_ref().map(|frame| Seen::of(frame, Origin::Queue(port.queue)));
+                        tracing.lose(&self.datapath, seen, Reason::FrameOversize, self.now);
+                    }
                 }
+                self.free.give(self.umem.chunk_of(descriptor.addr));
                 port.in_oversize = goes_on;
                 continue;
             }
@@ -321,7 +360,8 @@ impl<'u, 'm> Worker<'u, 'm> {
             self.places.push(place);
         }
         port.socket.rx.release();
-        self.process(Arrival::Ring);
+        let origin = Origin::Queue(port.queue);
+        self.process(origin);
         count as usize
     }
 
@@ -346,7 +386,7 @@ impl<'u, 'm> Worker<'u, 'm> {
         self.first_inbox = if inboxes == 0 { 0 } else { (self.first_inbox + 1) % inboxes };
         let count = self.frames.len();
         if count > 0 {
-            self.process(Arrival::HandedOver);
+            self.process(Origin::Worker);
         }
         count
     }
@@ -360,28 +400,50 @@ impl<'u, 'm> Worker<'u, 'm> {
 
     /// Copies one frame from another worker's memory.
     fn take_handed_over(&mut self, inbox: usize) {
-        let Worker { inboxes, frames, places, umem, free, datapath, .. } = self;
+        let Worker { inboxes, frames, places, umem, free, datapath, tracing, now, .. } = self;
         inboxes[inbox].take(|parcel, bytes| match copy_in(umem, free, bytes, parcel.ingress) {
             Some((place, frame)) => {
                 frames.push(frame);
                 places.push(place);
             }
-            None => datapath.counters().settle(Reason::HandoverFull),
+            None => {
+                datapath.counters().settle(Reason::HandoverFull);
+                if let Some(tracing) = tracing {
+                    let seen = Seen { bytes, ingress: parcel.ingress, origin: Origin::Worker };
+                    tracing.lose(datapath, Some(seen), Reason::HandoverFull, *now);
+                }
+            }
         });
     }
 
     /// Lets the datapath decide about the burst, and gives every frame of it up.
-    fn process(&mut self, arrival: Arrival) {
+    fn process(&mut self, origin: Origin) {
+        if self.tracing.is_some() {
+            return self.process_traced(origin);
+        }
         let count = self.frames.len();
-        self.datapath.process_burst(&mut self.frames, arrival, self.now, &mut self.verdicts[..count]);
+        let verdicts = &mut self.verdicts[..count];
+        self.datapath.process_burst(&mut self.frames, origin.arrival(), self.now, verdicts);
+        self.give_up_frames();
+        for at in 0..count {
+            self.finish(self.places[at], self.verdicts[at]);
+        }
+        self.end_burst();
+    }
+
+    /// Notes where the frames of the burst are now; only these places are left of them.
+    #[inline]
+    fn give_up_frames(&mut self) {
         for (place, frame) in self.places.iter_mut().zip(&self.frames) {
             place.start = self.umem.chunk_of(place.start) + frame.start() as u64;
             place.len = frame.len() as u32;
         }
         self.frames.clear();
-        for at in 0..count {
-            self.finish(self.places[at], self.verdicts[at]);
-        }
+    }
+
+    /// What is to do once every frame of the burst is given up.
+    #[inline]
+    fn end_burst(&mut self) {
         self.places.clear();
         if self.datapath.has_extras() {
             self.finish_extras();
@@ -393,15 +455,16 @@ impl<'u, 'm> Worker<'u, 'm> {
     fn finish_extras(&mut self) {
         while let Some(Extra { bytes, ingress, verdict }) = self.datapath.next_extra() {
             match copy_in(self.umem, &mut self.free, bytes, ingress) {
-                Some((place, _)) => self.finish(place, verdict),
+                Some((place, _)) if self.tracing.is_none() => drop(self.finish(place, verdict)),
+                Some((place, frame)) => self.finish_extra_traced(place, frame, verdict),
                 None => self.datapath.counters().settle(reason_of_loss(verdict.reason)),
             }
         }
     }
 
-    /// Puts one frame where its verdict says, and counts it.
+    /// Puts one frame where its verdict says, and counts it, under the reason that it returns.
     #[inline]
-    fn finish(&mut self, place: Parcel, verdict: Verdict) {
+    fn finish(&mut self, place: Parcel, verdict: Verdict) -> Reason {
         let port = usize::from(verdict.port);
         let is_gone = match verdict.reason.action() {
             Action::Transmit | Action::Reply => {
@@ -422,6 +485,7 @@ impl<'u, 'm> Worker<'u, 'm> {
         if !is_gone {
             self.free.give(self.umem.chunk_of(place.start));
         }
+        reason
     }
 
     /// Passes on for which addresses packets were dropped for want of a next hop. What does not fit is asked for again by a

@@ -9,8 +9,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 mod asleep;
 mod bypass;
+mod capture;
 mod captures;
 mod churn;
+mod cluster;
 mod config;
 mod control_api;
 mod cuts;
@@ -19,6 +21,7 @@ mod doctor;
 mod dual_stack;
 mod elbv2;
 mod flood;
+mod flow_log;
 mod flow_rules;
 mod flows;
 mod fragments;
@@ -46,6 +49,7 @@ mod taps;
 mod target_process;
 mod targets;
 mod testbed_network;
+mod trace;
 mod web;
 mod why;
 
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         bypass::TESTS,
         ingress::TESTS,
         &flow_rules::tests(),
+        &cluster::tests(),
         health::TESTS,
         asleep::TESTS,
         churn::TESTS,
@@ -84,7 +89,10 @@ fn main() -> ExitCode {
         control_api::TESTS,
         flood::TESTS,
         flows::TESTS,
+        flow_log::TESTS,
         why::TESTS,
+        trace::TESTS,
+        capture::TESTS,
         refusals::TESTS,
         metrics::TESTS,
         reserved_ports::TESTS,

@@ -79,6 +79,11 @@ pub(super) fn say(text: &str) -> Result<(), Failure> {
     })
 }
 
+/// Something beside the answer, on standard error.
+pub(super) fn note(message: &str) {
+    anstream::eprintln!("{message}");
+}
+
 /// Why something failed, on standard error.
 pub(super) fn complain(message: &str) {
     anstream::eprintln!("\x1b[31mlbctl:\x1b[0m {message}");

@@ -30,10 +30,10 @@ impl Proof {
     pub(super) fn refusal(self) -> Refusal {
         let error = match self {
             Proof::Process => {
-                "your group may read, and change nothing: see control_api.read_write_groups in lbd's file"
+                "your group may read, but neither change anything nor capture packets: see control_api.read_write_groups in lbd's file"
             }
             Proof::Certificate => {
-                "your certificate may read, and change nothing: see control_api.tcp.read_write in lbd's file"
+                "your certificate may read, but neither change anything nor capture packets: see control_api.tcp.read_write in lbd's file"
             }
         };
         Refusal::of(RefusalCode::AccessDenied, error)

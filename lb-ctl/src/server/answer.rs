@@ -39,7 +39,7 @@ pub(super) fn refuse(code: RefusalCode, error: impl Into<String>) -> Response {
 }
 
 pub(super) fn too_many_streams() -> Response {
-    let error = "you follow as many streams of events as you may: end another first";
+    let error = "you follow as many streams as you may: end another first";
     refuse(RefusalCode::ServiceUnavailable, error)
 }
 

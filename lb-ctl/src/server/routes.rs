@@ -11,6 +11,7 @@ mod openapi;
 mod rules;
 mod target_groups;
 mod targets;
+mod trace;
 
 use std::sync::Arc;
 
@@ -71,6 +72,8 @@ const PATHS: &[Path] = &[
     Path("/v1/flows", || get(flows::list)),
     Path("/v1/why", || get(flows::why)),
     Path("/v1/events", || get(events)),
+    Path("/v1/trace", || get(trace::trace)),
+    Path(CAPTURE, || get(trace::capture)),
     Path("/v1/openapi.json", || get(async || axum::Json(openapi::document()))),
     Path("/v1/load-balancers", || get(load_balancers::list).post(load_balancers::create)),
     Path("/v1/load-balancers/{name}", || {
@@ -101,6 +104,9 @@ const PATHS: &[Path] = &[
 /// Compares a file with what is in force, and changes nothing, though the file has to be sent.
 const DIFF: &str = "/v1/diff";
 
+/// Tells what is in packets, which is nobody's to read who may not change what becomes of them.
+const CAPTURE: &str = "/v1/capture";
+
 /// Lets readers read.
 async fn by_role(
     State(api): State<Api>,
@@ -108,7 +114,11 @@ async fn by_role(
     request: Request,
     next: Next,
 ) -> Response {
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD) || request.uri().path() == DIFF;
+    let is_read = match request.uri().path() {
+        DIFF => true,
+        CAPTURE => false,
+        _ => matches!(*request.method(), Method::GET | Method::HEAD),
+    };
     match client.role {
         Role::ReadOnly if !is_read => {
             api.counts.forbidden.note(&client.caller);

@@ -38,6 +38,7 @@ fn start(socket: &Path) -> Result<Server, ServerError> {
                 }
             }
         }
+        Call::Trace { .. } | Call::Capture { .. } => {}
         Call::Snapshot(_) | Call::Change(_) | Call::Export(_) | Call::Differences { .. } => {}
         Call::Stats(reply) => reply.send(Stats::default()),
         Call::Metrics(reply) => reply.send(Default::default()),

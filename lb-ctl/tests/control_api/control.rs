@@ -47,6 +47,9 @@ impl Control {
             },
             Call::Flows { reply, .. } => reply.send(Default::default()),
             Call::Why { reply, .. } => reply.refuse("there are no packets here"),
+            Call::Trace { reply, .. } | Call::Capture { reply, .. } => {
+                reply.refuse("there are no packets here")
+            }
             Call::Stats(reply) => reply.send(Stats::default()),
             Call::Metrics(reply) => reply.send(Default::default()),
             Call::Reload { reply, .. } => reply.send(self.in_force()),

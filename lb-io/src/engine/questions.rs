@@ -68,7 +68,7 @@ impl Engine {
 
 impl Member {
     /// Whether it runs, and has not left too many commands untouched.
-    fn is_listening(&self) -> bool {
+    pub(super) fn is_listening(&self) -> bool {
         self.is_running() && self.commands.len() < COMMANDS_WAITING
     }
 }

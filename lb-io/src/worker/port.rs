@@ -15,6 +15,8 @@ pub(crate) struct Port {
     pub(crate) socket: Socket,
     /// Its interface.
     pub(super) interface: InterfaceId,
+    /// Its receive queue.
+    pub(super) queue: u32,
     /// Whether frames of local senders come with partial checksums.
     pub(super) is_veth: bool,
     /// Whether the last descriptor began a frame that goes on in the next.
@@ -29,10 +31,11 @@ pub(crate) struct Port {
 
 impl Port {
     /// Of a socket that has received and sent nothing yet.
-    pub(crate) fn new(socket: Socket, interface: InterfaceId, is_veth: bool) -> Port {
+    pub(crate) fn new(socket: Socket, (interface, queue): (InterfaceId, u32), is_veth: bool) -> Port {
         Port {
             socket,
             interface,
+            queue,
             is_veth,
             in_oversize: false,
             in_flight: 0,

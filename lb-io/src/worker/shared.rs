@@ -21,6 +21,7 @@ use lb_core::{
     time::Instant,
 };
 
+use super::{flow_log::FlowLogSink, trace::Tracer};
 use crate::{bell::Bell, sys::Wakeup};
 
 /// What a worker shares with the engine and the other workers.
@@ -83,10 +84,14 @@ impl Shared {
 pub(crate) enum Command {
     /// Use these tables from the next burst on.
     Install(Arc<Tables>),
+    /// Tell of flows that end from now on, or nobody.
+    LogFlows(Option<FlowLogSink>),
     /// Find flows.
     Flows(FlowQuery, Asker<FlowsFound>),
     /// Say why packets with a key fare as they do.
     Why(FlowKey, Asker<Why>),
+    /// Note what becomes of frames.
+    Trace(Tracer),
 }
 
 /// Who waits for an answer.

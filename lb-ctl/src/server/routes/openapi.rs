@@ -8,8 +8,9 @@ use crate::{
     api::{
         Event, FlowList, FlowsQuery, InForce, ListenerPatch, LoadBalancerPatch, NewListenerBody, NewRuleBody,
         Refusal, RulePatch, RulePriorities, Stats, Status, TagsBody, TargetChanges, TargetGroupPatch,
-        TargetRow, Why, WhyQuery,
+        TargetRow, TraceLine, TraceQuery, Why, WhyQuery,
     },
+    capture::pcapng,
     change::{NewLoadBalancer, NewTargetGroup},
     metrics,
     objects::{Difference, Listener, LoadBalancer, Rule, TargetGroup},
@@ -40,6 +41,8 @@ enum Content {
     Toml,
     /// Metrics.
     Metrics,
+    /// Frames.
+    Pcapng,
 }
 
 /// A type's schema.
@@ -140,6 +143,9 @@ fn content(content: Content, generator: &mut SchemaGenerator) -> Value {
             "application/json": { "schema": { "type": "object" } },
         }),
         Content::Toml => json!({ "application/toml": { "schema": { "type": "string" } } }),
+        Content::Pcapng => {
+            json!({ (pcapng::CONTENT_TYPE): { "schema": { "type": "string", "format": "binary" } } })
+        }
         Content::Metrics => json!({ (metrics::CONTENT_TYPE): { "schema": { "type": "string" } } }),
     }
 }
@@ -189,6 +195,18 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation {
         query: query::<EventsQuery>(),
         ..get("/v1/events", Content::Lines(shape::<Event>), "what has happened")
+    },
+    Operation {
+        query: query::<TraceQuery>(),
+        ..get("/v1/trace", Content::Lines(shape::<TraceLine>), "what becomes of frames, as they come")
+    },
+    Operation {
+        query: query::<TraceQuery>(),
+        ..get(
+            "/v1/capture",
+            Content::Pcapng,
+            "frames as they come and as they leave; takes the right to change",
+        )
     },
     get("/v1/metrics", Content::Metrics, "counters and states in the text format of OpenMetrics"),
     get("/v1/openapi.json", json_of::<Map<String, Value>>(), "this description"),

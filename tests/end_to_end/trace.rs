@@ -1,0 +1,275 @@
+//! `trace`: what is told of single frames is what became of them, and whoever follows them slows nobody down.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use lb_ctl::{
+    api::{TraceEnd, TraceLine, TraceOrigin, TraceQuery, TracedFrame, WhyQuery, WhySender},
+    client::Lines,
+};
+use lbd::testbed::{
+    client::{Conversation, Flows},
+    network::{CLIENT, Layout, Offload, Plan, VIP},
+};
+use libtest_mimic::Failed;
+
+use crate::{
+    Test,
+    harness::{LBCTL, PATIENCE, Rig, SOCKET, TCP_PORT, tcp_vip, udp_vip},
+};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    ("trace::a_connection_is_followed_both_ways_through_all_stages", connection),
+    ("trace::a_drop_says_why", drop_says_why),
+    ("trace::samples_and_rates_bound_what_is_told", bounded),
+    ("trace::there_are_no_more_than_a_few_and_each_ends_with_its_reader", few),
+    ("trace::a_reader_that_sleeps_is_told_what_it_missed_and_holds_up_nobody", sleeping_reader),
+];
+
+fn connection() -> Result<(), Failed> {
+    let rig = Rig::serve(PLAN)?;
+    let client = SocketAddr::from((CLIENT, FIRST_PORT));
+    let why = rig.control.why(&WhyQuery { client, vip: tcp_vip(), protocol: None })?;
+    let foretold = why.selection.ok_or("no selection was foretold")?;
+    let of_client = TraceQuery { client: client.to_string().parse().ok(), ..TraceQuery::default() };
+    let mut trace = begin(&rig, &of_client)?;
+    let mut conversation = rig.network.client.within(|| Conversation::open_from(client, tcp_vip()))?;
+    conversation.ask("hello")?;
+    let frames = next_frames(&mut trace, 5)?;
+    let [syn, answer, confirmation, ..] = &frames[..] else { return Err("too few frames".into()) };
+
+    assert_eq!((flags(syn), syn.verdict.reason.as_str()), ("SYN", "new_flow"), "{syn:?}");
+    assert_eq!((syn.sender, syn.listener.as_deref()), (Some(WhySender::Client), Some("test/TCP:80")));
+    let selection = syn.selection.as_ref().ok_or("no selection was told")?;
+    assert_eq!((selection.slot, selection.target), (foretold.slot, foretold.target));
+    let (before, after) = (syn.before.as_ref().ok_or("no frame")?, syn.after.as_ref().ok_or("it stayed")?);
+    assert_eq!((before.source, before.destination), (Some(CLIENT.into()), Some(VIP.into())));
+    let sent_to = after.destination.zip(after.destination_port).map(SocketAddr::from);
+    assert_eq!((after.source, sent_to), (Some(CLIENT.into()), selection.target));
+    assert_eq!(after.destination_mac, why.next_hop.map(|hop| hop.mac));
+    assert!(syn.out.as_ref().is_some_and(|name| rig.network.interfaces.contains(name)), "{syn:?}");
+
+    assert_eq!((flags(answer), answer.sender), ("SYN,ACK", Some(WhySender::Target)));
+    assert_eq!((state(answer), answer.verdict.reason.as_str()), (Some(("half_open", true)), "flow"));
+    let sent = answer.after.as_ref().ok_or("it stayed")?;
+    assert_eq!((sent.source, sent.destination), (Some(VIP.into()), Some(CLIENT.into())));
+    assert_eq!((flags(confirmation), state(confirmation)), ("ACK", Some(("answered", false))));
+    assert!(frames[3..].iter().all(|frame| frame.verdict.reason == "flow" && frame.selection.is_none()));
+
+    // Of nobody else.
+    let mut other = rig.network.client.within(|| Conversation::open(tcp_vip()))?;
+    other.ask("hello")?;
+    drop((conversation, other));
+    let last = next_frames(&mut trace, 1)?;
+    assert!(last.iter().all(|frame| concerns(frame, client)), "{last:?}");
+    drop(trace);
+    says_as_much_to_people(&rig)?;
+    rig.finish().map(drop)
+}
+
+/// Such as a person would type it, until the bound.
+fn says_as_much_to_people(rig: &Rig) -> Result<(), Failed> {
+    let listener = ["--listener", "test/80", "--reason", "new_flow", "--count", "1"];
+    let mut told = Follower::start(rig, &listener)?;
+    while told.child.try_wait()?.is_none() {
+        rig.network.client.within(|| Conversation::open(tcp_vip()))?.ask("hello")?;
+    }
+    let line = told.line()?;
+    for stage in [" | steered: to a listener | listener test/TCP:80 | select lines: slot ", " | out "] {
+        assert!(line.contains(stage) && line.ends_with(": new_flow"), "{line}");
+    }
+    Ok(())
+}
+
+fn drop_says_why() -> Result<(), Failed> {
+    let rig = Rig::serve(PLAN)?;
+    let reason = "no_listener".parse().ok();
+    let mut trace = begin(&rig, &TraceQuery { reason, count: Some(1), ..TraceQuery::default() })?;
+    rig.network.client.within(|| Conversation::open(tcp_vip()))?.ask("hello")?;
+    let connect = || TcpStream::connect_timeout(&(VIP, TCP_PORT + 9).into(), Duration::from_millis(500));
+    assert!(rig.network.client.within(connect).is_err());
+    let frames = next_frames(&mut trace, 1)?;
+    let frame = &frames[0];
+    assert_eq!((frame.verdict.verdict.as_str(), frame.verdict.reason.as_str()), ("drop", "no_listener"));
+    assert_eq!((frame.sender, &frame.listener), (Some(WhySender::Nobody), &None));
+    assert_eq!((frame.origin, &frame.after, &frame.out), (TraceOrigin::Queue, &None, &None));
+    let end = next_news(&mut trace)?;
+    assert_eq!(end, TraceLine::End { because: TraceEnd::Count, frames: 1, missed: 0 });
+    rig.finish().map(drop)
+}
+
+fn bounded() -> Result<(), Failed> {
+    let rig = Rig::serve(PLAN)?;
+    let datagrams = Flows::open(&rig.network.client, udp_vip(), 300)?;
+    let udp = TraceQuery { protocol: "udp".parse().ok(), seconds: Some(2), ..TraceQuery::default() };
+    let before = frames_of_datagrams(&rig)?;
+    let trace = begin(&rig, &TraceQuery { sample: Some(10), ..udp.clone() })?;
+    datagrams.ask_all("hello")?;
+    let (frames, _, end) = to_the_end(trace)?;
+    let came = frames_of_datagrams(&rig)? - before;
+    assert!(came >= 600 && frames.abs_diff(came / 10) <= u64::from(PLAN.queues), "{frames} of {came}");
+    assert_eq!(end, TraceEnd::Time);
+
+    let trace = begin(&rig, &TraceQuery { count: Some(1_000_000), ..udp })?;
+    let sent = datagrams.blast(Duration::from_secs(1))?;
+    let (frames, over_rate, _) = to_the_end(trace)?;
+    println!("{sent} datagrams: {frames} frames told, {over_rate} counted");
+    // Three seconds, by the clock, have a part in the two that a trace lasts.
+    assert!(frames <= u64::from(PLAN.queues) * 1_000 * 3, "{frames} frames were told");
+    assert!(sent < 10_000 || over_rate > 0, "of {sent} datagrams none was over the rate");
+    drop(datagrams);
+    rig.finish().map(drop)
+}
+
+fn few() -> Result<(), Failed> {
+    let rig = Rig::serve(PLAN)?;
+    let all = TraceQuery::default();
+    let refused = |query: &TraceQuery| match begin(&rig, query) {
+        Ok(_) => Err(Failed::from("it was not refused")),
+        Err(error) => Ok(error.message().unwrap_or_default().to_owned()),
+    };
+    let strange = TraceQuery { listener: Some("test/TCP:81".into()), ..all.clone() };
+    assert!(refused(&strange)?.contains("there is no listener test/TCP:81"));
+    let traces = (0..4).map(|_| begin(&rig, &all)).collect::<Result<Vec<_>, _>>()?;
+    assert!(refused(&all)?.contains("four traces or captures are under way"));
+    drop(traces);
+    let deadline = Instant::now() + PATIENCE;
+    while begin(&rig, &all).is_err() {
+        assert!(Instant::now() < deadline, "traces go on without readers");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    rig.finish().map(drop)
+}
+
+fn sleeping_reader() -> Result<(), Failed> {
+    let rig = Rig::serve(PLAN)?;
+    let mut crowd = rig.crowd(20)?;
+    let datagrams = Flows::open(&rig.network.client, udp_vip(), 50)?;
+    let reader = Follower::start(&rig, &["--count", "1000000", "-o", "json"])?;
+    reader.signal(libc::SIGSTOP)?;
+    let begun = Instant::now();
+    let mut slowest = Duration::ZERO;
+    while begun.elapsed() < STALL {
+        datagrams.blast(Duration::from_millis(500))?;
+        let asked = Instant::now();
+        rig.control.status()?;
+        slowest = slowest.max(asked.elapsed());
+        assert_eq!(crowd.ask_all("while it sleeps", PATIENCE).len(), 0);
+    }
+    println!("while a reader slept, lbd answered within {:.1} ms", slowest.as_secs_f64() * 1e3);
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    reader.signal(libc::SIGCONT)?;
+    drop((reader, crowd, datagrams));
+    rig.finish().map(drop)
+}
+
+/// Begins, and has been told so.
+fn begin(rig: &Rig, query: &TraceQuery) -> Result<Lines, Failed> {
+    let mut lines = rig.control.trace(query)?;
+    match next(&mut lines)? {
+        TraceLine::Heartbeat => Ok(lines),
+        other => Err(format!("it begins with {other:?}").into()),
+    }
+}
+
+fn next(lines: &mut Lines) -> Result<TraceLine, Failed> {
+    Ok(serde_json::from_str(&lines.next().ok_or("the trace breaks off")??)?)
+}
+
+/// The same, whatever it takes.
+fn next_news(lines: &mut Lines) -> Result<TraceLine, Failed> {
+    loop {
+        match next(lines)? {
+            TraceLine::Heartbeat => {}
+            news => return Ok(news),
+        }
+    }
+}
+
+/// So many frames, but not those that are handed over: they are told of once more.
+fn next_frames(lines: &mut Lines, count: usize) -> Result<Vec<TracedFrame>, Failed> {
+    let mut frames = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while frames.len() < count {
+        match next(lines)? {
+            TraceLine::Frame(frame) if frame.to_worker.is_none() => frames.push(*frame),
+            TraceLine::Frame(_) | TraceLine::Heartbeat if Instant::now() < deadline => {}
+            other => return Err(format!("after {} frames: {other:?}", frames.len()).into()),
+        }
+    }
+    Ok(frames)
+}
+
+/// How many frames were told, how many were over the rate, and why it ended.
+fn to_the_end(mut lines: Lines) -> Result<(u64, u64, TraceEnd), Failed> {
+    let mut missed = 0;
+    loop {
+        match next(&mut lines)? {
+            TraceLine::Missed { over_rate, .. } => missed += over_rate,
+            TraceLine::End { because, frames, .. } => return Ok((frames, missed, because)),
+            TraceLine::Frame(_) | TraceLine::Heartbeat => {}
+        }
+    }
+}
+
+/// As often as any worker had one.
+fn frames_of_datagrams(rig: &Rig) -> Result<u64, Failed> {
+    Ok(rig.frames("new_flow")? + rig.frames("flow")? + rig.frames("handed_over")?)
+}
+
+fn flags(frame: &TracedFrame) -> &str {
+    let tcp = frame.before.as_ref().and_then(|head| head.tcp.as_ref());
+    tcp.map_or("", |tcp| &tcp.flags)
+}
+
+fn state(frame: &TracedFrame) -> Option<(&str, bool)> {
+    frame.flow.as_ref().map(|flow| (flow.row.state.as_str(), flow.is_reply))
+}
+
+fn concerns(frame: &TracedFrame, client: SocketAddr) -> bool {
+    frame.flow.as_ref().is_some_and(|flow| flow.row.client == client)
+}
+
+/// `lbctl trace`.
+struct Follower {
+    child: Child,
+}
+
+impl Follower {
+    fn start(rig: &Rig, arguments: &[&str]) -> Result<Follower, Failed> {
+        let mut command = Command::new(LBCTL);
+        command.arg("--socket").arg(rig.directory.path().join(SOCKET)).arg("trace").args(arguments);
+        Ok(Follower { child: command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()? })
+    }
+
+    fn line(&mut self) -> Result<String, Failed> {
+        let mut line = String::new();
+        BufReader::new(self.child.stdout.as_mut().ok_or("no output")?).read_line(&mut line)?;
+        Ok(line.trim_end().into())
+    }
+
+    fn signal(&self, signal: libc::c_int) -> Result<(), Failed> {
+        // SAFETY: the call takes integers; the child has not been waited for, so its number is its own.
+        match unsafe { libc::kill(self.child.id() as libc::pid_t, signal) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error().into()),
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        drop(self.child.kill()); // Where it has ended, there is nobody to kill.
+        drop(self.child.wait());
+    }
+}
+
+const PLAN: Plan = Plan { layout: Layout::Switched, targets: 3, queues: 2, offload: Offload::Off };
+const FIRST_PORT: u16 = 21_000;
+/// Longer than lbd waits for a reader who takes nothing.
+const STALL: Duration = Duration::from_secs(13);
