@@ -10,6 +10,7 @@
 //! the last worker that had it.
 
 mod idle;
+mod note;
 mod port;
 mod shared;
 mod trace;
@@ -33,14 +34,14 @@ use self::{
     idle::{Idle, Rest},
     trace::{Seen, Tracing},
 };
+pub use self::{
+    note::{Glimpse, Note, Origin, TraceFilter, TraceQuery},
+    shared::{Extent, FlowQuery, FlowsFound},
+};
 pub(crate) use self::{
     port::Port,
     shared::{Asker, Command, Shared},
     trace::{Following, Tracer},
-};
-pub use self::{
-    shared::{Extent, FlowQuery, FlowsFound},
-    trace::{Glimpse, Note, Origin, TraceFilter, TraceQuery},
 };
 use crate::{
     clock,
