@@ -19,7 +19,7 @@ use lb_ctl::{
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
     config::Config,
     elbv2::Endpoint,
-    health::{self, Health, TargetHealth, Transition},
+    health::{self, Health, TargetHealth, TargetKey, Transition},
     metrics::{Checks, MetricsServer, Peaks},
     server::{Call, Caller, ChangeCall, Server, Snapshot},
     state::{RunMarker, StateDirectory},
@@ -29,8 +29,10 @@ use lb_io::{clock, engine::Engine, nexthop::NextHops};
 
 use crate::{
     addresses::Addresses,
+    bypass::BypassDetector,
     changes::now,
     events::{self, FailingOpen},
+    flow_log::FlowLogging,
     ledger::Ledger,
     log::{self, complain, say},
     passive::PassiveSignal,
@@ -50,6 +52,8 @@ pub enum Event {
     NextHops,
     /// The workers have said why packets fare as they do.
     Why(Answered),
+    /// A target whose replies go past, and one of its clients if the workers know any.
+    Bypassed(TargetKey, Option<IpAddr>),
     /// Read the configuration again.
     Reload,
     /// Stop cleanly.
@@ -96,6 +100,8 @@ pub struct Control {
     pub delays_seen: time::Instant,
     /// What flows tell of targets.
     pub passive: PassiveSignal,
+    /// Whose replies go past.
+    pub bypass: BypassDetector,
     /// Target groups without enough healthy targets.
     pub failing_open: FailingOpen,
     /// What ids have counted for their holders of today.
@@ -106,6 +112,8 @@ pub struct Control {
     pub checks: Checks,
     /// When the process started.
     pub started: Instant,
+    /// Who is told of flows that are over.
+    pub flow_log: FlowLogging,
     /// Questions to the workers.
     pub questions: Questions,
     /// Traces of frames.
@@ -149,6 +157,7 @@ impl Control {
         self.health.register(&checks);
         self.tables = self.compile(&config)?;
         self.steering = Steering::new(&self.tables, &self.next_hops.host_addresses());
+        self.begin_flow_log();
         self.engine.start(self.tables.clone(), &self.steering)?;
         self.health.set(checks); // Not sooner: thousands of first checks would have the cores that a start needs.
         self.addresses.assign(&config, &self.host_addresses(), &self.state)?;
@@ -167,6 +176,7 @@ impl Control {
     pub fn stop(mut self) -> Result<(), Box<dyn Error>> {
         self.addresses.release_all();
         let stopped = self.engine.stop();
+        self.flow_log.finish();
         if let Err(error) = self.reserved_ports.release(&self.state) {
             complain!("{error}");
         }
@@ -240,6 +250,7 @@ impl Control {
             Event::Reload => drop(self.reload_for(&Caller("SIGHUP".into()))),
             Event::Call(call) => self.answer(call, batch),
             Event::Why(answered) => self.explain(answered),
+            Event::Bypassed(target, client) => self.tell_of_bypass(&target, client),
         }
         Turn::Next
     }
@@ -291,6 +302,7 @@ impl Control {
     /// Publishes tables, and has the kernel go by them.
     pub(crate) fn put_in_force(&mut self, tables: Arc<Tables>) {
         self.ledger.note(&self.tables, &tables, &self.engine.counters());
+        self.flow_log.note(&self.tables, &tables);
         self.engine.publish(tables.clone());
         self.failing_open.tell(&self.tables, &tables, &self.server.events());
         self.tables = tables;
@@ -422,6 +434,7 @@ impl Control {
         let unused: Vec<Transition> = targets.iter().filter(is_over).map(unused).collect();
         events::tell(&unused, &self.server.events());
         self.hasten_suspects(&targets);
+        self.watch_for_bypasses(&targets);
     }
 
     /// Saves health states, at most once a second: a restart after a crash begins with them.

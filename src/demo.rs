@@ -14,7 +14,7 @@ use crate::testbed::{
     self, Doing, TestbedError,
     cleanup::{self, OwnDirectory},
     client::{Answer, Conversation, Crowd, Flows},
-    daemon::{Books, is_serving},
+    daemon::{Books, is_serving, wait_until},
     network::{CLIENT, Layout, Network, Offload, Plan, VIP, target_address},
     process::Process,
     target::{Ports, Target},
@@ -26,6 +26,7 @@ use lb_ctl::{
 use screen::{Screen, Tally, thousands};
 
 mod screen;
+pub mod story;
 
 /// Runs the demo. Exit code 0: all that it showed held; 1: something did not; 2: it cannot run here.
 pub fn run() -> ExitCode {
@@ -291,14 +292,7 @@ impl Demo<'_> {
 
     /// Waits until the daemon's view of its targets is as wanted. Returns whether it came to be.
     fn wait_until(&mut self, patience: Duration, wanted: impl Fn(&[TargetRow]) -> bool) -> bool {
-        let deadline = Instant::now() + patience;
-        while Instant::now() < deadline && self.daemon.ended().is_ok_and(|ended| ended.is_none()) {
-            if self.control.targets().is_ok_and(|targets| !targets.is_empty() && wanted(&targets)) {
-                return true;
-            }
-            std::thread::sleep(LOOK_AGAIN);
-        }
-        false
+        wait_until((&self.control, &mut self.daemon), patience, wanted)
     }
 
     fn names(&self) -> Vec<&str> {
@@ -430,6 +424,5 @@ const SERVING_PATIENCE: Duration = Duration::from_secs(15);
 const HEALTH_PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How much of the daemon's output explains a failure.
 const LAST_LINES: usize = 12;

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use lbd::demo::story::{self, Form};
 
 /// Layer-4 load balancer on AF_XDP that behaves like a Network Load Balancer.
 #[derive(Parser)]
@@ -24,13 +25,23 @@ enum Command {
         config: PathBuf,
     },
     /// Show the load balancer at work in network namespaces of its own (needs root)
-    Demo,
+    Demo {
+        /// Instead walk packets through a Kubernetes cluster behind it: one scenario, or all; without a name, list them
+        #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "list")]
+        scenario: Option<String>,
+        /// Tell it as a page of documentation, once all is over
+        #[arg(long, requires = "scenario")]
+        markdown: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let Arguments { config, command } = Arguments::parse();
     match (command, config) {
-        (Some(Command::Demo), _) => lbd::demo::run(),
+        (Some(Command::Demo { scenario: None, .. }), _) => lbd::demo::run(),
+        (Some(Command::Demo { scenario: Some(name), markdown }), _) => {
+            story::run(&name, if markdown { Form::Markdown } else { Form::Screen })
+        }
         (Some(Command::Run { config }), _) | (None, Some(config)) => run(&config),
         (None, None) => unreachable!("clap asks for one of them"),
     }

@@ -20,7 +20,7 @@ impl Control {
             status: self.status(),
             stats: self.stats(),
             peaks: self.peaks.highest(),
-            target_groups: self.group_rows(),
+            target_groups: self.group_rows(&targets),
             targets,
             targets_max: self.store.config.metrics.targets_max,
         }
@@ -35,17 +35,22 @@ impl Control {
         }
     }
 
-    fn group_rows(&self) -> Vec<GroupRow> {
+    fn group_rows(&self, targets: &[TargetRow]) -> Vec<GroupRow> {
         let traffic = self.ledger.groups(&self.tables, &self.engine.counters());
         let open = self.tables.groups().iter().filter(|group| is_failing_open(group));
         let open: HashSet<&str> = open.map(|group| &*group.name).collect();
         let users = users(&self.store.config);
+        let mut bypassed: HashMap<&str, u64> = HashMap::new();
+        for row in targets.iter().filter(|row| row.bypass.is_some()) {
+            *bypassed.entry(&row.target_group).or_default() += 1;
+        }
         let row = |(index, group): (usize, &TargetGroup)| {
             let checks = self.checks.of(&group.name);
             GroupRow {
                 name: group.name.clone(),
                 load_balancer: users.get(&index).map(|name| (*name).to_owned()),
                 is_failing_open: open.contains(group.name.as_str()),
+                bypassed_targets: bypassed.get(group.name.as_str()).copied().unwrap_or_default(),
                 traffic: traffic.get(group.name.as_str()).copied().unwrap_or_default(),
                 checks_passed: checks.passed,
                 checks_failed: checks.failed,

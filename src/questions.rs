@@ -4,9 +4,14 @@
 use std::{io, sync::Arc, thread};
 
 use crossbeam_channel::Sender;
-use lb_core::{datapath::Why, flow_key::FlowKey};
+use lb_core::{
+    datapath::{FlowView, Why},
+    flow::State,
+    flow_key::FlowKey,
+};
 use lb_ctl::{
     api::{self, FlowList, FlowRow, FlowsQuery, Refusal, RefusalCode, WhyQuery},
+    health::TargetKey,
     server::Reply,
 };
 use lb_io::engine::{Extent, FlowQuery, FlowsFound};
@@ -43,7 +48,7 @@ impl Questions {
         Questions { events, permits: Arc::default() }
     }
 
-    fn are_too_many(&self) -> bool {
+    pub(crate) fn are_too_many(&self) -> bool {
         Arc::strong_count(&self.permits) > QUESTIONS
     }
 
@@ -71,6 +76,20 @@ impl Control {
         let collect = move || {
             let (found, silent_workers) = answers.collect();
             reply.send(FlowList { silent_workers, ..flow_list(found, limit) });
+        };
+        log_failure(self.questions.collect(collect));
+    }
+
+    /// Has the workers look for a client that waits for a target's answer, and hands on who it is.
+    pub(crate) fn find_waiting_client(&self, target: TargetKey) {
+        let end = (target.address, target.port);
+        let is_waiting = move |flow: &FlowView| flow.target == end && WAITING.contains(&flow.state);
+        let query = FlowQuery { extent: Extent::Some(1), filter: Arc::new(is_waiting) };
+        let (answers, events) = (self.engine.find_flows(&query, None), self.questions.events.clone());
+        let collect = move || {
+            let found = answers.collect().0.into_iter().find_map(|found| found.flows.into_iter().next());
+            // Nobody listens any more only when the daemon is stopping.
+            drop(events.send(Event::Bypassed(target, found.map(|flow| flow.client.0))));
         };
         log_failure(self.questions.collect(collect));
     }
@@ -111,6 +130,9 @@ fn log_failure(outcome: io::Result<()>) {
         complain!("a question about flows is not answered: no thread can be started: {error}");
     }
 }
+
+/// States of flows whose client waits for an answer, or has had one that did not come by here.
+const WAITING: [&str; 2] = [State::HalfOpen.name(), State::AnsweredElsewhere.name()];
 
 /// Most questions under way at once.
 const QUESTIONS: usize = 16;

@@ -7,7 +7,7 @@ use std::{
 
 use lb_core::{
     datapath::{FlowFate, Outlook, TranslationCause, Why},
-    flow::Direction,
+    flow::{Direction, State},
     select::Selection,
     steer::{AddressKey, role},
     tables::{Endpoint, Listener, ListenerId, Tables, TargetId, WeightedGroup},
@@ -15,13 +15,13 @@ use lb_core::{
 };
 use lb_ctl::{
     api::{
-        self, Refusal, RefusalCode, TargetRow, WhyAddress, WhyFlow, WhyListener, WhyNextHop, WhyRule,
-        WhySelection, WhySender, WhySource, WhyVerdict, WhyWeight,
+        self, Bypass, BypassSign, Refusal, RefusalCode, TargetRow, WhyAddress, WhyFlow, WhyListener,
+        WhyNextHop, WhyRule, WhySelection, WhySender, WhySource, WhyVerdict, WhyWeight,
     },
     config::{self, Family, LoadBalancer, Vip},
 };
 
-use crate::{control::Control, questions::Answered, report};
+use crate::{bypass, control::Control, questions::Answered, report};
 
 impl Control {
     /// Answers a question that the workers have answered.
@@ -43,6 +43,7 @@ impl Control {
         let listener_id = listener_of(why);
         let listener = listener_id.and_then(|id| tables.listener(id));
         let target = self.target_of(why);
+        let bypass = self.bypass_of(why, target.as_ref());
         let has_worker = why.flow.is_some() || why.is_home && why.outlook != Outlook::Nobody;
         api::Why {
             protocol: query.protocol().name().into(),
@@ -64,9 +65,25 @@ impl Control {
             source: source(why, query.client, target.as_ref()),
             next_hop: target_id(why).and_then(|id| next_hop(tables, id)),
             target,
+            bypass,
             worker: has_worker.then_some(why.worker),
             generation: tables.generation(),
             silent_workers: Vec::new(),
+        }
+    }
+
+    /// How the target's replies go past: as its client's own flow shows, or else others.
+    fn bypass_of(&self, why: &Why, target: Option<&TargetRow>) -> Option<Bypass> {
+        let view = why.flow.as_ref().map(|flow| &flow.view);
+        let own =
+            view.filter(|view| view.state == State::AnsweredElsewhere.name() && view.source == view.client);
+        match own {
+            Some(view) => Some(Bypass {
+                sign: BypassSign::AnsweredElsewhere,
+                client: Some(view.client.0),
+                gateway: bypass::own_address_towards(view.target.0),
+            }),
+            None => target?.bypass.clone(),
         }
     }
 
@@ -234,7 +251,7 @@ fn listeners_of(tables: &Tables, address: IpAddr) -> Vec<String> {
 
 fn told_flow(flow: &FlowFate) -> WhyFlow {
     WhyFlow {
-        row: flow.view.clone().into(),
+        row: flow.view.into(),
         is_reply: flow.direction == Direction::Reverse,
         is_over: flow.is_over,
         cut: flow.cut.map(|cause| cause.name().into()),

@@ -411,6 +411,7 @@ fn target(endpoint: &str, state: &str) -> TargetRow {
         is_eligible: true,
         share_percent: 50.0,
         is_reachable: true,
+        bypass: None,
         traffic: Traffic::default(),
     }
 }

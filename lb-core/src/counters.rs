@@ -63,6 +63,8 @@ pub struct WorkerCounters {
     pub made: Counter,
     /// Flows of a target to itself, whose source address was translated for that.
     pub hairpins: Counter,
+    /// Ended flows that the flow log had no room for.
+    pub ended_flows_lost: Counter,
     /// Per listener, by `ListenerId`.
     pub listeners: Box<[TrafficCounters]>,
     /// Per target, by `TargetId`.
@@ -99,6 +101,8 @@ pub struct TrafficCounters {
     pub repeated_syns: Counter,
     /// SYNs that the target refused.
     pub refused_syns: Counter,
+    /// Flows whose client acknowledged an answer of the target that has not come by here.
+    pub bypassed_flows: Counter,
     /// Resets from clients that were sent on (NLB `TCP_Client_Reset_Count`).
     pub client_resets: Counter,
     /// Resets from targets that were sent on (NLB `TCP_Target_Reset_Count`).
@@ -118,6 +122,7 @@ impl WorkerCounters {
             cut: Default::default(),
             made: Counter::default(),
             hairpins: Counter::default(),
+            ended_flows_lost: Counter::default(),
             listeners: (0..limits::LISTENERS).map(|_| TrafficCounters::default()).collect(),
             targets: (0..limits::TARGETS).map(|_| TrafficCounters::default()).collect(),
         }
@@ -215,6 +220,13 @@ impl WorkerCounters {
     pub(crate) fn count_refused_syn(&self, flow: &Flow) {
         for traffic in self.traffic(flow) {
             traffic.refused_syns.add(1);
+        }
+    }
+
+    /// A client acknowledges an answer that has not come by here.
+    pub(crate) fn count_bypassed(&self, flow: &Flow) {
+        for traffic in self.traffic(flow) {
+            traffic.bypassed_flows.add(1);
         }
     }
 

@@ -6,8 +6,10 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::{
     flow_key::{End, FlowKey, Ipv4Key, Ipv6Key},
+    flow_log::Tally,
     listener::ListenerId,
     parse::plain,
+    preamble::Preamble,
     tables::{InterfaceId, Mac, NextHop, Protocol},
     target::TargetId,
     wire::{
@@ -66,10 +68,12 @@ pub enum State {
     Connecting = 10,
     /// The flow is over; its source port is not used again for a while. Only packets from the target find it.
     Resting = 11,
+    /// TCP: the client acknowledges an answer of the target that has not come by here. Still counts as half-open.
+    AnsweredElsewhere = 12,
 }
 
 impl State {
-    const ALL: [State; 12] = [
+    const ALL: [State; 13] = [
         State::Free,
         State::Udp,
         State::HalfOpen,
@@ -82,12 +86,14 @@ impl State {
         State::Cut,
         State::Connecting,
         State::Resting,
+        State::AnsweredElsewhere,
     ];
 
     /// Those of flows that are listed, in the order of a flow's life.
-    pub const LISTED: [State; 10] = [
+    pub const LISTED: [State; 11] = [
         State::Udp,
         State::HalfOpen,
+        State::AnsweredElsewhere,
         State::Answered,
         State::Connecting,
         State::Established,
@@ -101,7 +107,7 @@ impl State {
     /// Whether the handshake is incomplete, so that the flow counts against the half-open budget.
     #[inline]
     pub const fn is_half_open(self) -> bool {
-        matches!(self, State::HalfOpen | State::Answered)
+        matches!(self, State::HalfOpen | State::AnsweredElsewhere | State::Answered)
     }
 
     /// Whether a SYN of the client starts a new flow on the same ports.
@@ -137,6 +143,7 @@ impl State {
             State::Cut => "cut",
             State::Connecting => "connecting",
             State::Resting => "resting",
+            State::AnsweredElsewhere => "answered_elsewhere",
         }
     }
 }
@@ -188,40 +195,6 @@ pub struct Annex {
     pub tally: Tally,
     /// The header that the target is owed.
     pub preamble: Preamble,
-}
-
-/// What went through a flow, by `Direction`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct Tally {
-    /// Bytes of IP packets, headers included.
-    pub bytes: [u64; 2],
-    /// Packets.
-    pub packets: [u64; 2],
-    /// When the first came, in nanoseconds of the worker's clock.
-    pub began_ns: u64,
-}
-
-/// A PROXY header that a target is owed: where it stands in the client's stream, and what sending it again takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct Preamble {
-    /// The client's initial sequence number.
-    pub initial: u32,
-    /// What the client acknowledged last.
-    pub acknowledgement: u32,
-    /// Timestamps of its last segment (RFC 7323), 0 without.
-    pub timestamps: [u32; 2],
-    /// The window that it told last, as it stands in the header.
-    pub window: u16,
-    /// Bytes of the header.
-    pub length: u16,
-    /// Shift of the target's windows.
-    pub target_scale: u8,
-    /// Bits, of which `datapath::preamble` knows.
-    pub flags: u8,
-    /// Nothing.
-    pub unused: [u8; 2],
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -279,7 +252,9 @@ impl Outward {
 
 /// Bits of `Flow::kind` beside the protocol's number.
 mod kind {
-    pub const PROTOCOL: u8 = 0x1f;
+    pub const PROTOCOL: u8 = 0x17;
+    /// The target is owed a PROXY header: of a TCP flow until it has acknowledged it, of a UDP flow with every datagram.
+    pub const PREAMBLE: u8 = 0x08;
     /// The addresses stand in `Addresses`.
     pub const WIDE: u8 = 0x20;
     /// The target sees a source of ours.
@@ -480,6 +455,12 @@ impl Flow {
         self.kind & kind::PROTOCOL
     }
 
+    /// Whether the packets are datagrams.
+    #[inline]
+    pub fn is_udp(&self) -> bool {
+        self.protocol() == Protocol::Udp as u8
+    }
+
     /// Whether the addresses stand beside, in [`Addresses`].
     #[inline]
     pub fn is_wide(&self) -> bool {
@@ -495,7 +476,25 @@ impl Flow {
     /// Whether packets are rewritten by nothing but addresses and ports of one family, IPv4.
     #[inline]
     pub fn is_plain(&self) -> bool {
-        self.kind & (kind::WIDE | kind::SHIFTED) == 0
+        self.kind & (kind::WIDE | kind::SHIFTED | kind::PREAMBLE) == 0
+    }
+
+    /// Whether the target is owed a PROXY header: of a TCP flow one, as the [`Preamble`] beside says, of a UDP flow one with every
+    /// datagram.
+    #[inline]
+    pub fn has_preamble(&self) -> bool {
+        self.kind & kind::PREAMBLE != 0
+    }
+
+    /// Notes that the target is owed a PROXY header.
+    pub(crate) fn begin_preamble(&mut self) {
+        self.kind |= kind::PREAMBLE;
+    }
+
+    /// Notes that the target has its PROXY header: the flow is as any other from now on.
+    pub(crate) fn end_preamble(&mut self) {
+        self.kind &= !kind::PREAMBLE;
+        self.keep_deltas();
     }
 
     /// Whether sequence numbers differ between both ends.
@@ -635,7 +634,7 @@ impl Flow {
 }
 
 /// One flow, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowView {
     /// The worker whose flow it is.
     pub worker: u8,
@@ -688,3 +687,4 @@ const CLOCK_SKEW_MS: u32 = 10_000;
 
 const _: () = assert!(size_of::<Flow>() == 64 && size_of::<Addresses>() == 64 && size_of::<Annex>() == 64);
 const _: () = assert!(crate::limits::TARGETS <= 1 << 16);
+const _: () = assert!((Protocol::Tcp as u8 | Protocol::Udp as u8) & !kind::PROTOCOL == 0);

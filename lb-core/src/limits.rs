@@ -80,6 +80,9 @@ pub const REST_S: u16 = 120;
 /// SYNs to targets of confirmed clients that one worker repeats at a time.
 pub const SYNS_REPEATED: usize = 4_096;
 
+/// PROXY headers that one worker repeats at a time.
+pub const HEADERS_REPEATED: usize = 4_096;
+
 /// Source addresses and ports that are tried for a new flow.
 pub const SOURCES_TRIED: u32 = 4_096;
 
@@ -136,6 +139,12 @@ pub const COLLISION_RETRIES: u32 = 32;
 
 /// Listeners of one target group whose selections are kept apart for each client's address and port.
 pub const SIBLINGS: usize = 8;
+
+/// Ended flows that one worker keeps in a turn for the flow log.
+pub const ENDED_FLOWS: usize = 8_192;
+
+/// A flow that is closed or reset is told to the flow log when nothing came for this long, in milliseconds.
+pub const SETTLED_MS: u32 = 2_000;
 
 /// Time to live of packets that the load balancer makes itself.
 pub const REPLY_TTL: u8 = 64;

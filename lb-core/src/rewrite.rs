@@ -5,6 +5,7 @@ pub mod cut;
 pub mod icmp;
 pub mod icmp_translate;
 pub mod nat;
+pub mod preamble;
 pub mod reset;
 pub mod segment;
 pub mod shift;

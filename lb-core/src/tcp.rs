@@ -21,10 +21,10 @@ fn step(state: State, direction: Direction, flags: u8) -> State {
     // In a simultaneous open, that is the client's SYN-ACK.
     let is_confirmed = state == Answered && direction == Forward && flags & (RST | ACK) == ACK;
     if state.is_half_open() && !is_confirmed {
-        return if state == HalfOpen && direction == Reverse && flags & (SYN | RST) == SYN {
-            Answered
-        } else {
-            state
+        return match (state, direction) {
+            (HalfOpen | AnsweredElsewhere, Reverse) if flags & (SYN | RST) == SYN => Answered,
+            (HalfOpen, Forward) if flags & (ACK | SYN | RST) == ACK => AnsweredElsewhere,
+            _ => state,
         };
     }
     if flags & RST != 0 {
@@ -62,7 +62,8 @@ pub fn is_repeated_syn(state: State, direction: Direction, flags: u8) -> bool {
 #[inline]
 pub fn timeout_s(state: State, idle_timeout_s: u16) -> u16 {
     match state {
-        State::HalfOpen | State::Answered | State::Connecting => limits::HALF_OPEN_S,
+        State::Connecting => limits::HALF_OPEN_S,
+        state if state.is_half_open() => limits::HALF_OPEN_S,
         State::Closed => limits::CLOSED_S,
         State::Reset => limits::RESET_S,
         _ => idle_timeout_s,
@@ -84,13 +85,18 @@ mod tests {
     fn segments_lead_from_state_to_state() {
         for (from, direction, flags, to) in [
             (State::HalfOpen, Forward, SYN, State::HalfOpen),
-            (State::HalfOpen, Forward, ACK, State::HalfOpen),
+            (State::HalfOpen, Forward, ACK, State::AnsweredElsewhere),
+            (State::HalfOpen, Forward, SYN | ACK, State::HalfOpen),
+            (State::AnsweredElsewhere, Forward, ACK, State::AnsweredElsewhere),
+            (State::AnsweredElsewhere, Forward, FIN | ACK, State::AnsweredElsewhere),
+            (State::AnsweredElsewhere, Reverse, ACK, State::AnsweredElsewhere),
+            (State::AnsweredElsewhere, Reverse, SYN | ACK, State::Answered),
             (State::HalfOpen, Reverse, ACK, State::HalfOpen),
             (State::HalfOpen, Reverse, SYN | ACK, State::Answered),
             (State::HalfOpen, Reverse, SYN, State::Answered),
             (State::HalfOpen, Reverse, RST | ACK, State::HalfOpen),
             (State::HalfOpen, Forward, RST, State::HalfOpen),
-            (State::HalfOpen, Forward, FIN | ACK, State::HalfOpen),
+            (State::HalfOpen, Forward, FIN | ACK, State::AnsweredElsewhere),
             (State::Answered, Forward, RST, State::Answered),
             (State::Answered, Reverse, RST | ACK, State::Answered),
             (State::Answered, Forward, FIN | ACK, State::ClientClosed),

@@ -23,6 +23,11 @@ impl Instant {
     }
 
     /// This much later.
+    pub const fn after_millis(self, ms: u64) -> Instant {
+        Instant { ns: self.ns.saturating_add(ms.saturating_mul(1_000_000)) }
+    }
+
+    /// This much later.
     pub const fn after_seconds(self, seconds: u64) -> Instant {
         Instant { ns: self.ns.saturating_add(seconds.saturating_mul(1_000_000_000)) }
     }

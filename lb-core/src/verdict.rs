@@ -36,6 +36,11 @@ reasons! {
     FlowAdopted, "adopted_flow", Transmit, "Packet of a flow from before an unclean start: its target was found again by hash.";
     Stateless, "stateless", Transmit, "The flow table had no room: the target was selected without keeping state.";
 
+    ProxyHeader, "proxy_header", Transmit, "With the PROXY header that its target is owed, or replaced by it where both do not fit one packet.";
+    BehindHeader, "behind_header", Transmit, "TCP segment behind a PROXY header that did not fit one packet with it.";
+    HeaderRepeated, "header_repeated", Reply, "PROXY header that went without data, and that its target has not acknowledged: sent again.";
+    ResetBeforeHeader, "reset_before_header", Transmit, "Copy of a client's reset for a target that may not have got its PROXY header.";
+
     CutUp, "cut_up", Transmit, "Further piece of an IPv4 packet that was too long for the way out.";
     IcmpError, "icmp_error", Transmit, "ICMP error about a packet of a flow: translated for the side that sent the packet.";
 
@@ -83,6 +88,7 @@ reasons! {
     Fragment, "fragment", Drop, "Piece of a packet that is neither TCP nor UDP.";
     TcpFragment, "tcp_fragment", Drop, "TCP segment in pieces: not carried, as NLB does not (RFC 1858, RFC 3128).";
     FragmentLength, "fragment_length", Drop, "Piece of a datagram that ends behind 65,535 bytes, or, not its last, is empty or no multiple of 8 bytes long.";
+    ProxyFragment, "proxy_fragment", Drop, "Piece of a datagram to a target that is owed a PROXY header: only whole datagrams have one.";
     FragmentLost, "fragment_lost", Drop, "Later piece of a datagram whose first did not come in time, or for which there was no room.";
     L4Truncated, "l4_truncated", Drop, "Shorter than its TCP or UDP header.";
     TcpHeaderLength, "tcp_header_length", Drop, "TCP data offset under 5 words or past the packet.";
@@ -105,7 +111,7 @@ reasons! {
     NoSourcePort, "no_source_port", Drop, "No source port is free towards the target (NLB PortAllocationErrorCount).";
     ClientPorts, "client_ports", Drop, "The client has as many source ports as one may have (`source_nat.ports_per_client`).";
     NoSource, "no_source", Drop, "The client's address cannot be kept, and there is no source address of the target's family.";
-    FlowTableFull, "flow_table_full", Drop, "The flow table has no room for a flow whose source address is translated.";
+    FlowTableFull, "flow_table_full", Drop, "The flow table has no room for a flow whose source address is translated, or whose target is owed a PROXY header.";
     Connecting, "connecting", Drop, "Packet of a flow whose target has not answered the SYN of a confirmed client yet.";
     IcmpUntranslatable, "icmp_untranslatable", Drop, "ICMP error that has no counterpart in the other address family (RFC 7915 4.2, 5.2).";
     NextHopUnresolved, "next_hop_unresolved", Drop, "The kernel knows no route or no link address towards the next hop yet.";

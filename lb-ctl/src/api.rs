@@ -25,6 +25,7 @@
 //! An answer other than 200 carries a [`Refusal`]. Answers about objects carry their generation as `ETag`; a change with `If-Match` is
 //! refused unless it is still that one. `GET /v1/openapi.json` describes all of it.
 
+mod bypass;
 mod events;
 mod flows;
 mod objects;
@@ -41,6 +42,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{config::ConfigErrors, objects::Id};
 
+pub use bypass::{Bypass, BypassSign};
 pub use events::{Event, Happening, InterfaceState};
 pub use flows::{
     AddressFilter, FLOWS_LISTED, FLOWS_LISTED_DEFAULT, FlowList, FlowRow, FlowsQuery, ProtocolName, StateName,
@@ -52,8 +54,8 @@ pub use objects::{
 pub(crate) use objects::{optional_forward, required_forward};
 pub use stats::{ApiTraffic, CutRow, ReasonRow, Stats, Traffic};
 pub use status::{
-    FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, RingCounters, SocketRow, Status,
-    VipRow, WorkerFrames, WorkerRow,
+    FlowLogStatus, FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, RingCounters,
+    SocketRow, Status, VipRow, WorkerFrames, WorkerRow,
 };
 pub use targets::{NewTarget, TargetAddress, TargetChanges, TargetRow};
 pub use trace::{

@@ -47,6 +47,8 @@ pub struct GroupRow {
     pub load_balancer: Option<String>,
     /// Whether all targets get flows, because too few are healthy.
     pub is_failing_open: bool,
+    /// Targets whose replies go past the load balancer.
+    pub bypassed_targets: u64,
     /// What went to and from its targets, those that have left it included.
     pub traffic: Traffic,
     /// Checks of its targets that succeeded.

@@ -9,6 +9,7 @@
 //! Invariant: every frame received or made is settled exactly once under a reason other than `HandedOver` and `FragmentHeld`, by
 //! the last worker that had it.
 
+mod flow_log;
 mod idle;
 mod note;
 mod port;
@@ -30,6 +31,11 @@ use lb_core::{
     verdict::{Action, Reason, Verdict},
 };
 
+pub use self::{
+    flow_log::FlowLogSink,
+    shared::{Extent, FlowQuery, FlowsFound},
+    trace::{Glimpse, Note, Origin, TraceFilter, TraceQuery},
+};
 use self::{
     idle::{Idle, Rest},
     trace::{Seen, Tracing},
@@ -145,6 +151,7 @@ pub(crate) fn run(
         worker.turn();
         worker.rest();
     }
+    worker.tell_stopped();
     worker.inboxes
 }
 
@@ -163,6 +170,7 @@ struct Worker<'u, 'm> {
     commands: Receiver<Command>,
     retired: Sender<Arc<Tables>>,
     wanted_hops: Sender<IpAddr>,
+    flow_log: Option<FlowLogSink>,
     questions: Vec<Question>,
     /// While somebody follows frames.
     tracing: Option<Box<Tracing>>,
@@ -230,6 +238,7 @@ impl<'u, 'm> Worker<'u, 'm> {
             commands,
             retired,
             wanted_hops,
+            flow_log: None,
             questions: Vec::new(),
             tracing: None,
             number,
@@ -262,6 +271,9 @@ impl<'u, 'm> Worker<'u, 'm> {
         }
         if self.datapath.wants_hops() {
             self.ask_for_hops();
+        }
+        if self.datapath.has_ended() {
+            self.tell_ended();
         }
         self.answer();
         if self.tracing.is_some() {
@@ -300,6 +312,7 @@ impl<'u, 'm> Worker<'u, 'm> {
                 Command::Flows(query, asker) => {
                     self.questions.push(Question { query, asker, cursor: 0, found: FlowsFound::default() });
                 }
+                Command::LogFlows(sink) => self.log_flows(sink),
                 Command::Why(key, asker) => {
                     let _ = asker.answer.try_send(self.datapath.why(&key, self.now));
                 }

@@ -42,6 +42,23 @@ impl Screen {
         }
     }
 
+    /// A line that is laid out already.
+    pub(super) fn verbatim(&self, text: &str) {
+        self.line(format_args!("{}", format!("{INDENT}{text}").trim_end()));
+    }
+
+    /// The same, of less weight.
+    pub(super) fn faint(&self, text: &str) {
+        let Colours { quote, end, .. } = self.colours;
+        self.line(format_args!("{INDENT}{quote}{text}{end}"));
+    }
+
+    /// The same, to be looked at.
+    pub(super) fn strong(&self, text: &str) {
+        let Colours { heading, end, .. } = self.colours;
+        self.line(format_args!("{INDENT}{heading}{text}{end}"));
+    }
+
     /// How many fell to each, as a bar and as a ratio.
     pub(super) fn bars(&self, tally: &Tally) {
         let (most, total) = (tally.counts().max().unwrap_or(0), tally.total());

@@ -87,6 +87,7 @@ impl Control {
                     .is_some_and(|group| group.pools.iter().any(|pool| pool.eligible.contains(&entry.id))),
             share_percent: 0.0,
             is_reachable: in_tables.is_some_and(|target| target.next_hop.is_some()),
+            bypass: self.bypass.of(&entry.key),
             traffic: Traffic::default(),
         }
     }

@@ -3,12 +3,14 @@
 use std::{
     io::{self, BufRead, BufReader, ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+    os::fd::AsRawFd,
     time::{Duration, Instant},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
+    checked,
     namespace::Namespace,
     target::{LONGEST_DATAGRAM, UNANSWERED},
 };
@@ -257,6 +259,15 @@ impl Flows {
         Ok(Flows { sockets, seen })
     }
 
+    /// The same, sending datagrams over IPv4 without checksums (RFC 768: zero).
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn without_checksums(self) -> io::Result<Flows> {
+        self.sockets.iter().try_for_each(leave_checksum)?;
+        Ok(self)
+    }
+
     /// Sends one datagram on each flow and waits for its answer; the answers in the order of the flows. A few flows at a time:
     /// nothing slows UDP down, so a burst of all would overflow any network's buffers.
     ///
@@ -296,12 +307,41 @@ impl Flows {
     }
 }
 
+/// Sends one datagram from an address and port of the client's, in the calling thread's namespace, and waits for its answer.
+///
+/// # Errors
+/// When the port is taken, or there is no right answer within [`PATIENCE`].
+pub fn ask_datagram(from: SocketAddr, to: SocketAddr, text: &str) -> io::Result<Answer> {
+    let socket = UdpSocket::bind(from)?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send(text.as_bytes())?;
+    hear_text(&socket, text)
+}
+
+/// Sets SO_NO_CHECK (socket(7) of Linux).
+fn leave_checksum(socket: &UdpSocket) -> io::Result<()> {
+    let (on, length): (libc::c_int, _) = (1, size_of::<libc::c_int>() as libc::socklen_t);
+    let option = (&raw const on).cast();
+    // SAFETY: the option takes an int, which lives through the call and is given with its size.
+    checked(unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, option, length)
+    })
+    .map(drop)
+}
+
 fn hear_datagram(socket: &UdpSocket, text: &str, seen: Seen) -> io::Result<Answer> {
+    let answer = hear_text(socket, text)?;
+    seen.check(&answer, socket.local_addr()?)?;
+    Ok(answer)
+}
+
+/// An answer that repeats a text.
+fn hear_text(socket: &UdpSocket, text: &str) -> io::Result<Answer> {
     let mut bytes = vec![0; LONGEST_DATAGRAM];
     let length = socket.recv(&mut bytes).map_err(no_answer)?;
     let answer = Answer::parse(&String::from_utf8_lossy(&bytes[..length]))?;
     let local = socket.local_addr()?;
-    seen.check(&answer, local)?;
     if answer.text == text {
         Ok(answer)
     } else {

@@ -26,8 +26,9 @@ use super::{
     cleanup::unique_name,
     namespace::Namespace,
     network::Offload,
+    tap::LinkEnd,
     target::Target,
-    wiring::{HOST_LINK, Wiring, create_bridge, join_bridge},
+    wiring::{HOST_LINK, Wiring, create_bridge, join_bridge, set_mtu},
 };
 use health_node_port::HealthNodePort;
 use places::{FIRST_NIC, Node, Pod, SECOND_NIC};
@@ -57,7 +58,8 @@ pub struct Cluster {
     nodes: Vec<Namespace>,
     /// By pod.
     pods: Vec<Namespace>,
-    ends: Vec<End>,
+    /// Each with its near and its far end.
+    links: Vec<[End; 2]>,
     endpoints: Vec<Endpoints>,
     returns: Return,
 }
@@ -113,7 +115,7 @@ impl Cluster {
             switch: namespace("switch")?,
             nodes: Node::ALL.iter().map(|node| namespace(node.name())).collect::<Result<_, _>>()?,
             pods: Pod::ALL.iter().map(|pod| namespace(pod.name())).collect::<Result<_, _>>()?,
-            ends: Vec::new(),
+            links: Vec::new(),
             endpoints: services::ALL.map(|service| Endpoints { service, pods: Pod::ALL.into() }).into(),
             returns: Return::Nowhere,
         };
@@ -141,9 +143,21 @@ impl Cluster {
         &mut self.servers[pod as usize]
     }
 
+    /// Every end of every link as one to tap, called as `node1/eth0`: but for the switch's ports, which do nothing to a frame, and for the
+    /// load balancer's link, which is tapped from the switch.
+    pub fn links(&self) -> Vec<LinkEnd<'_>> {
+        let tap = |end: &End| LinkEnd::at(self.namespace(end.owner), &end.link, &end.place());
+        let taps = |[near, far]: &[End; 2]| match (near.owner, far.owner) {
+            (Owner::Lb, _) => vec![LinkEnd::across(self.namespace(far.owner), &far.link, &near.place())],
+            (_, Owner::Switch) => vec![tap(near)],
+            _ => vec![tap(near), tap(far)],
+        };
+        self.links.iter().flat_map(taps).collect()
+    }
+
     /// The MAC address of the end of a link called as `node1/eth0`; the same in every cluster.
     pub fn mac(&self, place: &str) -> Option<Mac> {
-        self.ends.iter().find(|end| end.place() == place).map(|end| end.mac)
+        self.links.iter().flatten().find(|end| end.place() == place).map(|end| end.mac)
     }
 
     /// From now on a service has these pods, as after the pods' deployment moved: the rules of both nodes change, and what they
@@ -165,6 +179,15 @@ impl Cluster {
         self.change_return("delete", self.returns)?;
         self.returns = returns;
         self.change_return("add", returns)
+    }
+
+    /// Sets the longest IP packet, in bytes, that a pod's link takes in either direction.
+    ///
+    /// # Errors
+    /// When the link cannot have this.
+    pub fn narrow(&self, pod: Pod, bytes: u32) -> Result<(), TestbedError> {
+        set_mtu(self.pod(pod), HOST_LINK, bytes)?;
+        set_mtu(self.node(pod.node()), pod.name(), bytes)
     }
 
     fn change_return(&self, verb: &str, returns: Return) -> Result<(), TestbedError> {
@@ -231,8 +254,8 @@ impl Cluster {
         far: (Owner, &str),
     ) -> Result<(), TestbedError> {
         let macs = wiring.lay((self.namespace(near.0), near.1), (self.namespace(far.0), far.1))?;
-        let ends = [near, far].into_iter().zip(macs);
-        self.ends.extend(ends.map(|((owner, link), mac)| End { owner, link: link.to_owned(), mac }));
+        let end = |(owner, link): (Owner, &str), mac| End { owner, link: link.to_owned(), mac };
+        self.links.push([end(near, macs[0]), end(far, macs[1])]);
         Ok(())
     }
 
@@ -256,7 +279,7 @@ impl Cluster {
     }
 
     fn mac_of(&self, owner: Owner, link: &str) -> Result<Mac, TestbedError> {
-        let end = self.ends.iter().find(|end| end.owner == owner && end.link == link);
+        let end = self.links.iter().flatten().find(|end| end.owner == owner && end.link == link);
         end.map(|end| end.mac)
             .ok_or_else(|| io::ErrorKind::NotFound.into())
             .doing(|| format!("find the link {link}"))

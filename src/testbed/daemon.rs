@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::process::Process;
 use lb_ctl::{
     api::{Stats, TargetRow},
     client::{Client, ClientError},
@@ -13,6 +14,23 @@ use lb_ctl::{
 /// Whether a target gets new flows because it is healthy, not because its group fails open.
 pub fn is_serving(row: &TargetRow) -> bool {
     row.state == "healthy" && row.is_eligible && row.is_reachable
+}
+
+/// Waits until a daemon, given by its control socket and process, has targets and its view of them is as wanted. Returns whether that
+/// came to be within `patience`.
+pub fn wait_until(
+    (control, process): (&Client, &mut Process),
+    patience: Duration,
+    wanted: impl Fn(&[TargetRow]) -> bool,
+) -> bool {
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline && process.ended().is_ok_and(|ended| ended.is_none()) {
+        if control.targets().is_ok_and(|targets| !targets.is_empty() && wanted(&targets)) {
+            return true;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    false
 }
 
 /// The daemon's counters at one moment.
@@ -62,3 +80,4 @@ impl fmt::Display for Books {
 
 /// Counters that do not change for so long are final.
 const QUIET: Duration = Duration::from_millis(200);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -1,12 +1,13 @@
 //! Test networks on one machine, for `lbd demo` and the end-to-end tests: network namespaces joined by veth pairs, with clients
 //! and targets inside them, and a load balancer between.
 //!
-//! Everything is made by system calls and netlink, so no `ip` or `ethtool` program is needed, yet the namespaces have names:
+//! Everything is made by system calls and netlink, so no `ip` or `ethtool` program is needed (but `ip` and `nft` for a cluster's
+//! rules), yet the namespaces have names:
 //! `ip netns exec lbd-PID-N-client curl http://198.18.100.1/` works while they live. Everything is removed when its owner is
 //! dropped, also on a panic; by [`cleanup::on_signals`] on Ctrl-C and SIGTERM; and by [`cleanup::sweep`] after a `kill -9`.
 //!
 //! ```text
-//!  network ---> wiring ---> namespace ---> netlink, offload      who makes what
+//!  network, cluster ---> wiring ---> namespace ---> netlink, offload    who makes what
 //!     |                         |
 //!     v                         v
 //!  addresses     target, client, stray, flood, process, daemon   who runs inside

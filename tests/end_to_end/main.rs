@@ -8,9 +8,11 @@ use lbd::testbed;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod asleep;
+mod bypass;
 mod capture;
 mod captures;
 mod churn;
+mod cluster;
 mod config;
 mod control_api;
 mod cuts;
@@ -19,6 +21,7 @@ mod doctor;
 mod dual_stack;
 mod elbv2;
 mod flood;
+mod flow_log;
 mod flow_rules;
 mod flows;
 mod fragments;
@@ -27,6 +30,7 @@ mod hairpin;
 mod harness;
 mod health;
 mod http;
+mod ingress;
 mod instances;
 mod layouts;
 mod lbctl;
@@ -73,7 +77,10 @@ fn main() -> ExitCode {
         syn_cookies::TESTS,
         strays::TESTS,
         cuts::TESTS,
+        bypass::TESTS,
+        ingress::TESTS,
         &flow_rules::tests(),
+        &cluster::tests(),
         health::TESTS,
         asleep::TESTS,
         churn::TESTS,
@@ -82,6 +89,7 @@ fn main() -> ExitCode {
         control_api::TESTS,
         flood::TESTS,
         flows::TESTS,
+        flow_log::TESTS,
         why::TESTS,
         trace::TESTS,
         capture::TESTS,

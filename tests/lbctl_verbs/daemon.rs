@@ -211,6 +211,7 @@ impl Control {
             is_eligible: state == "healthy",
             share_percent: 100.0,
             is_reachable: true,
+            bypass: None,
             traffic: Traffic { active_flows, ..Traffic::default() },
         }
     }

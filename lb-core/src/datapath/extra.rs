@@ -4,7 +4,13 @@
 use std::collections::VecDeque;
 
 use super::{Extra, Pipeline};
-use crate::{frame::Frame, limits, tables::InterfaceId, verdict::Verdict};
+use crate::{
+    frame::Frame,
+    limits,
+    tables::InterfaceId,
+    verdict::Verdict,
+    wire::{ipv4, ipv6, proxy},
+};
 
 /// Buffers, and those of them that hold a frame whose fate is decided, oldest first.
 #[derive(Debug)]
@@ -120,5 +126,6 @@ impl Pipeline<'_> {
     }
 }
 
-/// Room in front of a frame: what an IPv6 header with a fragment header is longer than one of IPv4.
-const HEADROOM: usize = 64;
+/// Room in front of a frame: a PROXY header, and what an IPv6 header with a fragment header is longer than one of IPv4.
+const HEADROOM: usize = 192;
+const _: () = assert!(proxy::IPV6_LENGTH + ipv6::HEADER + ipv6::fragment::HEADER - ipv4::HEADER <= HEADROOM);

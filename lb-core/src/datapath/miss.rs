@@ -1,9 +1,15 @@
 //! A packet of no flow: it opens one, is adopted into one, goes to the worker that owns it, or is answered or dropped.
 
-use super::{InFlight, Pipeline, choice::Choice, last_hop};
+use super::{
+    InFlight, Pipeline,
+    choice::Choice,
+    last_hop,
+    preamble::{header_placement, sequence},
+};
 use crate::{
     flow::{Direction, Flow, NewFlow, State},
     flow_key::FlowKey,
+    flow_log::CloseReason,
     flow_table::Full,
     listener::{Listener, ListenerId},
     select,
@@ -116,6 +122,9 @@ impl Pipeline<'_> {
         if choice.is_failing_open {
             self.counters.count_unhealthy_routing(known.0, choice.target_id);
         }
+        if state != State::Established && header_placement(tables, choice.target_id).is_some() {
+            new.flow.begin_preamble();
+        }
         new.flow.set_hop(Direction::Reverse, last_hop(it.frame));
         new.flow.set_hop(Direction::Forward, choice.hop);
         stamp(&mut new, tables, known, choice.target_id, it.now.wrapping_millis());
@@ -154,6 +163,9 @@ impl Pipeline<'_> {
         };
         let client = (key.destination(), key.destination_port());
         let mut new = NewFlow::new(&forward, client, (key.source(), key.source_port()), state);
+        if state == State::Udp && header_placement(tables, target_id).is_some() {
+            new.flow.begin_preamble();
+        }
         let Some(hop) = tables.hop(client.0) else {
             self.want(client.0);
             return Verdict::drop(Reason::NextHopUnresolved);
@@ -187,7 +199,8 @@ impl Pipeline<'_> {
     }
 
     /// Sends the packet that a new flow begins with. Without room for the flow, the packet goes all the same: selection
-    /// finds the same target for the next ones, which are adopted until then. Only a source of ours cannot be found again.
+    /// finds the same target for the next ones, which are adopted until then. Only a source of ours cannot be found again, nor a
+    /// PROXY header be put in front of a stream that nothing is known of.
     fn insert_and_forward(
         &mut self,
         tables: &Tables,
@@ -199,9 +212,19 @@ impl Pipeline<'_> {
         if let Some(refusal) = self.refuse_length(it, &new.flow, &new.addresses, direction, hop) {
             return refusal;
         }
-        match self.insert(new, self.flows.hashes(new)) {
-            Ok(record) => self.forward(it, record, direction, hop, reason),
-            Err(Full) if new.flow.is_source_translated() => Verdict::drop(Reason::FlowTableFull),
+        match self.insert(new, self.flows.hashes(new), it.now) {
+            Ok(record) => {
+                if reason == Reason::FlowAdopted {
+                    self.mark_adopted(record);
+                }
+                if new.flow.has_preamble() {
+                    self.begin_preamble(tables, record, sequence(it));
+                }
+                self.forward(it, record, direction, hop, reason)
+            }
+            Err(Full) if new.flow.is_source_translated() || new.flow.has_preamble() => {
+                Verdict::drop(Reason::FlowTableFull)
+            }
             Err(Full) => {
                 let idle = it.now.after_seconds(u64::from(idle_timeout_s(tables, &new.flow)));
                 self.adopt_until = self.adopt_until.max(idle);
@@ -211,7 +234,12 @@ impl Pipeline<'_> {
     }
 
     /// Puts a flow into the table and counts it.
-    pub(super) fn insert(&mut self, new: &NewFlow, hashes: [u64; 2]) -> Result<u32, Full> {
+    pub(super) fn insert(&mut self, new: &NewFlow, hashes: [u64; 2], now: Instant) -> Result<u32, Full> {
+        if self.flow_log.is_on()
+            && let Some(record) = self.flows.evicted_by(new)
+        {
+            self.tell(record, CloseReason::Evicted, now.wrapping_millis());
+        }
         let (inserted, evicted) = self.flows.insert(new, hashes);
         if let Some(evicted) = evicted {
             self.counters.half_open_evicted.add(1);
@@ -220,7 +248,8 @@ impl Pipeline<'_> {
                 self.give_back_port(evicted.key(Direction::Forward).source());
             }
         }
-        if inserted.is_ok() {
+        if let Ok(record) = inserted {
+            self.begin_tally(record, now);
             self.counters.count_start(&new.flow);
             if let Some(clients) = self.clients.as_mut().filter(|_| new.flow.is_source_translated()) {
                 clients.take(new.key(Direction::Forward).source());

@@ -3,6 +3,7 @@
 
 use crate::{
     flow::{Direction, Flow},
+    preamble::Preamble,
     wire::{
         checksum::Delta,
         l4::tcp::{self, ACK, SYN, option},
@@ -23,26 +24,56 @@ pub fn apply(segment: &mut [u8], flow: &Flow, direction: Direction) {
         Direction::Forward if flags & ACK != 0 => {
             let back = flow.sequence_shift().wrapping_neg();
             add(header, tcp::ACKNOWLEDGEMENT.start, back);
-            if let Some(value) = selective_acknowledgements(header) {
-                for edge in 0..value.len() / 4 {
-                    add(header, value.start + edge * 4, back);
-                }
-            }
+            acknowledge(header, |edge| edge.wrapping_add(back));
         }
         Direction::Forward => {}
     }
 }
 
-/// Gives a target's segment that an ICMP error quotes its own sequence number again, as far as that is there; what it changes.
-pub fn restore_quoted(quoted_l4: &mut [u8], flow: &Flow) -> Delta {
-    match quoted_l4.get_mut(tcp::SEQUENCE) {
-        Some(field) => {
-            let old = [field[0], field[1], field[2], field[3]];
-            let new = u32::from_be_bytes(old).wrapping_sub(flow.sequence_shift()).to_be_bytes();
-            field.copy_from_slice(&new);
-            Delta::replacing(&old, &new)
+/// How the sequence number of a segment that an ICMP error quotes differs from the one that its sender knows.
+#[derive(Clone, Copy, Debug)]
+pub enum Quoted<'f> {
+    /// Not at all.
+    Same,
+    /// It is a target's, of a shifted flow.
+    Shifted(&'f Flow),
+    /// It is a client's, to a target that is owed a PROXY header.
+    InPreamble(&'f Preamble),
+}
+
+impl<'f> Quoted<'f> {
+    /// Of an error that travels in `direction`, about a packet the other way.
+    pub fn of(flow: &'f Flow, preamble: &'f Preamble, direction: Direction) -> Quoted<'f> {
+        match direction {
+            Direction::Forward if flow.is_shifted() => Quoted::Shifted(flow),
+            Direction::Reverse if flow.has_preamble() && !flow.is_udp() => Quoted::InPreamble(preamble),
+            _ => Quoted::Same,
         }
-        None => Delta::default(),
+    }
+
+    /// Gives the segment its own sequence number again, as far as that is there; what that changes in its checksum.
+    pub(super) fn restore(&self, quoted_l4: &mut [u8]) -> Delta {
+        let number = |number: u32| match self {
+            Quoted::Same => number,
+            Quoted::Shifted(flow) => number.wrapping_sub(flow.sequence_shift()),
+            Quoted::InPreamble(preamble) => preamble.number_at_client(number),
+        };
+        let Some(field) = quoted_l4.get_mut(tcp::SEQUENCE).filter(|_| !matches!(self, Quoted::Same)) else {
+            return Delta::default();
+        };
+        let old = [field[0], field[1], field[2], field[3]];
+        let new = number(u32::from_be_bytes(old)).to_be_bytes();
+        field.copy_from_slice(&new);
+        Delta::replacing(&old, &new)
+    }
+}
+
+/// Renumbers the edges of what is acknowledged selectively.
+pub(super) fn acknowledge(header: &mut [u8], number: impl Fn(u32) -> u32) {
+    let Some(value) = selective_acknowledgements(header) else { return };
+    for at in value.clone().step_by(4).take(value.len() / 4) {
+        let edge = word(header, at);
+        replace(header, at, &number(edge).to_be_bytes());
     }
 }
 
@@ -63,14 +94,17 @@ fn shift_window(header: &mut [u8], by: i8) {
 }
 
 /// Adds to the 32-bit number at an offset of the header.
-fn add(header: &mut [u8], at: usize, value: u32) {
-    let old = u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    replace(header, at, &old.wrapping_add(value).to_be_bytes());
+pub(super) fn add(header: &mut [u8], at: usize, value: u32) {
+    replace(header, at, &word(header, at).wrapping_add(value).to_be_bytes());
+}
+
+fn word(header: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
 
 /// Overwrites bytes of the header and updates its checksum. Words count from even offsets, so that an odd place takes its
 /// neighbours into the sum.
-fn replace(header: &mut [u8], at: usize, new: &[u8]) {
+pub(super) fn replace(header: &mut [u8], at: usize, new: &[u8]) {
     let even = at & !1..(at + new.len()).next_multiple_of(2).min(header.len());
     let mut before = [0; 8];
     let before = &mut before[..even.len()];

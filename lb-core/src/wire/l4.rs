@@ -32,8 +32,15 @@ pub mod tcp {
     pub const SYN: u8 = 0x02;
     /// Reset.
     pub const RST: u8 = 0x04;
+    /// The receiver is to hand on what it has.
+    pub const PSH: u8 = 0x08;
     /// Acknowledgement number is valid.
     pub const ACK: u8 = 0x10;
+    /// Urgent pointer, which counts from the sequence number, is valid.
+    pub const URG: u8 = 0x20;
+
+    /// Largest shift of windows (RFC 7323 section 2.3).
+    pub const MOST_SCALE: u8 = 14;
 
     /// Kinds of options (RFC 9293 section 3.2, RFC 7323, RFC 2018).
     pub mod option {
@@ -49,6 +56,8 @@ pub mod tcp {
         pub const SACK_PERMITTED: u8 = 4;
         /// Selective acknowledgements.
         pub const SACK: u8 = 5;
+        /// The sender's clock, and the last that it saw of the receiver's.
+        pub const TIMESTAMPS: u8 = 8;
     }
 
     /// The options of a TCP header, each as its kind and the range of its value in `options`. Ends at the first that is not whole.

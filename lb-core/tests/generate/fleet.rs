@@ -141,6 +141,11 @@ impl<'a> Fleet<'a> {
         self.workers.iter().map(|worker| &worker.path)
     }
 
+    /// The same, to be changed.
+    pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut Datapath<'a>> {
+        self.workers.iter_mut().map(|worker| &mut worker.path)
+    }
+
     /// Reasons that any frame has met.
     pub fn reasons(&self) -> impl Iterator<Item = Reason> + '_ {
         let has_met = |reason: Reason| {
@@ -290,7 +295,7 @@ fn buffer(given: &Given) -> Vec<u8> {
 }
 
 /// Bytes before a frame, and behind most.
-const ROOM: usize = 64;
+const ROOM: usize = 256;
 /// To the likelier owner and to the other; or to where pieces meet, and to the owner.
 const MOST_GIVEN: u32 = 2;
 /// Few enough that the busiest clients find out.

@@ -7,7 +7,10 @@ use etherparse::{
     checksum::Sum16BitWords,
     ip_number::{ICMP, IPV6_ICMP, TCP, UDP},
 };
-use lb_core::verdict::{Action, Reason};
+use lb_core::{
+    verdict::{Action, Reason},
+    wire::proxy,
+};
 
 use super::fleet::Event;
 
@@ -51,6 +54,10 @@ pub enum Checksum {
 impl Seen {
     pub fn is_icmp(&self) -> bool {
         matches!(self.protocol, ICMP | IPV6_ICMP)
+    }
+
+    fn is_syn(&self) -> bool {
+        self.protocol == TCP && self.segment.get(13).is_some_and(|flags| flags & 0x12 == 0x02)
     }
 
     pub fn data(&self) -> &[u8] {
@@ -211,6 +218,22 @@ fn piece(ip: &IpSlice<'_>) -> Option<Piece> {
     }
 }
 
+/// Asserts of a packet that was sent on with a PROXY header that its data follows that, or nothing does.
+fn assert_proxied(before: &[u8], after: &[u8]) {
+    let was = see(before).unwrap_or_else(|error| panic!("{error} in {before:02x?}"));
+    let is = see(after).unwrap_or_else(|error| panic!("{error} in {after:02x?}, which was {before:02x?}"));
+    let is_new_to_ipv6 = was.source.is_ipv4() && is.source.is_ipv6();
+    let checksum = match was.checksum {
+        Checksum::Absent if is_new_to_ipv6 => Checksum::Right,
+        checksum => checksum,
+    };
+    assert_eq!((is.ttl, is.checksum), (was.ttl - 1, checksum), "\n{was:x?}\nbecame\n{is:x?}");
+    let length = if was.source.is_ipv4() { proxy::IPV4_LENGTH } else { proxy::IPV6_LENGTH };
+    let (header, data) = is.data().split_at(length);
+    assert_eq!(header[..12], proxy::SIGNATURE, "{is:x?}");
+    assert!(data.is_empty() || data == was.data(), "\n{was:x?}\nbecame\n{is:x?}");
+}
+
 /// Asserts of what leaves that it is as right as what came in, or, made by the load balancer, right.
 pub fn assert_well_formed(event: &Event) {
     let reason = event.verdict.reason;
@@ -220,6 +243,9 @@ pub fn assert_well_formed(event: &Event) {
         }
         (_, Action::Reply) => drop(assert_made_well(&event.after)),
         (_, Action::Transmit) if reason == Reason::SynToTarget => drop(assert_made_well(&event.after)),
+        (Some(before), Action::Transmit) if reason == Reason::ProxyHeader => {
+            assert_proxied(before, &event.after);
+        }
         (Some(before), Action::Transmit) => drop(assert_sent_on(before, &event.after)),
         _ => {}
     }
@@ -237,6 +263,10 @@ pub fn assert_sent_on(before: &[u8], after: &[u8]) -> Seen {
         return is;
     }
     assert_eq!(is.protocol, was.protocol, "{}", context());
+    if was.is_syn() && is.data().is_empty() {
+        assert_eq!(is.checksum, was.checksum, "{}", context()); // A PROXY header comes before its data.
+        return is;
+    }
     if is.segment.len() < was.segment.len() {
         assert_cut(&was, &is);
         return is;

@@ -281,7 +281,17 @@ impl World {
         let pool = Pool::new(eligible.iter().map(|&n| target_id(at, n)).collect(), maglev.into());
         let pool = Pool { is_failing_open: state.is_failing_open, ..pool };
         let group = TargetGroup::of_one_pool(&format!("group {at}"), state.keeps_client, pool);
-        TargetGroup { is_sticky: state.is_sticky, ..group }
+        TargetGroup { is_sticky: state.is_sticky, proxy_header: self.proxy_header(at), ..group }
+    }
+
+    /// None has any in the usual world.
+    fn proxy_header(&self, group: usize) -> Option<HeaderPlacement> {
+        match (self.generation as usize + group) % 4 {
+            _ if self.generation == 1 => None,
+            0 => Some(HeaderPlacement::OnFirstAckWithPayload),
+            1 => Some(HeaderPlacement::OnFirstAck),
+            _ => None,
+        }
     }
 
     fn targets(&self, group: usize) -> impl Iterator<Item = Option<Target>> + '_ {

@@ -28,6 +28,24 @@ fn counts_handshakes_that_a_target_does_not_answer_or_refuses() {
     }
 }
 
+/// What shows that replies go past the load balancer.
+#[test]
+fn counts_flows_whose_client_acknowledges_what_has_not_come_by_here_once() {
+    for mode in modes() {
+        let mut path = mode.path();
+        let flow = OpenFlow::open(&mut path, &mode.syn(), 0);
+        for (flags, at_ms) in [(ACK, 1), (ACK, 2), (FIN | ACK, 3)] {
+            flow.to_target(&mut path, &tcp(mode.client, mode.web(), flags), at_ms);
+        }
+        let other = (mode.client.ip(), mode.client.port() + 1);
+        let answered = OpenFlow::open(&mut path, &tcp(other, mode.web(), SYN), 4);
+        through(&mut path, &answered.reply(SYN | ACK), 5);
+        through(&mut path, &tcp(other, mode.web(), ACK), 6);
+        let counted: u64 = path.counters().targets.iter().map(|target| target.bypassed_flows.value()).sum();
+        assert_eq!(counted, u64::from(flow.source == flow.client), "{}", mode.name);
+    }
+}
+
 #[test]
 fn spreads_flows_over_its_targets_and_a_repeated_syn_stays() {
     for mode in modes() {

@@ -187,6 +187,7 @@ fn assert_same_traffic(whose: &str, short: &TrafficCounters, long: &TrafficCount
             &traffic.cut_flows,
             &traffic.repeated_syns,
             &traffic.refused_syns,
+            &traffic.bypassed_flows,
             &traffic.client_resets,
             &traffic.target_resets,
         ]

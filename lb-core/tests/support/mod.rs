@@ -50,6 +50,9 @@ pub const INSIDE: InterfaceId = InterfaceId(1);
 pub const OUTSIDE_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xa0]);
 pub const INSIDE_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xa1]);
 
+/// Bytes in front of a frame and behind it, as a worker's frames have them in front.
+pub const ROOM: usize = 256;
+
 /// IPv4 address of target `n`, from 1.
 pub fn target(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 19, n, 2)
@@ -141,8 +144,8 @@ fn process_arrived(
     arrival: Arrival,
     now_ms: u64,
 ) -> (Verdict, Option<Vec<u8>>) {
-    let mut buffer = [&[0; 64], frame, &[0; 64]].concat();
-    let mut frames = [Frame::new(&mut buffer, 64, 64 + frame.len(), ingress)];
+    let mut buffer = [&[0; ROOM], frame, &[0; ROOM]].concat();
+    let mut frames = [Frame::new(&mut buffer, ROOM, ROOM + frame.len(), ingress)];
     let mut verdicts = [Verdict::drop(Reason::NoFlow)];
     datapath.process_burst(&mut frames, arrival, Instant::from_millis(now_ms), &mut verdicts);
     datapath.counters().settle(verdicts[0].reason);

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Bypass;
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
@@ -52,6 +54,16 @@ pub enum Happening {
         /// Whether all its targets get flows now, because too few are healthy.
         is_failing_open: bool,
     },
+    /// Replies of a target go past the load balancer, or nothing shows that any more.
+    Bypass {
+        /// Its target group.
+        target_group: String,
+        /// Address and port.
+        target: String,
+        /// What shows it, and what to do; nothing when it is over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bypass: Option<Bypass>,
+    },
     /// The configuration file was read again.
     Reload {
         /// Generation that it led to; nothing when it was refused.
@@ -70,6 +82,12 @@ pub enum Happening {
         interface: Option<String>,
         /// What became of it.
         state: InterfaceState,
+    },
+    /// Records of the flow log begin to be lost, or are written again.
+    FlowLog {
+        /// Why the file cannot be written; nothing when it is written again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
     },
     /// Events that this reader cannot have any more.
     Missed {

@@ -123,6 +123,9 @@ pub struct Traffic {
     pub repeated_syns: u64,
     /// SYNs that the target refused.
     pub refused_syns: u64,
+    /// Flows whose client acknowledged an answer of the target that has not come by here.
+    #[serde(default)]
+    pub bypassed_flows: u64,
     /// Resets from clients that were sent on (NLB `TCP_Client_Reset_Count`).
     #[serde(default)]
     pub client_resets: u64,
@@ -162,6 +165,7 @@ impl Traffic {
             cut_flows: join(self.cut_flows, other.cut_flows),
             repeated_syns: join(self.repeated_syns, other.repeated_syns),
             refused_syns: join(self.refused_syns, other.refused_syns),
+            bypassed_flows: join(self.bypassed_flows, other.bypassed_flows),
             client_resets: join(self.client_resets, other.client_resets),
             target_resets: join(self.target_resets, other.target_resets),
         }
@@ -184,6 +188,7 @@ impl From<&TrafficCounters> for Traffic {
             cut_flows: counters.cut_flows.value(),
             repeated_syns: counters.repeated_syns.value(),
             refused_syns: counters.refused_syns.value(),
+            bypassed_flows: counters.bypassed_flows.value(),
             client_resets: counters.client_resets.value(),
             target_resets: counters.target_resets.value(),
         }

@@ -9,7 +9,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Traffic;
+use super::{Bypass, Traffic};
 
 /// A target, registered or still draining.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +42,9 @@ pub struct TargetRow {
     pub share_percent: f64,
     /// Whether the way to it is known.
     pub is_reachable: bool,
+    /// How its replies go past the load balancer, where something shows that they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bypass: Option<Bypass>,
     /// What went to and from it.
     pub traffic: Traffic,
 }

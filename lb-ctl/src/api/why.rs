@@ -6,7 +6,7 @@ use lb_core::{flow_key::FlowKey, tables::Protocol, verdict::Reason};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FlowRow, ProtocolName, TargetRow};
+use super::{Bypass, FlowRow, ProtocolName, TargetRow};
 use crate::config::Family;
 
 /// The query of `GET /v1/why`: from whom to whom.
@@ -86,6 +86,9 @@ pub struct Why {
     /// Whom that target sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<WhySource>,
+    /// How the target's replies go past the load balancer, where this flow or others show that they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bypass: Option<Bypass>,
     /// The worker that has the flow, or would have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<u8>,

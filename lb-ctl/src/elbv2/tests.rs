@@ -168,6 +168,7 @@ fn row(group: &str, target: &crate::objects::Target) -> TargetRow {
         is_eligible: true,
         share_percent: 100.0,
         is_reachable: true,
+        bypass: None,
         traffic: Traffic::default(),
     }
 }

@@ -87,6 +87,9 @@ fn target_groups(metrics: &Metrics, to: &mut Families<'_>) -> fmt::Result {
     let open = groups.iter().map(|group| (group_labels(group), u64::from(group.is_failing_open)));
     let help = "Whether flows go to targets without regard to their health, because too few are healthy.";
     to.gauges("target_group_failing_open", help, open)?;
+    let bypassed = groups.iter().map(|group| (group_labels(group), group.bypassed_targets));
+    let help = "Targets whose replies go past the load balancer.";
+    to.gauges("target_group_bypassed_targets", help, bypassed)?;
     let help = "Targets by zone and state. NLB HealthyHostCount: state healthy; UnHealthyHostCount: unhealthy and \
                 unhealthy.draining.";
     to.gauges("target_group_targets", help, hosts(metrics))?;
@@ -203,6 +206,12 @@ const COMMON: &[Column] = &[
         help: "SYNs that a target refused.",
         label: "",
         series: &[series("", |traffic| traffic.refused_syns)],
+    },
+    Column {
+        name: "bypassed_flows",
+        help: "Flows whose client acknowledged an answer of the target that has not come by here.",
+        label: "",
+        series: &[series("", |traffic| traffic.bypassed_flows)],
     },
 ];
 

@@ -19,6 +19,7 @@ fn target(number: u8, state: &str, passed: u64) -> TargetRow {
         is_eligible: state == "healthy",
         share_percent: 100.0,
         is_reachable: true,
+        bypass: None,
         traffic: Traffic { new_flows: 10 * u64::from(number), target_resets: 3, ..Traffic::default() },
     }
 }

@@ -27,6 +27,14 @@ fn happening(what: &Happening) -> Option<String> {
         Happening::FailOpen { target_group, is_failing_open: false } => {
             format!("target group {target_group} fails open no more")
         }
+        Happening::Bypass { target_group, target, bypass: Some(bypass) } => {
+            format!("target {target_group}/{target}: {bypass}")
+        }
+        Happening::Bypass { target_group, target, bypass: None } => {
+            format!(
+                "target {target_group}/{target}: nothing shows any more that replies go past the load balancer"
+            )
+        }
         Happening::Reload { generation: Some(generation), by, .. } => {
             format!("generation {generation}: configuration read again by {by}")
         }
@@ -43,6 +51,10 @@ fn happening(what: &Happening) -> Option<String> {
             };
             format!("{which}: {became}")
         }
+        Happening::FlowLog { error: Some(error) } => {
+            format!("flow log: records are lost, for they cannot be written: {error}")
+        }
+        Happening::FlowLog { error: None } => "flow log: records are written again".into(),
         Happening::Missed { events: Some(events) } => format!("{events} events missed"),
         Happening::Missed { events: None } => "events of an earlier run of lbd missed".into(),
         Happening::Heartbeat => return None,

@@ -89,6 +89,9 @@ fn remark(row: &TargetRow) -> String {
     if !row.is_reachable {
         remarks.push("no next hop yet".into());
     }
+    if row.bypass.is_some() {
+        remarks.push("replies go past the load balancer: `lbctl events` says more".into());
+    }
     remarks.extend(refused_flows(&row.traffic));
     remarks.join("; ")
 }
@@ -117,6 +120,7 @@ mod tests {
             is_eligible: true,
             share_percent: 100.0 / 3.0,
             is_reachable: true,
+            bypass: None,
             traffic: Traffic { active_flows: 17, new_flows: 60_000, ..Traffic::default() },
         }
     }

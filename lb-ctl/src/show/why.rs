@@ -23,6 +23,7 @@ pub fn why(why: &Why) -> String {
     }
     lines.extend(next_hop(why));
     lines.extend(why.source.as_ref().map(|row| source(row, why)));
+    lines.extend(bypass(why));
     lines.extend(stray(why));
     lines.join("\n") + &silence(&why.silent_workers)
 }
@@ -319,6 +320,11 @@ fn source(row: &WhySource, why: &Why) -> String {
         }
         _ => format!("The target cannot see the client{cause}, and there is no address to send from."),
     }
+}
+
+/// That the target's replies go past the load balancer.
+fn bypass(why: &Why) -> Option<String> {
+    Some(format!("{}: {}", why.target.as_ref()?.target, why.bypass.as_ref()?))
 }
 
 fn stray(why: &Why) -> Option<String> {

@@ -119,6 +119,7 @@ fn target(group: &str, target: &str, state: &str, traffic: Traffic) -> TargetRow
         is_eligible: true,
         share_percent: 50.0,
         is_reachable: true,
+        bypass: None,
         traffic,
     }
 }

@@ -54,6 +54,7 @@ fn new_flow() -> Why {
             addresses: vec![],
             ports: None,
         }),
+        bypass: None,
         worker: Some(1),
         generation: 7,
         silent_workers: vec![],
@@ -76,6 +77,7 @@ fn row(state: &str, is_eligible: bool) -> TargetRow {
         is_eligible,
         share_percent: 100.0,
         is_reachable: true,
+        bypass: None,
         traffic: Traffic::default(),
     }
 }

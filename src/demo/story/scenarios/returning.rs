@@ -1,0 +1,60 @@
+//! How replies to clients find back to the load balancer, where targets see the clients' own addresses; and what becomes of
+//! connections when they do not.
+
+use std::net::SocketAddr;
+
+use super::{
+    super::{
+        super::DemoError,
+        stage::{Host, Stage},
+        walk::Way,
+    },
+    Findings,
+    balanced::PODS_KEPT,
+};
+use crate::testbed::cluster::{
+    places::{Node, Pod, VIP_A},
+    routing::Return,
+    services::POD_PORTS,
+};
+
+pub(super) fn replies(stage: &mut Stage, findings: &mut Findings) -> Result<(), DemoError> {
+    let vip: SocketAddr = (VIP_A, PODS_KEPT).into();
+    let pod71: SocketAddr = (Pod::P71.address(), POD_PORTS.tcp).into();
+    let node = stage.cluster.node(Node::Two);
+    let commands = ["ip rule show priority 256", "ip route show table 100"];
+    for (place, command) in ["node rule", "node route"].into_iter().zip(commands) {
+        findings.said(place, &format!("node2# {command}"), stage.said(node, command)?);
+    }
+    let talk = stage.converse_with(Host::Client, vip, pod71)?;
+    let links = [
+        "pod71/eth0 > node2/pod71",
+        "node2/eth0 > lb/eth0",
+        "lb/eth0 > router/vpc",
+        "router/client > client/eth0",
+    ];
+    findings.walk("by nodes", stage.walk(&talk, Way::Back), &links);
+
+    stage.cluster.set_return(Return::ByRouter)?;
+    for (place, command) in ["router rule", "router route"].into_iter().zip(commands) {
+        findings.said(place, &format!("router# {command}"), stage.said(&stage.cluster.router, command)?);
+    }
+    let talk = stage.converse_with(Host::Client, vip, pod71)?;
+    let links = [
+        "pod71/eth0 > node2/pod71",
+        "node2/eth1 > router/vpc",
+        "router/vpc > lb/eth0",
+        "lb/eth0 > router/vpc",
+        "router/client > client/eth0",
+    ];
+    findings.walk("by the router", stage.walk(&talk, Way::Back), &links);
+
+    stage.cluster.set_return(Return::Nowhere)?;
+    let talk = stage.knock(Host::Client, vip, pod71)?;
+    let links = ["pod71/eth0 > node2/pod71", "node2/eth1 > router/vpc", "router/client > client/eth0"];
+    findings.walk("past it", stage.walk(&talk, Way::Back), &links);
+    let links = ["client/eth0 > router/client", "router/vpc > node2/eth1", "node2/pod71 > pod71/eth0"];
+    findings.walk("refused", stage.reset(&talk), &links);
+    stage.cluster.set_return(Return::ByNodes)?;
+    Ok(())
+}
