@@ -32,6 +32,7 @@ use crate::{
     bypass::BypassDetector,
     changes::now,
     events::{self, FailingOpen},
+    flow_log::FlowLogging,
     ledger::Ledger,
     log::{self, complain, say},
     passive::PassiveSignal,
@@ -111,6 +112,8 @@ pub struct Control {
     pub checks: Checks,
     /// When the process started.
     pub started: Instant,
+    /// Who is told of flows that are over.
+    pub flow_log: FlowLogging,
     /// Questions to the workers.
     pub questions: Questions,
     /// Traces of frames.
@@ -154,6 +157,7 @@ impl Control {
         self.health.register(&checks);
         self.tables = self.compile(&config)?;
         self.steering = Steering::new(&self.tables, &self.next_hops.host_addresses());
+        self.begin_flow_log();
         self.engine.start(self.tables.clone(), &self.steering)?;
         self.health.set(checks); // Not sooner: thousands of first checks would have the cores that a start needs.
         self.addresses.assign(&config, &self.host_addresses(), &self.state)?;
@@ -172,6 +176,7 @@ impl Control {
     pub fn stop(mut self) -> Result<(), Box<dyn Error>> {
         self.addresses.release_all();
         let stopped = self.engine.stop();
+        self.flow_log.finish();
         if let Err(error) = self.reserved_ports.release(&self.state) {
             complain!("{error}");
         }
@@ -297,6 +302,7 @@ impl Control {
     /// Publishes tables, and has the kernel go by them.
     pub(crate) fn put_in_force(&mut self, tables: Arc<Tables>) {
         self.ledger.note(&self.tables, &tables, &self.engine.counters());
+        self.flow_log.note(&self.tables, &tables);
         self.engine.publish(tables.clone());
         self.failing_open.tell(&self.tables, &tables, &self.server.events());
         self.tables = tables;

@@ -2,7 +2,7 @@
 //!
 //! [`run`] starts and stops everything; `control` is the loop between, on the one thread that owns the truth;
 //! [`report`] turns that truth into the answers of the control API, `questions` and `why` what the workers know of flows, `traces` what they note of frames,
-//! [`metrics`] into those of scrapes, with what [`ledger`] keeps;
+//! [`metrics`] into those of scrapes, with what [`ledger`] keeps; `flow_log` has flows told of that are over;
 //! [`addresses`] keeps VIPs and source addresses on interfaces; [`reserved_ports`] keeps the ports of source addresses that are
 //! the host's, too, from the host's own connections. [`doctor`] looks at a host for `lbctl`, whether or not a daemon runs there.
 
@@ -14,6 +14,7 @@ mod control;
 pub mod demo;
 pub mod doctor;
 mod events;
+mod flow_log;
 pub mod host_sockets;
 pub mod ledger;
 mod log;

@@ -14,6 +14,7 @@ use crate::{
     audit,
     changes::{NotInForce, now},
     control::Control,
+    flow_log,
     log::complain,
 };
 
@@ -42,6 +43,7 @@ impl Control {
         let file = Document::load(&self.path)?;
         let config = file.config()?;
         self.check_unchangeable(&config)?;
+        let flow_log = flow_log::open(config.flow_log.as_ref())?;
         let keys = config.elbv2.map(|settings| Keys::load(&settings.access)).transpose()?;
         let declared = Declaration::of(&file, &file)?;
         declared.check_protected(&self.store.objects).map_err(|refusal| refusal.error)?;
@@ -50,6 +52,7 @@ impl Control {
             next.generation = self.store.generation; // The file says what is in force.
         }
         self.put_objects_in_force(next).map_err(NotInForce::into_inner)?;
+        self.change_flow_log(flow_log);
         self.warn_of_strays();
         if let (Some(endpoint), Some(keys)) = (&self.endpoint, keys) {
             endpoint.renew(keys);
@@ -79,6 +82,10 @@ impl Control {
             ("metrics.listen", old.metrics.listen != new.metrics.listen),
             ("control_api", old.control_api != new.control_api),
             ("elbv2", !is_same_endpoint(old.elbv2.as_ref(), new.elbv2.as_ref())),
+            (
+                "flow_log.queue_records",
+                queue_records(old).zip(queue_records(new)).is_some_and(|(old, new)| old != new),
+            ),
             ("workers", old.workers != new.workers),
             ("flow_table", old.flow_capacity != new.flow_capacity),
             (
@@ -100,6 +107,11 @@ impl Control {
             )),
         }
     }
+}
+
+/// Known while the flow log is on: switched off and on again, it may have another.
+fn queue_records(config: &Config) -> Option<usize> {
+    config.flow_log.as_ref().map(|settings| settings.queue_records)
 }
 
 /// Keys may differ.

@@ -57,6 +57,7 @@ impl Control {
                 capacity: memory.flows,
                 bytes: memory.bytes as u64,
             },
+            flow_log: self.flow_log_status(),
         }
     }
 

@@ -162,6 +162,7 @@ fn start(
         targets_seen: started,
         delays_seen: clock::now(),
         passive: Default::default(),
+        flow_log: Default::default(),
         bypass: Default::default(),
         questions: Questions::new(events.clone()),
         traces: Default::default(),
@@ -317,6 +318,9 @@ fn print_start(control: &Control) {
     );
     if let Some(tcp) = &control.store.config.control_api.tcp {
         say!("control API for clients with certificates: https://{}", tcp.listen);
+    }
+    if let Some(flow_log) = &control.store.config.flow_log {
+        say!("flow log: {}", flow_log.file.display());
     }
     if let Some(server) = &control.metrics_server {
         say!("metrics for Prometheus: http://{}/metrics", server.address());

@@ -251,7 +251,7 @@ fn listeners_of(tables: &Tables, address: IpAddr) -> Vec<String> {
 
 fn told_flow(flow: &FlowFate) -> WhyFlow {
     WhyFlow {
-        row: flow.view.clone().into(),
+        row: flow.view.into(),
         is_reply: flow.direction == Direction::Reverse,
         is_over: flow.is_over,
         cut: flow.cut.map(|cause| cause.name().into()),

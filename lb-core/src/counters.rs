@@ -63,6 +63,8 @@ pub struct WorkerCounters {
     pub made: Counter,
     /// Flows of a target to itself, whose source address was translated for that.
     pub hairpins: Counter,
+    /// Ended flows that the flow log had no room for.
+    pub ended_flows_lost: Counter,
     /// Per listener, by `ListenerId`.
     pub listeners: Box<[TrafficCounters]>,
     /// Per target, by `TargetId`.
@@ -120,6 +122,7 @@ impl WorkerCounters {
             cut: Default::default(),
             made: Counter::default(),
             hairpins: Counter::default(),
+            ended_flows_lost: Counter::default(),
             listeners: (0..limits::LISTENERS).map(|_| TrafficCounters::default()).collect(),
             targets: (0..limits::TARGETS).map(|_| TrafficCounters::default()).collect(),
         }

@@ -13,8 +13,8 @@
 //! ```
 //!
 //! The stages of the burst stand here, the short ways of common packets in `plain`, `plain_ipv6` and `open`. The ways of a
-//! single packet: `hit`, `miss`, `choice` and `forward`, with `home` (which worker owns a flow), `end` (how flows end), `source` and `clients`
-//! (ports of our own), `purge` (flows that are cut before their next packet), `cookie` (listeners with SYN cookies) and `preamble`
+//! single packet: `hit`, `miss`, `choice` and `forward`, with `home` (which worker owns a flow), `end` (how flows end), `flow_log` (who is told of that),
+//! `source` and `clients` (ports of our own), `purge` (flows that are cut before their next packet), `cookie` (listeners with SYN cookies) and `preamble`
 //! (PROXY headers); `fragment` and `icmp` for what is no whole packet of a flow; `split` for packets that are cut up, `reply` for
 //! answers of our own, `extra` for frames beside the burst's, `why` and `trace` for people's questions.
 //!
@@ -27,6 +27,7 @@ mod clients;
 mod cookie;
 mod end;
 mod extra;
+mod flow_log;
 mod forward;
 mod fragment;
 mod hit;
@@ -44,12 +45,13 @@ mod split;
 mod trace;
 mod why;
 
-use std::{collections::VecDeque, net::IpAddr, sync::Arc};
+use std::{collections::VecDeque, net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use crate::{
     counters::WorkerCounters,
     flow::{Direction, State},
     flow_key::FlowKey,
+    flow_log::EndedFlow,
     flow_table::{Candidate, FlowMemory, FlowTable},
     frame::Frame,
     hash::FlowHash,
@@ -190,6 +192,7 @@ struct Pipeline<'m> {
     errors: reply::ReplyBudget,
     probes: reply::ReplyBudget,
     extras: extra::Extras,
+    flow_log: flow_log::FlowLog,
     fragments: fragment::Fragments,
     cookies: cookie::Cookies,
     unanswered: VecDeque<cookie::Unanswered>,
@@ -252,6 +255,7 @@ impl<'m> Datapath<'m> {
             errors: reply::ReplyBudget::default(),
             probes: reply::ReplyBudget::default(),
             extras: extra::Extras::new(),
+            flow_log: flow_log::FlowLog::new(),
             fragments: fragment::Fragments::new(),
             cookies: cookie::Cookies::new(&settings.flow_hash_key),
             unanswered: VecDeque::with_capacity(limits::SYNS_REPEATED),
@@ -353,6 +357,28 @@ impl<'m> Datapath<'m> {
         !self.pipeline.wanted_hops.is_empty()
     }
 
+    /// Has the flow log told of one flow in `sample` from now on, or of none. Flows that are open when that begins are not counted.
+    pub fn log_flows(&mut self, sample: Option<NonZeroU32>, now: Instant) {
+        self.pipeline.flow_log.switch(sample, now);
+    }
+
+    /// Whether [`Datapath::take_ended`] has anything to say.
+    #[inline]
+    pub fn has_ended(&self) -> bool {
+        self.pipeline.flow_log.has_ended()
+    }
+
+    /// Flows that have ended since the last call, for the flow log. Call once per turn: what there is no room for is counted, and lost.
+    pub fn take_ended(&mut self) -> impl Iterator<Item = EndedFlow> {
+        self.pipeline.flow_log.take_ended()
+    }
+
+    /// Tells the flow log of the flows that live, because the daemon stops: from record number `cursor` on, as far as there is room.
+    /// Returns the next cursor, or `None` after the last record.
+    pub fn tell_stopped(&mut self, cursor: u32, now: Instant) -> Option<u32> {
+        self.pipeline.tell_stopped(cursor, now.wrapping_millis())
+    }
+
     /// Looks at up to `records` flow records from number `cursor` on and calls `visit` for each live flow among them.
     /// Returns the next cursor, or `None` after the last record.
     pub fn visit_flows(
@@ -405,6 +431,7 @@ impl Pipeline<'_> {
     #[inline(always)]
     fn find_all(&self, slots: &mut [Slot]) -> u64 {
         let mut misses = 0;
+        let has_tallies = self.flow_log.is_on();
         for (at, slot) in slots.iter_mut().enumerate() {
             slot.candidate = match slot.parsed {
                 Ok(()) => self.flows.candidate(slot.hash),
@@ -412,6 +439,9 @@ impl Pipeline<'_> {
             };
             if slot.packet.key.is_ipv6() {
                 self.flows.prefetch_addresses(slot.candidate);
+            }
+            if has_tallies {
+                self.flows.prefetch_annex(slot.candidate);
             }
             misses |= u64::from(slot.is_miss()) << at;
         }

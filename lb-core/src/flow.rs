@@ -6,6 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::{
     flow_key::{End, FlowKey, Ipv4Key, Ipv6Key},
+    flow_log::Tally,
     listener::ListenerId,
     parse::plain,
     preamble::Preamble,
@@ -194,18 +195,6 @@ pub struct Annex {
     pub tally: Tally,
     /// The header that the target is owed.
     pub preamble: Preamble,
-}
-
-/// What went through a flow, by `Direction`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
-pub struct Tally {
-    /// Bytes of IP packets, headers included.
-    pub bytes: [u64; 2],
-    /// Packets.
-    pub packets: [u64; 2],
-    /// When the first came, in nanoseconds of the worker's clock.
-    pub began_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -466,6 +455,12 @@ impl Flow {
         self.kind & kind::PROTOCOL
     }
 
+    /// Whether the packets are datagrams.
+    #[inline]
+    pub fn is_udp(&self) -> bool {
+        self.protocol() == Protocol::Udp as u8
+    }
+
     /// Whether the addresses stand beside, in [`Addresses`].
     #[inline]
     pub fn is_wide(&self) -> bool {
@@ -639,7 +634,7 @@ impl Flow {
 }
 
 /// One flow, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowView {
     /// The worker whose flow it is.
     pub worker: u8,

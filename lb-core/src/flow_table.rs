@@ -311,15 +311,21 @@ impl<'m> FlowTable<'m> {
     /// to go: the oldest is pushed out, and returned beside, by a half-open flow over the budget and by any flow when no record is
     /// free.
     pub fn insert(&mut self, new: &NewFlow, hashes: [u64; 2]) -> (Result<u32, Full>, Option<NewFlow>) {
-        let is_over_budget = new.flow.state().is_half_open() && self.half_open.count >= self.half_open.budget;
-        let mut evicted = None;
-        let oldest = self.half_open.oldest;
-        if oldest != NONE && (is_over_budget || self.live == self.capacity()) {
-            evicted = Some(self.copy(oldest));
+        let evicted = self.evicted_by(new).map(|oldest| {
+            let evicted = self.copy(oldest);
             self.remove(oldest);
             self.look_ahead();
-        }
+            evicted
+        });
         (self.place(new, hashes), evicted)
+    }
+
+    /// The record that a flow pushes out when it is put in.
+    #[inline]
+    pub fn evicted_by(&self, new: &NewFlow) -> Option<u32> {
+        let is_over_budget = new.flow.state().is_half_open() && self.half_open.count >= self.half_open.budget;
+        let oldest = self.half_open.oldest;
+        (oldest != NONE && (is_over_budget || self.live == self.capacity())).then_some(oldest)
     }
 
     /// Takes a live flow out.
@@ -376,6 +382,12 @@ impl<'m> FlowTable<'m> {
 
     fn is_over(&self, record: u32, now_ms: u32) -> bool {
         self.flows.get(record as usize).is_some_and(|flow| flow.is_live() && flow.is_expired(now_ms))
+    }
+
+    /// The record that the walk is at.
+    #[inline]
+    pub fn swept(&self) -> u32 {
+        self.swept
     }
 
     /// Records that were ever used: all live flows are below this number.

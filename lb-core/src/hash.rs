@@ -122,6 +122,11 @@ pub fn selection(secret: &[u8; 16], forward: &FlowKey) -> u64 {
     }
 }
 
+/// Hash of a flow for the choice of flows that the flow log tells of: independent of the flow's target, equal on every node of a fleet.
+pub fn sample(secret: &[u8; 16], forward: &FlowKey) -> u64 {
+    finish(selection(secret, forward))
+}
+
 /// Hash of a client for a selection that sticks to its address: SipHash-1-3 of the address.
 pub fn selection_of_client(secret: &[u8; 16], client: IpAddr) -> u64 {
     let hasher = SipHasher13::new_with_key(secret);

@@ -9,6 +9,7 @@ pub mod counters;
 pub mod datapath;
 pub mod flow;
 pub mod flow_key;
+pub mod flow_log;
 pub mod flow_table;
 pub mod frame;
 pub mod hash;

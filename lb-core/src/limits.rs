@@ -140,5 +140,11 @@ pub const COLLISION_RETRIES: u32 = 32;
 /// Listeners of one target group whose selections are kept apart for each client's address and port.
 pub const SIBLINGS: usize = 8;
 
+/// Ended flows that one worker keeps in a turn for the flow log.
+pub const ENDED_FLOWS: usize = 8_192;
+
+/// A flow that is closed or reset is told to the flow log when nothing came for this long, in milliseconds.
+pub const SETTLED_MS: u32 = 2_000;
+
 /// Time to live of packets that the load balancer makes itself.
 pub const REPLY_TTL: u8 = 64;

@@ -6,6 +6,7 @@ use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
 };
 
 use lb_core::{
@@ -43,10 +44,11 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn process_burst_and_expire_allocate_nothing() {
     for mode in modes() {
-        for has_syn_cookies in [false, true] {
+        for (has_syn_cookies, has_flow_log) in [(false, false), (true, false), (false, true), (true, true)] {
             let scene = Scene { has_syn_cookies, second_port: Some(81), ..mode.scene.clone() };
             let mut path = leaked_datapath(256, settings(), &scene);
             let corpus = corpus(&mode);
+            path.log_flows(NonZeroU32::new(has_flow_log.into()), Instant::from_millis(0));
             for round in 0..4u64 {
                 for burst in corpus.chunks(60) {
                     let before = ALLOCATIONS.with(Cell::get);
@@ -80,6 +82,7 @@ fn allocated_outside(path: &mut Datapath<'_>, burst: &[(Vec<u8>, InterfaceId)], 
     path.process_burst(&mut frames, Arrival::Ring, Instant::from_millis(now_ms), &mut verdicts);
     path.expire(Instant::from_millis(now_ms + 1));
     while path.next_extra().is_some() {}
+    path.take_ended().for_each(drop);
     allocated
 }
 

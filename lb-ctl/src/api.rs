@@ -54,8 +54,8 @@ pub use objects::{
 pub(crate) use objects::{optional_forward, required_forward};
 pub use stats::{ApiTraffic, CutRow, ReasonRow, Stats, Traffic};
 pub use status::{
-    FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, RingCounters, SocketRow, Status,
-    VipRow, WorkerFrames, WorkerRow,
+    FlowLogStatus, FlowTable, ForwardRow, InterfaceRow, ListenerRow, LoadBalancerRow, RingCounters,
+    SocketRow, Status, VipRow, WorkerFrames, WorkerRow,
 };
 pub use targets::{NewTarget, TargetAddress, TargetChanges, TargetRow};
 pub use trace::{

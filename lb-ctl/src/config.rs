@@ -10,6 +10,7 @@ mod control_api;
 mod document;
 mod elbv2;
 mod errors;
+mod flow_log;
 mod forward;
 mod health_check;
 mod listener;
@@ -26,6 +27,7 @@ mod zone;
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     ops::RangeInclusive,
     path::Path,
     path::PathBuf,
@@ -171,6 +173,8 @@ pub struct Config {
     pub source_nat: SourceNat,
     /// Metrics for Prometheus.
     pub metrics: Metrics,
+    /// Where flows are told of when they are over; `None`: nowhere.
+    pub flow_log: Option<FlowLog>,
     /// Where load balancers made by call have their addresses from; no name twice.
     pub address_pools: Vec<AddressPool>,
     /// The endpoint for the stock `aws` command line; `None`: there is none.
@@ -261,6 +265,21 @@ pub struct Metrics {
     pub listen: Option<SocketAddr>,
     /// With more targets than this, none has series of its own.
     pub targets_max: usize,
+}
+
+/// Section `flow_log`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowLog {
+    /// Absolute path of the file.
+    pub file: PathBuf,
+    /// Its most bytes: then it is put aside, and another is begun.
+    pub rotate_bytes: u64,
+    /// Number of older files beside it.
+    pub keep: u32,
+    /// Of so many flows, one is told of.
+    pub sample: NonZeroU32,
+    /// Flows that can wait to be told of; more are lost.
+    pub queue_records: usize,
 }
 
 /// A load balancer.

@@ -13,6 +13,7 @@ pub mod compile;
 pub mod config;
 pub mod doctor;
 pub mod elbv2;
+pub mod flow_log;
 pub mod health;
 pub mod hex;
 pub mod metrics;

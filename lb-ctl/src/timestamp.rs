@@ -10,6 +10,12 @@ pub fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
 }
 
+/// The same with milliseconds, such as `2026-11-23T10:43:09.120Z`.
+pub fn rfc3339_millis(time: SystemTime) -> String {
+    let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().subsec_millis();
+    format!("{}.{millis:03}Z", rfc3339(time).trim_end_matches('Z'))
+}
+
 /// The same with nanoseconds, of a time in nanoseconds since 1970: such as `2026-11-23T10:43:09.000000017Z`.
 pub fn rfc3339_ns(ns: u64) -> String {
     let whole = rfc3339(UNIX_EPOCH + Duration::from_nanos(ns));
@@ -51,6 +57,7 @@ mod tests {
         ] {
             assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
         }
+        assert_eq!(rfc3339_millis(UNIX_EPOCH + Duration::from_micros(1_007_999)), "1970-01-01T00:00:01.007Z");
         assert_eq!(rfc3339_ns(951_782_399_000_000_017), "2000-02-28T23:59:59.000000017Z");
     }
 }

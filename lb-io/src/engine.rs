@@ -44,7 +44,10 @@ pub use crate::{
     status::{
         AttachMode, Attachment, DeviceChanges, FlowMemorySize, RingStatistics, SocketStatus, WorkerStatus,
     },
-    worker::{Extent, FlowQuery, FlowsFound, Glimpse, Note, Origin, TraceFilter, TraceQuery, WorkerError},
+    worker::{
+        Extent, FlowLogSink, FlowQuery, FlowsFound, Glimpse, Note, Origin, TraceFilter, TraceQuery,
+        WorkerError,
+    },
 };
 use crate::{
     attach::{self, Attached, Leftover},
@@ -254,6 +257,13 @@ impl Engine {
     /// Changes what the XDP program steers. After an error, a part of the change is in force; calling again goes on.
     pub fn steer(&mut self, steering: &Steering) -> Result<(), EngineError> {
         Ok(self.maps.apply(steering)?)
+    }
+
+    /// Has the workers tell of flows that end from now on, or nobody. Before the start: from the first flow on.
+    pub fn log_flows(&self, sink: Option<&FlowLogSink>) {
+        for member in &self.crew {
+            member.tell(Command::LogFlows(sink.cloned()));
+        }
     }
 
     /// Lowest generation of tables that a worker uses, 0 before the start.

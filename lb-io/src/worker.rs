@@ -9,10 +9,12 @@
 //! Invariant: every frame received or made is settled exactly once under a reason other than `HandedOver` and `FragmentHeld`, by
 //! the last worker that had it.
 
+mod flow_log;
 mod idle;
 mod port;
 mod shared;
 mod trace;
+mod traced;
 
 use std::{net::IpAddr, os::fd::AsRawFd, sync::Arc, thread};
 
@@ -28,18 +30,19 @@ use lb_core::{
     verdict::{Action, Reason, Verdict},
 };
 
+pub use self::{
+    flow_log::FlowLogSink,
+    shared::{Extent, FlowQuery, FlowsFound},
+    trace::{Glimpse, Note, Origin, TraceFilter, TraceQuery},
+};
 use self::{
     idle::{Idle, Rest},
-    trace::Tracing,
+    trace::{Seen, Tracing},
 };
 pub(crate) use self::{
     port::Port,
     shared::{Asker, Command, Shared},
     trace::{Following, Tracer},
-};
-pub use self::{
-    shared::{Extent, FlowQuery, FlowsFound},
-    trace::{Glimpse, Note, Origin, TraceFilter, TraceQuery},
 };
 use crate::{
     clock,
@@ -143,6 +146,7 @@ pub(crate) fn run(
         worker.turn();
         worker.rest();
     }
+    worker.tell_stopped();
     worker.inboxes
 }
 
@@ -161,6 +165,7 @@ struct Worker<'u, 'm> {
     commands: Receiver<Command>,
     retired: Sender<Arc<Tables>>,
     wanted_hops: Sender<IpAddr>,
+    flow_log: Option<FlowLogSink>,
     questions: Vec<Question>,
     /// While somebody follows frames.
     tracing: Option<Box<Tracing>>,
@@ -228,6 +233,7 @@ impl<'u, 'm> Worker<'u, 'm> {
             commands,
             retired,
             wanted_hops,
+            flow_log: None,
             questions: Vec::new(),
             tracing: None,
             number,
@@ -260,6 +266,9 @@ impl<'u, 'm> Worker<'u, 'm> {
         }
         if self.datapath.wants_hops() {
             self.ask_for_hops();
+        }
+        if self.datapath.has_ended() {
+            self.tell_ended();
         }
         self.answer();
         if self.tracing.is_some() {
@@ -298,6 +307,7 @@ impl<'u, 'm> Worker<'u, 'm> {
                 Command::Flows(query, asker) => {
                     self.questions.push(Question { query, asker, cursor: 0, found: FlowsFound::default() });
                 }
+                Command::LogFlows(sink) => self.log_flows(sink),
                 Command::Why(key, asker) => {
                     let _ = asker.answer.try_send(self.datapath.why(&key, self.now));
                 }
@@ -321,11 +331,18 @@ impl<'u, 'm> Worker<'u, 'm> {
             let Some(descriptor) = port.socket.rx.pop() else { break };
             let goes_on = descriptor.options & libc::XDP_PKT_CONTD != 0;
             if goes_on || port.in_oversize {
-                self.free.give(self.umem.chunk_of(descriptor.addr));
                 if !port.in_oversize {
                     self.datapath.counters().received.add(1);
                     self.datapath.counters().settle(Reason::FrameOversize);
+                    if let Some(tracing) = &mut self.tracing {
+                        // SAFETY: the kernel gave the chunk to us with the descriptor. It is given up below, after the frame is gone.
+                        let first =
+                            unsafe { self.umem.frame(descriptor.addr, descriptor.len, port.interface) };
+                        let seen = first.as_ref().map(|frame| Seen::of(frame, Origin::Queue(port.queue)));
+                        tracing.lose(&self.datapath, seen, Reason::FrameOversize, self.now);
+                    }
                 }
+                self.free.give(self.umem.chunk_of(descriptor.addr));
                 port.in_oversize = goes_on;
                 continue;
             }
@@ -383,13 +400,19 @@ impl<'u, 'm> Worker<'u, 'm> {
 
     /// Copies one frame from another worker's memory.
     fn take_handed_over(&mut self, inbox: usize) {
-        let Worker { inboxes, frames, places, umem, free, datapath, .. } = self;
+        let Worker { inboxes, frames, places, umem, free, datapath, tracing, now, .. } = self;
         inboxes[inbox].take(|parcel, bytes| match copy_in(umem, free, bytes, parcel.ingress) {
             Some((place, frame)) => {
                 frames.push(frame);
                 places.push(place);
             }
-            None => datapath.counters().settle(Reason::HandoverFull),
+            None => {
+                datapath.counters().settle(Reason::HandoverFull);
+                if let Some(tracing) = tracing {
+                    let seen = Seen { bytes, ingress: parcel.ingress, origin: Origin::Worker };
+                    tracing.lose(datapath, Some(seen), Reason::HandoverFull, *now);
+                }
+            }
         });
     }
 
@@ -405,22 +428,6 @@ impl<'u, 'm> Worker<'u, 'm> {
         for at in 0..count {
             self.finish(self.places[at], self.verdicts[at]);
         }
-        self.end_burst();
-    }
-
-    /// The same, while somebody follows frames.
-    #[cold]
-    fn process_traced(&mut self, origin: Origin) {
-        let Worker { tracing, datapath, frames, verdicts, .. } = self;
-        let Some(mut tracing) = tracing.take() else { return };
-        let count = frames.len();
-        tracing.process(datapath, frames, origin, self.now, &mut verdicts[..count]);
-        self.give_up_frames();
-        for at in 0..count {
-            let reason = self.finish(self.places[at], self.verdicts[at]);
-            tracing.settle(at, reason, &self.datapath, self.now);
-        }
-        self.tracing = Some(tracing);
         self.end_burst();
     }
 
@@ -448,33 +455,10 @@ impl<'u, 'm> Worker<'u, 'm> {
     fn finish_extras(&mut self) {
         while let Some(Extra { bytes, ingress, verdict }) = self.datapath.next_extra() {
             match copy_in(self.umem, &mut self.free, bytes, ingress) {
-                Some((place, frame)) => {
-                    self.look_at_extra(frame, verdict);
-                    self.finish_extra(place, verdict);
-                }
+                Some((place, _)) if self.tracing.is_none() => drop(self.finish(place, verdict)),
+                Some((place, frame)) => self.finish_extra_traced(place, frame, verdict),
                 None => self.datapath.counters().settle(reason_of_loss(verdict.reason)),
             }
-        }
-    }
-
-    /// Takes the frame: when its verdict is carried out, it must be gone.
-    fn look_at_extra(&mut self, frame: Frame<'_>, verdict: Verdict) {
-        if let Some(tracing) = &mut self.tracing {
-            tracing.look_at_own(&self.datapath, &frame, verdict, self.now);
-        }
-    }
-
-    fn finish_extra(&mut self, place: Parcel, verdict: Verdict) {
-        let reason = self.finish(place, verdict);
-        if let Some(tracing) = &mut self.tracing {
-            tracing.settle(0, reason, &self.datapath, self.now);
-        }
-    }
-
-    #[cold]
-    fn prune_traces(&mut self) {
-        if self.tracing.as_mut().is_some_and(|tracing| !tracing.prune(self.now)) {
-            self.tracing = None;
         }
     }
 

@@ -73,7 +73,7 @@ fn listener(why: &Why, flow: Option<&FlowFate>) -> Option<String> {
 /// A frame of the load balancer's own was looked up by its answers, which go the other way.
 fn told_flow(flow: &FlowFate, origin: TraceOrigin) -> WhyFlow {
     WhyFlow {
-        row: flow.view.clone().into(),
+        row: flow.view.into(),
         is_reply: (flow.direction == Direction::Reverse) != (origin == TraceOrigin::Own),
         is_over: flow.is_over,
         cut: flow.cut.map(|cause| cause.name().into()),

@@ -21,6 +21,7 @@ mod doctor;
 mod dual_stack;
 mod elbv2;
 mod flood;
+mod flow_log;
 mod flow_rules;
 mod flows;
 mod fragments;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         control_api::TESTS,
         flood::TESTS,
         flows::TESTS,
+        flow_log::TESTS,
         why::TESTS,
         trace::TESTS,
         capture::TESTS,

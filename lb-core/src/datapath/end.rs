@@ -5,13 +5,26 @@ use std::net::IpAddr;
 use super::Pipeline;
 use crate::{
     flow::{Direction, Flow, State},
+    flow_log::CloseReason,
     limits,
     time::Instant,
 };
 
 impl Pipeline<'_> {
-    /// Ends a flow. A source of ours that it had rests, unless it has rested already.
+    /// Ends a flow whose state says why, or whose time is over.
     pub(super) fn forget(&mut self, record: u32, now_ms: u32) {
+        self.tell_by_state(record, now_ms);
+        self.drop_flow(record, now_ms);
+    }
+
+    /// Ends a flow for another reason.
+    pub(super) fn forget_for(&mut self, record: u32, reason: CloseReason, now_ms: u32) {
+        self.tell(record, reason, now_ms);
+        self.drop_flow(record, now_ms);
+    }
+
+    /// A source of ours that the flow had rests, unless it has rested already.
+    fn drop_flow(&mut self, record: u32, now_ms: u32) {
         let flow = self.flows.flow(record);
         if flow.state().is_active() {
             self.counters.count_end(flow);
@@ -54,7 +67,11 @@ impl Pipeline<'_> {
         }
         self.expired_until = Some(now);
         let now_ms = now.wrapping_millis();
+        let tells = self.flow_log.is_on();
         for _ in 0..due {
+            if tells {
+                self.tell_if_settled(self.flows.swept(), now_ms);
+            }
             if let Some(record) = self.flows.sweep(now_ms) {
                 self.expire_flow(record, now_ms);
             }

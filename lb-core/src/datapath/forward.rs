@@ -1,6 +1,6 @@
 //! How packets of flows leave, whatever they and their flows need: the end of the general way.
 
-use super::{InFlight, Pipeline};
+use super::{InFlight, Pipeline, preamble::header_of_datagrams};
 use crate::{
     flow::{Addresses, Direction, Flow},
     frame::Frame,
@@ -28,6 +28,7 @@ impl Pipeline<'_> {
         }
         nat::apply(it.frame.bytes_mut(), it.packet, flow, direction, egress.mac, hop.mac);
         self.counters.count_segment(flow, direction, it.packet.total_length, it.packet.tcp_flags);
+        self.tally(record, direction, it.packet.total_length);
         Verdict::to(reason, hop.interface.0)
     }
 
@@ -42,14 +43,36 @@ impl Pipeline<'_> {
         reason: Reason,
     ) -> Verdict {
         let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
+        if header_of_datagrams(&flow, direction, it.packet.key.source()) > 0 {
+            return self.send_datagram(it, record, hop);
+        }
         match self.refuse_length(it, &flow, &addresses, direction, hop) {
             Some(refusal) => refusal,
-            None if flow.has_preamble() => self.forward_in_preamble(it, record, direction, hop, reason),
-            None => self.send(it, (&flow, &addresses), direction, hop, reason),
+            None if flow.has_preamble() && !flow.is_udp() => {
+                self.forward_in_preamble(it, record, direction, hop, reason)
+            }
+            None => self.send_on(it, record, direction, hop, reason),
         }
     }
 
-    /// Rewrites a packet of any flow and counts it.
+    /// Rewrites a packet of any flow in the table and counts it.
+    pub(super) fn send_on(
+        &mut self,
+        it: &mut InFlight<'_, '_>,
+        record: u32,
+        direction: Direction,
+        hop: NextHop,
+        reason: Reason,
+    ) -> Verdict {
+        let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
+        let verdict = self.send(it, (&flow, &addresses), direction, hop, reason);
+        if verdict.reason == reason {
+            self.tally(record, direction, it.packet.total_length);
+        }
+        verdict
+    }
+
+    /// Rewrites a packet of any flow and counts it, but for the flow log.
     pub(super) fn send(
         &mut self,
         it: &mut InFlight<'_, '_>,

@@ -3,6 +3,7 @@
 use super::{InFlight, Pipeline, last_hop, miss::idle_timeout_s};
 use crate::{
     flow::{Direction, State},
+    flow_log::CloseReason,
     listener::{Listener, ListenerId},
     parse::parse,
     rewrite::{preamble, reset},
@@ -45,6 +46,11 @@ impl Standing<'_> {
     pub(super) fn is_cut(&self, state: State) -> bool {
         self.cause.is_some() && (state.is_active() || state == State::Reset)
     }
+
+    /// Why a flow that goes on without the tables' consent is ended.
+    fn close_reason(&self) -> CloseReason {
+        CloseReason::Cut(self.cause.unwrap_or(CutCause::ListenerGone))
+    }
 }
 
 impl Pipeline<'_> {
@@ -86,7 +92,7 @@ impl Pipeline<'_> {
             }
             let next = tcp::next(state, direction, it.packet.tcp_flags);
             if next != state {
-                self.advance(tables, record, next, now_ms);
+                self.advance(tables, record, (next, direction), now_ms);
             }
         }
         let flow = self.flows.flow_mut(record);
@@ -127,7 +133,7 @@ impl Pipeline<'_> {
     fn forward_refusal(&mut self, tables: &Tables, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
         self.counters.count_refused_syn(self.flows.flow(record));
         let verdict = self.forward_by_route(tables, it, record, Direction::Reverse);
-        self.forget(record, it.now.wrapping_millis());
+        self.forget_for(record, CloseReason::Refused, it.now.wrapping_millis());
         verdict
     }
 
@@ -164,13 +170,20 @@ impl Pipeline<'_> {
             self.counters.count_cut(&flow, cause);
         }
         let Some(listener) = listener.filter(|_| !standing.is_gone(flow.state())) else {
-            self.forget(record, now_ms);
+            match flow.state().is_active() {
+                true => self.forget_for(record, standing.close_reason(), now_ms),
+                false => self.forget(record, now_ms),
+            }
             return Finding::Gone;
         };
         if is_cut {
             self.counters.count_end(&flow);
         }
         if standing.is_cut(flow.state()) {
+            match is_cut {
+                true => self.tell(record, standing.close_reason(), now_ms),
+                false => self.tell_by_state(record, now_ms),
+            }
             self.flows.set_state(record, State::Cut);
             self.publish_gauges();
         }
@@ -203,13 +216,27 @@ impl Pipeline<'_> {
         Standing { listener, target, cause }
     }
 
-    pub(super) fn advance(&mut self, tables: &Tables, record: u32, state: State, now_ms: u32) {
+    /// Moves a flow on to the state that a packet leads to, given the packet's direction.
+    pub(super) fn advance(
+        &mut self,
+        tables: &Tables,
+        record: u32,
+        (state, direction): (State, Direction),
+        now_ms: u32,
+    ) {
         let flow = self.flows.flow(record);
         match (flow.state().is_active(), state.is_active()) {
             (true, false) => self.counters.count_end(flow),
-            (false, true) => self.counters.count_return(flow),
+            (false, true) => {
+                self.counters.count_return(flow);
+                self.note_return(record);
+            }
             _ => {}
         }
+        if state == State::Reset {
+            self.note_reset(record, direction);
+        }
+        let flow = self.flows.flow(record);
         // Replies to a source of ours cannot go past us: who acknowledges one has made it up.
         if state == State::AnsweredElsewhere && !flow.is_source_translated() {
             self.counters.count_bypassed(flow);
@@ -240,7 +267,7 @@ impl Pipeline<'_> {
         let packet = it.packet;
         self.make(it.frame, |this, copy| {
             let (flow, addresses) = (this.flows.flow(record), this.flows.addresses(record));
-            if flow.has_preamble() {
+            if flow.has_preamble() && !flow.is_udp() {
                 preamble::renumber(copy, packet, &this.flows.annex(record).preamble, direction);
             }
             super::forward::rewrite_frame(copy, packet, (flow, addresses), direction, (from, hop.mac))

@@ -1,9 +1,15 @@
 //! A packet of no flow: it opens one, is adopted into one, goes to the worker that owns it, or is answered or dropped.
 
-use super::{InFlight, Pipeline, choice::Choice, last_hop, preamble::header_placement};
+use super::{
+    InFlight, Pipeline,
+    choice::Choice,
+    last_hop,
+    preamble::{header_placement, sequence},
+};
 use crate::{
     flow::{Direction, Flow, NewFlow, State},
     flow_key::FlowKey,
+    flow_log::CloseReason,
     flow_table::Full,
     listener::{Listener, ListenerId},
     select,
@@ -116,7 +122,7 @@ impl Pipeline<'_> {
         if choice.is_failing_open {
             self.counters.count_unhealthy_routing(known.0, choice.target_id);
         }
-        if state == State::HalfOpen && header_placement(tables, choice.target_id).is_some() {
+        if state != State::Established && header_placement(tables, choice.target_id).is_some() {
             new.flow.begin_preamble();
         }
         new.flow.set_hop(Direction::Reverse, last_hop(it.frame));
@@ -157,6 +163,9 @@ impl Pipeline<'_> {
         };
         let client = (key.destination(), key.destination_port());
         let mut new = NewFlow::new(&forward, client, (key.source(), key.source_port()), state);
+        if state == State::Udp && header_placement(tables, target_id).is_some() {
+            new.flow.begin_preamble();
+        }
         let Some(hop) = tables.hop(client.0) else {
             self.want(client.0);
             return Verdict::drop(Reason::NextHopUnresolved);
@@ -203,10 +212,13 @@ impl Pipeline<'_> {
         if let Some(refusal) = self.refuse_length(it, &new.flow, &new.addresses, direction, hop) {
             return refusal;
         }
-        match self.insert(new, self.flows.hashes(new)) {
+        match self.insert(new, self.flows.hashes(new), it.now) {
             Ok(record) => {
+                if reason == Reason::FlowAdopted {
+                    self.mark_adopted(record);
+                }
                 if new.flow.has_preamble() {
-                    self.begin_preamble(tables, it, record);
+                    self.begin_preamble(tables, record, sequence(it));
                 }
                 self.forward(it, record, direction, hop, reason)
             }
@@ -222,7 +234,12 @@ impl Pipeline<'_> {
     }
 
     /// Puts a flow into the table and counts it.
-    pub(super) fn insert(&mut self, new: &NewFlow, hashes: [u64; 2]) -> Result<u32, Full> {
+    pub(super) fn insert(&mut self, new: &NewFlow, hashes: [u64; 2], now: Instant) -> Result<u32, Full> {
+        if self.flow_log.is_on()
+            && let Some(record) = self.flows.evicted_by(new)
+        {
+            self.tell(record, CloseReason::Evicted, now.wrapping_millis());
+        }
         let (inserted, evicted) = self.flows.insert(new, hashes);
         if let Some(evicted) = evicted {
             self.counters.half_open_evicted.add(1);
@@ -231,7 +248,8 @@ impl Pipeline<'_> {
                 self.give_back_port(evicted.key(Direction::Forward).source());
             }
         }
-        if inserted.is_ok() {
+        if let Ok(record) = inserted {
+            self.begin_tally(record, now);
             self.counters.count_start(&new.flow);
             if let Some(clients) = self.clients.as_mut().filter(|_| new.flow.is_source_translated()) {
                 clients.take(new.key(Direction::Forward).source());

@@ -106,11 +106,12 @@ impl Pipeline<'_> {
         let hops = [Hop::sender(headers, ingress), Hop::new(hop.mac.0, hop.interface)];
         let mut new = NewFlow::plain(key, opening.target_end, hops, opening.state);
         stamp(&mut new, tables, (opening.listener, listener), opening.target, burst.now_ms);
-        self.insert(&new, [*hash, opening.reply_hash]).ok()?;
+        let record = self.insert(&new, [*hash, opening.reply_hash], burst.now).ok()?;
         let deltas = Deltas::between(&key.end, &opening.target_end);
         let is_udp = opening.state == State::Udp;
         nat::apply_plain(headers, (egress.sender(), hops[1]), &opening.target_end, deltas, is_udp);
         self.counters.count_packet(&new.flow, Direction::Forward, packet.total_length);
+        self.tally(record, Direction::Forward, packet.total_length);
         Some(Verdict::to(Reason::FlowNew, hop.interface.0))
     }
 

@@ -34,6 +34,7 @@ impl Pipeline<'_> {
         let verdict = rewrite(flow, frame, slot, egress, deltas)?;
         flow.last_seen_ms = burst.now_ms;
         self.counters.count_packet(flow, slot.candidate.direction(), slot.packet.total_length);
+        self.tally(slot.candidate.record(), slot.candidate.direction(), slot.packet.total_length);
         Some(verdict)
     }
 
@@ -66,9 +67,11 @@ impl Pipeline<'_> {
         if tcp::is_repeated_syn(state, direction, flags) {
             self.counters.count_repeated_syn(flow);
         }
+        let record = slot.candidate.record();
+        self.tally(record, direction, slot.packet.total_length);
         let next = tcp::next(state, direction, flags);
         if next != state {
-            self.advance(tables, slot.candidate.record(), next, burst.now_ms);
+            self.advance(tables, record, (next, direction), burst.now_ms);
         }
         Some(verdict)
     }

@@ -44,6 +44,7 @@ impl Pipeline<'_> {
         headers[..8].copy_from_slice(&to.bytes());
         headers[ethernet::SOURCE].copy_from_slice(&egress.mac.0);
         self.counters.count_packet(flow, direction, slot.packet.total_length);
+        self.tally(record, direction, slot.packet.total_length);
         let flow = self.flows.flow_mut(record);
         flow.last_seen_ms = burst.now_ms;
         flow.learn_hop(direction, sender);

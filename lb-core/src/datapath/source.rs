@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use super::Pipeline;
 use crate::{
     flow_key::FlowKey,
+    flow_log::CloseReason,
     limits,
     listener::Listener,
     tables::{Endpoint, InterfaceId, NextHop, Protocol, Tables},
@@ -68,7 +69,7 @@ impl Pipeline<'_> {
         }
         if let Some((record, source)) = slow {
             self.counters.half_open_evicted.add(1);
-            self.forget(record, now_ms);
+            self.forget_for(record, CloseReason::Evicted, now_ms);
             return Ok((source.0, source.1.to_be_bytes()));
         }
         self.exhausted_ms[self.exhaustion_of(wanted)] = now_ms.max(1);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    flow::Annex,
     flow_table::FlowArena,
     listener::{Forward, Listener, Sources},
     maglev::{Candidate as MaglevCandidate, Maglev},
@@ -27,6 +28,23 @@ enum Way {
     Opening,
     /// By that of all others.
     General,
+}
+
+#[test]
+fn annexes_are_touched_while_the_flow_log_is_on_alone() {
+    for is_on in [false, true] {
+        let mut arena = FlowArena::new(64);
+        let mut path = path(&mut arena, true, Family::V4);
+        path.log_flows(NonZeroU32::new(is_on.into()), Instant::from_millis(1));
+        for (protocol, flags) in [(TCP, SYN), (TCP, ACK), (UDP, 0)] {
+            send(&mut path, protocol, flags, CLIENT, VIP);
+        }
+        let flows = &path.pipeline.flows;
+        assert_eq!(flows.used_records(), 2);
+        for record in 0..flows.used_records() {
+            assert_eq!(*flows.annex(record) != Annex::default(), is_on, "record {record}");
+        }
+    }
 }
 
 #[test]

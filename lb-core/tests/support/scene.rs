@@ -42,6 +42,8 @@ pub struct Scene {
     pub adopts_strays: bool,
     /// Of all listeners.
     pub has_syn_cookies: bool,
+    /// Whether all listeners are gone, and only their flows are still known.
+    pub is_closing: bool,
     /// Of the group.
     pub proxy_header: Option<HeaderPlacement>,
     /// MTU of the outside and of the inside.
@@ -64,6 +66,7 @@ impl Default for Scene {
             sources: Sources::none(),
             adopts_strays: false,
             has_syn_cookies: false,
+            is_closing: false,
             proxy_header: None,
             mtus: [1_500; 2],
             receive_hash: None,
@@ -152,7 +155,7 @@ impl Scene {
         Listener {
             name: format!("edge@{address}/{}:{port}", protocol.name()).into(),
             endpoint: Endpoint { address, port, protocol },
-            forward: Forward::to(TargetGroupId(0)),
+            forward: if self.is_closing { Forward::closing() } else { Forward::to(TargetGroupId(0)) },
             idle_timeout_s,
             interface: OUTSIDE,
             sources: self.sources.clone(),

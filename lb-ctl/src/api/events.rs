@@ -83,6 +83,12 @@ pub enum Happening {
         /// What became of it.
         state: InterfaceState,
     },
+    /// Records of the flow log begin to be lost, or are written again.
+    FlowLog {
+        /// Why the file cannot be written; nothing when it is written again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
     /// Events that this reader cannot have any more.
     Missed {
         /// How many; nothing when an earlier run of the daemon had them.

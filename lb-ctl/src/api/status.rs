@@ -34,6 +34,25 @@ pub struct Status {
     pub workers: Vec<WorkerRow>,
     /// Flow table of all workers together.
     pub flow_table: FlowTable,
+    /// The flow log, if it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_log: Option<FlowLogStatus>,
+}
+
+/// The flow log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FlowLogStatus {
+    /// Path of its file.
+    pub file: String,
+    /// Records that were written since the daemon started.
+    pub records: u64,
+    /// Records that were lost because they came faster than they were written.
+    pub dropped_by_queue: u64,
+    /// Records that were lost because the file could not be written.
+    pub dropped_by_file: u64,
+    /// Why the file cannot be written, while it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 impl Status {

@@ -9,6 +9,7 @@ use super::{
     document::Table,
     elbv2,
     errors::ConfigError,
+    flow_log,
     load_balancer::{self, Known},
     metrics, source_nat, target_group,
     walk::{Errors, Place, Section, Value, integer_expected},
@@ -45,6 +46,7 @@ fn root(section: &Section<'_>, objects: &Section<'_>) -> Option<Config> {
     let known = Known { interfaces: interfaces.as_deref(), groups: &groups, source_nat: source_nat.as_ref() };
     let load_balancers = load_balancer::all(objects, &known);
     let metrics = metrics::read(section);
+    let flow_log = flow_log::read(section);
     let selection = selection(section, load_balancers.as_deref().unwrap_or_default());
     let target_groups = groups.into_iter().map(|group| group.checked).collect::<Option<Vec<_>>>();
     Some(Config {
@@ -57,6 +59,7 @@ fn root(section: &Section<'_>, objects: &Section<'_>) -> Option<Config> {
         selection: selection?,
         source_nat: source_nat?,
         metrics: metrics?,
+        flow_log: flow_log?,
         address_pools: address_pools?,
         elbv2: elbv2?,
         load_balancers: load_balancers?,
@@ -288,6 +291,7 @@ pub(super) const HOST_KEYS: &[&str] = &[
     "selection",
     "source_nat",
     "metrics",
+    "flow_log",
     "address_pools",
     "elbv2",
 ];

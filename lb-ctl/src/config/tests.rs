@@ -7,6 +7,7 @@ mod client_address;
 mod control_api;
 mod elbv2;
 mod errors;
+mod flow_log;
 mod forwards;
 mod health_checks;
 mod metrics;

@@ -130,11 +130,25 @@ fn flows(stats: &Stats, status: &Status, to: &mut Families<'_>) -> fmt::Result {
     to.gauge("flow_table_capacity_flows", "Most flows that the flow table can hold.", table.capacity)?;
     to.gauge("flow_table_bytes", "Memory that the flow table takes while all flows are IPv4.", table.bytes)?;
     to.counter("flows_expired", "Flows that ended by idle timeout.", stats.expired)?;
+    flow_log(status, to)?;
     let help = "Half-open flows that made room for others.";
     to.counter("flows_half_open_evicted", help, stats.half_open_evicted)?;
     let cut = stats.cut_by_cause.iter().map(|row| (Labels::of("cause", row.cause.as_str()), row.flows));
     to.counters("flows_cut", "Flows that were cut, by cause.", cut)?;
     to.counter("hairpin_flows", "Flows of a target to itself.", stats.hairpins)
+}
+
+/// Nothing while there is no flow log.
+fn flow_log(status: &Status, to: &mut Families<'_>) -> fmt::Result {
+    let Some(log) = &status.flow_log else { return Ok(()) };
+    to.counter("flow_log_records", "Records written to the flow log.", log.records)?;
+    let help = "Records that the flow log has lost, by what had no room for them.";
+    let rows = [("queue", log.dropped_by_queue), ("file", log.dropped_by_file)];
+    to.counters(
+        "flow_log_dropped",
+        help,
+        rows.map(|(reason, records)| (Labels::of("reason", reason), records)),
+    )
 }
 
 fn load_balancers(metrics: &Metrics, to: &mut Families<'_>) -> fmt::Result {

@@ -51,6 +51,10 @@ fn happening(what: &Happening) -> Option<String> {
             };
             format!("{which}: {became}")
         }
+        Happening::FlowLog { error: Some(error) } => {
+            format!("flow log: records are lost, for they cannot be written: {error}")
+        }
+        Happening::FlowLog { error: None } => "flow log: records are written again".into(),
         Happening::Missed { events: Some(events) } => format!("{events} events missed"),
         Happening::Missed { events: None } => "events of an earlier run of lbd missed".into(),
         Happening::Heartbeat => return None,

@@ -7,7 +7,7 @@ use super::{
     table::{Give, fitted, number, right, table, wrapped},
     text::{bytes, count, duration},
 };
-use crate::api::{ForwardRow, ListenerRow, Status, Traffic};
+use crate::api::{FlowLogStatus, ForwardRow, ListenerRow, Status, Traffic};
 
 /// The daemon at a glance.
 pub fn status(status: &Status, columns: Columns) -> String {
@@ -36,6 +36,7 @@ pub fn status(status: &Status, columns: Columns) -> String {
         count(flows.half_open),
         bytes(flows.bytes)
     );
+    text += &status.flow_log.as_ref().map_or(String::new(), flow_log);
     text = wrapped(&text) + "\n";
     text += &fitted(listeners(status), columns, LISTENERS_GIVE);
     text += "\n";
@@ -47,6 +48,16 @@ pub fn status(status: &Status, columns: Columns) -> String {
     }
     text += "\n";
     text + &fitted(workers(status), columns, WORKERS_GIVE)
+}
+
+fn flow_log(log: &FlowLogStatus) -> String {
+    let FlowLogStatus { file, records, dropped_by_queue, dropped_by_file, error } = log;
+    let lost = match dropped_by_queue + dropped_by_file {
+        0 => String::new(),
+        lost => format!(", {} lost", count(lost)),
+    };
+    let failing = error.as_ref().map_or(String::new(), |error| format!("; CANNOT BE WRITTEN: {error}"));
+    format!("Flow log: {file}, {} records{lost}{failing}\n", count(*records))
 }
 
 fn listeners(status: &Status) -> Table {

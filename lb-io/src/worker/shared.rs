@@ -21,7 +21,7 @@ use lb_core::{
     time::Instant,
 };
 
-use super::trace::Tracer;
+use super::{flow_log::FlowLogSink, trace::Tracer};
 use crate::{bell::Bell, sys::Wakeup};
 
 /// What a worker shares with the engine and the other workers.
@@ -84,6 +84,8 @@ impl Shared {
 pub(crate) enum Command {
     /// Use these tables from the next burst on.
     Install(Arc<Tables>),
+    /// Tell of flows that end from now on, or nobody.
+    LogFlows(Option<FlowLogSink>),
     /// Find flows.
     Flows(FlowQuery, Asker<FlowsFound>),
     /// Say why packets with a key fare as they do.

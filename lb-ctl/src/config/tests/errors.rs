@@ -9,7 +9,7 @@ const ERRORS: &[(&str, &str, &[&str])] = &[
         "interface",
         &[
             "1: interface: found an unknown key, expected one of: interfaces, state_directory, control_socket, control_api, workers, \
-             flow_table, selection, source_nat, metrics, address_pools, elbv2, load_balancers, target_groups",
+             flow_table, selection, source_nat, metrics, flow_log, address_pools, elbv2, load_balancers, target_groups",
             "1: interfaces: found nothing, expected an array of 1 to 16 interface names",
         ],
     ),
