@@ -363,8 +363,8 @@ fn choice(why: &Why) -> Option<String> {
 
 fn cause(why: &Why) -> &'static str {
     match why.source.as_ref().and_then(|source| source.cause.as_deref()) {
-        Some("hairpin") => "because client and target are one",
-        Some("not_preserved") => "because the group does not preserve client addresses",
+        Some("hairpin") => "client and target are one",
+        Some("not_preserved") => "client addresses are not preserved",
         _ => "for another reason than those told here",
     }
 }
