@@ -12,6 +12,7 @@
 #                    (--rounds N, --seconds S, --only NAME,...); installs what it compares with
 #   ./ci.sh fuzz     each fuzz target for 60 seconds, or as many as are given (cargo-fuzz, nightly)
 #   ./ci.sh miri     lb-core's unit tests, but for the longest, interpreted (miri, nightly; about 2 minutes)
+#   ./ci.sh cluster  up: makes a Kubernetes cluster in network namespaces, with lbd before it, and says what is where; down: removes it (as root)
 #   ./ci.sh captures runs again what README.md shows of lbctl, and replaces it (as root)
 #   ./ci.sh flood    what a flood of SYNs does to others, in figures, beside nftables with connection tracking (as root)
 #   ./ci.sh all      fmt, lint, bpf, model and test
@@ -25,6 +26,7 @@ main() {
     fmt | lint | test | bpf | model | bench | miri | captures | flood) "$1" ;;
     fuzz) fuzz "${2:-60}" ;;
     versus) versus "${@:2}" ;;
+    cluster) cluster "${@:2}" ;;
     all)
         fmt
         lint
@@ -174,6 +176,15 @@ flood() {
     need ip iproute2 "for the networks"
     need nft nftables "to compare with"
     cargo test --locked --test end_to_end -- --ignored flood::
+}
+
+# cluster VERB: it stays until it is taken down, by whatever build.
+cluster() {
+    need cc gcc "for linking"
+    need ip iproute2 "for the cluster"
+    need nft nftables "for the cluster"
+    cargo build --quiet --locked --bin lbd --bin lbctl --example cluster
+    "${CARGO_TARGET_DIR:-target}/debug/examples/cluster" "$@"
 }
 
 captures() {

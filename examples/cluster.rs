@@ -184,33 +184,39 @@ impl Files {
     /// The process that holds the cluster, if it lives and its pid was not given to another program.
     fn holder(&self) -> Option<u32> {
         let pid = fs::read_to_string(self.pid()).ok()?.parse().ok()?;
-        let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-        (program.file_name() == std::env::current_exe().ok()?.file_name()).then_some(pid)
+        let comm = |process: &str| fs::read_to_string(format!("/proc/{process}/comm")).ok();
+        let is_ours = comm(&format!("{pid}"))? == comm("self")?;
+        // One that has ended, but whose parent has not heard of it, has no file any more.
+        let is_running = fs::read_link(format!("/proc/{pid}/exe")).is_ok();
+        (is_ours && is_running).then_some(pid)
     }
 }
 
 fn map(name: &str, files: &Files) -> Result<String, Box<dyn Error>> {
+    let mut map = format!("{:<20} {:<45} links\n", "namespace", "addresses");
+    for (role, addresses, links) in NAMESPACES {
+        map += &format!("{:<20} {addresses:<45} {links}\n", format!("{name}-{role}"));
+    }
     let lbctl = format!("{} --socket {}", built("lbctl")?.display(), files.socket().display());
-    Ok(MAP
-        .replace("NAME", name)
-        .replace("LBCTL", &lbctl)
-        .replace("DIRECTORY", &files.directory.display().to_string()))
+    let directory = files.directory.display().to_string();
+    Ok(map + &REST.replace("NAME", name).replace("LBCTL", &lbctl).replace("DIRECTORY", &directory))
 }
 
 /// How long making and removing may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOKING_INTERVAL: Duration = Duration::from_millis(50);
-const MAP: &str = "\
-namespace      addresses                                      links
-NAME-client  198.18.0.2                                     eth0
-NAME-router  198.18.0.1, 198.19.1.1                         client, vpc
-NAME-lb      198.19.1.10, VIPs 198.18.100.1, 198.18.100.2   eth0
-NAME-node1   198.19.1.50                                    eth0, pod51, pod52
-NAME-pod51   198.19.1.51                                    eth0
-NAME-pod52   198.19.1.52                                    eth0
-NAME-node2   198.19.1.60, 198.19.1.70                       eth0, eth1, pod71
-NAME-pod71   198.19.1.71                                    eth0
-
+/// Namespace, its addresses, its links.
+const NAMESPACES: [(&str, &str, &str); 8] = [
+    ("client", "198.18.0.2", "eth0"),
+    ("router", "198.18.0.1, 198.19.1.1", "client, vpc"),
+    ("lb", "198.19.1.10, VIPs 198.18.100.1, 198.18.100.2", "eth0"),
+    ("node1", "198.19.1.50", "eth0, pod51, pod52"),
+    ("pod51", "198.19.1.51", "eth0"),
+    ("pod52", "198.19.1.52", "eth0"),
+    ("node2", "198.19.1.60, 198.19.1.70", "eth0, eth1, pod71"),
+    ("pod71", "198.19.1.71", "eth0"),
+];
+const REST: &str = "
 service  cluster IP           node port  policy   pods listen on
 web      198.19.200.10:80     30080      Cluster  8080
 local    198.19.200.11:80     30081      Local    8080, healthCheckNodePort 32081

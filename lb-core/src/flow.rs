@@ -455,6 +455,12 @@ impl Flow {
         self.kind & kind::PROTOCOL
     }
 
+    /// Whether the packets are datagrams.
+    #[inline]
+    pub fn is_udp(&self) -> bool {
+        self.protocol() == Protocol::Udp as u8
+    }
+
     /// Whether the addresses stand beside, in [`Addresses`].
     #[inline]
     pub fn is_wide(&self) -> bool {

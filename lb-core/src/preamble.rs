@@ -231,6 +231,12 @@ impl Preamble {
         Told { acknowledgement: acknowledgement.wrapping_add(gap), gap, is_over: false }
     }
 
+    /// The least edge of what a client is told to be acknowledged selectively. Its first byte is not, as long as the header is not: it
+    /// would not send it again, and with it the header.
+    pub fn least_edge(&self, told: &Told) -> u32 {
+        self.first().wrapping_add(u32::from(!told.is_over))
+    }
+
     /// What a client is told of its target's window in a segment with these flags, `gap` bytes further on. A window that is not
     /// closed does not become so: who waits for data sends the header with them.
     pub fn window(&self, window: u16, flags: u8, gap: u32) -> u16 {

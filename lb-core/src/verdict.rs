@@ -88,6 +88,7 @@ reasons! {
     Fragment, "fragment", Drop, "Piece of a packet that is neither TCP nor UDP.";
     TcpFragment, "tcp_fragment", Drop, "TCP segment in pieces: not carried, as NLB does not (RFC 1858, RFC 3128).";
     FragmentLength, "fragment_length", Drop, "Piece of a datagram that ends behind 65,535 bytes, or, not its last, is empty or no multiple of 8 bytes long.";
+    ProxyFragment, "proxy_fragment", Drop, "Piece of a datagram to a target that is owed a PROXY header: only whole datagrams have one.";
     FragmentLost, "fragment_lost", Drop, "Later piece of a datagram whose first did not come in time, or for which there was no room.";
     L4Truncated, "l4_truncated", Drop, "Shorter than its TCP or UDP header.";
     TcpHeaderLength, "tcp_header_length", Drop, "TCP data offset under 5 words or past the packet.";

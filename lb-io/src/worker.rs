@@ -14,6 +14,7 @@ mod idle;
 mod port;
 mod shared;
 mod trace;
+mod traced;
 
 use std::{net::IpAddr, os::fd::AsRawFd, sync::Arc, thread};
 
@@ -36,7 +37,7 @@ pub use self::{
 };
 use self::{
     idle::{Idle, Rest},
-    trace::Tracing,
+    trace::{Seen, Tracing},
 };
 pub(crate) use self::{
     port::Port,
@@ -330,11 +331,18 @@ impl<'u, 'm> Worker<'u, 'm> {
             let Some(descriptor) = port.socket.rx.pop() else { break };
             let goes_on = descriptor.options & libc::XDP_PKT_CONTD != 0;
             if goes_on || port.in_oversize {
-                self.free.give(self.umem.chunk_of(descriptor.addr));
                 if !port.in_oversize {
                     self.datapath.counters().received.add(1);
                     self.datapath.counters().settle(Reason::FrameOversize);
+                    if let Some(tracing) = &mut self.tracing {
+                        // SAFETY: the kernel gave the chunk to us with the descriptor. It is given up below, after the frame is gone.
+                        let first =
+                            unsafe { self.umem.frame(descriptor.addr, descriptor.len, port.interface) };
+                        let seen = first.as_ref().map(|frame| Seen::of(frame, Origin::Queue(port.queue)));
+                        tracing.lose(&self.datapath, seen, Reason::FrameOversize, self.now);
+                    }
                 }
+                self.free.give(self.umem.chunk_of(descriptor.addr));
                 port.in_oversize = goes_on;
                 continue;
             }
@@ -392,13 +400,19 @@ impl<'u, 'm> Worker<'u, 'm> {
 
     /// Copies one frame from another worker's memory.
     fn take_handed_over(&mut self, inbox: usize) {
-        let Worker { inboxes, frames, places, umem, free, datapath, .. } = self;
+        let Worker { inboxes, frames, places, umem, free, datapath, tracing, now, .. } = self;
         inboxes[inbox].take(|parcel, bytes| match copy_in(umem, free, bytes, parcel.ingress) {
             Some((place, frame)) => {
                 frames.push(frame);
                 places.push(place);
             }
-            None => datapath.counters().settle(Reason::HandoverFull),
+            None => {
+                datapath.counters().settle(Reason::HandoverFull);
+                if let Some(tracing) = tracing {
+                    let seen = Seen { bytes, ingress: parcel.ingress, origin: Origin::Worker };
+                    tracing.lose(datapath, Some(seen), Reason::HandoverFull, *now);
+                }
+            }
         });
     }
 
@@ -414,22 +428,6 @@ impl<'u, 'm> Worker<'u, 'm> {
         for at in 0..count {
             self.finish(self.places[at], self.verdicts[at]);
         }
-        self.end_burst();
-    }
-
-    /// The same, while somebody follows frames.
-    #[cold]
-    fn process_traced(&mut self, origin: Origin) {
-        let Worker { tracing, datapath, frames, verdicts, .. } = self;
-        let Some(mut tracing) = tracing.take() else { return };
-        let count = frames.len();
-        tracing.process(datapath, frames, origin, self.now, &mut verdicts[..count]);
-        self.give_up_frames();
-        for at in 0..count {
-            let reason = self.finish(self.places[at], self.verdicts[at]);
-            tracing.settle(at, reason, &self.datapath, self.now);
-        }
-        self.tracing = Some(tracing);
         self.end_burst();
     }
 
@@ -457,33 +455,10 @@ impl<'u, 'm> Worker<'u, 'm> {
     fn finish_extras(&mut self) {
         while let Some(Extra { bytes, ingress, verdict }) = self.datapath.next_extra() {
             match copy_in(self.umem, &mut self.free, bytes, ingress) {
-                Some((place, frame)) => {
-                    self.look_at_extra(frame, verdict);
-                    self.finish_extra(place, verdict);
-                }
+                Some((place, _)) if self.tracing.is_none() => drop(self.finish(place, verdict)),
+                Some((place, frame)) => self.finish_extra_traced(place, frame, verdict),
                 None => self.datapath.counters().settle(reason_of_loss(verdict.reason)),
             }
-        }
-    }
-
-    /// Takes the frame: when its verdict is carried out, it must be gone.
-    fn look_at_extra(&mut self, frame: Frame<'_>, verdict: Verdict) {
-        if let Some(tracing) = &mut self.tracing {
-            tracing.look_at_own(&self.datapath, &frame, verdict, self.now);
-        }
-    }
-
-    fn finish_extra(&mut self, place: Parcel, verdict: Verdict) {
-        let reason = self.finish(place, verdict);
-        if let Some(tracing) = &mut self.tracing {
-            tracing.settle(0, reason, &self.datapath, self.now);
-        }
-    }
-
-    #[cold]
-    fn prune_traces(&mut self) {
-        if self.tracing.as_mut().is_some_and(|tracing| !tracing.prune(self.now)) {
-            self.tracing = None;
         }
     }
 

@@ -44,7 +44,7 @@ impl Screen {
 
     /// A line that is laid out already.
     pub(super) fn verbatim(&self, text: &str) {
-        self.line(format_args!("{INDENT}{text}"));
+        self.line(format_args!("{}", format!("{INDENT}{text}").trim_end()));
     }
 
     /// The same, of less weight.

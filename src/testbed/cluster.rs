@@ -58,7 +58,8 @@ pub struct Cluster {
     nodes: Vec<Namespace>,
     /// By pod.
     pods: Vec<Namespace>,
-    ends: Vec<End>,
+    /// Each with its near and its far end.
+    links: Vec<[End; 2]>,
     endpoints: Vec<Endpoints>,
     returns: Return,
 }
@@ -114,7 +115,7 @@ impl Cluster {
             switch: namespace("switch")?,
             nodes: Node::ALL.iter().map(|node| namespace(node.name())).collect::<Result<_, _>>()?,
             pods: Pod::ALL.iter().map(|pod| namespace(pod.name())).collect::<Result<_, _>>()?,
-            ends: Vec::new(),
+            links: Vec::new(),
             endpoints: services::ALL.map(|service| Endpoints { service, pods: Pod::ALL.into() }).into(),
             returns: Return::Nowhere,
         };
@@ -145,17 +146,18 @@ impl Cluster {
     /// Every end of every link as one to tap, called as `node1/eth0`: but for the switch's ports, which do nothing to a frame, and for the
     /// load balancer's link, which is tapped from the switch.
     pub fn links(&self) -> Vec<LinkEnd<'_>> {
-        let end = |(at, end): (usize, &End)| match end.owner {
-            Owner::Switch => None,
-            Owner::Lb => Some(LinkEnd::across(&self.switch, &self.ends[at + 1].link, &end.place())),
-            owner => Some(LinkEnd::at(self.namespace(owner), &end.link, &end.place())),
+        let tap = |end: &End| LinkEnd::at(self.namespace(end.owner), &end.link, &end.place());
+        let taps = |[near, far]: &[End; 2]| match (near.owner, far.owner) {
+            (Owner::Lb, _) => vec![LinkEnd::across(self.namespace(far.owner), &far.link, &near.place())],
+            (_, Owner::Switch) => vec![tap(near)],
+            _ => vec![tap(near), tap(far)],
         };
-        self.ends.iter().enumerate().filter_map(end).collect()
+        self.links.iter().flat_map(taps).collect()
     }
 
     /// The MAC address of the end of a link called as `node1/eth0`; the same in every cluster.
     pub fn mac(&self, place: &str) -> Option<Mac> {
-        self.ends.iter().find(|end| end.place() == place).map(|end| end.mac)
+        self.links.iter().flatten().find(|end| end.place() == place).map(|end| end.mac)
     }
 
     /// From now on a service has these pods, as after the pods' deployment moved: the rules of both nodes change, and what they
@@ -252,8 +254,8 @@ impl Cluster {
         far: (Owner, &str),
     ) -> Result<(), TestbedError> {
         let macs = wiring.lay((self.namespace(near.0), near.1), (self.namespace(far.0), far.1))?;
-        let ends = [near, far].into_iter().zip(macs);
-        self.ends.extend(ends.map(|((owner, link), mac)| End { owner, link: link.to_owned(), mac }));
+        let end = |(owner, link): (Owner, &str), mac| End { owner, link: link.to_owned(), mac };
+        self.links.push([end(near, macs[0]), end(far, macs[1])]);
         Ok(())
     }
 
@@ -277,7 +279,7 @@ impl Cluster {
     }
 
     fn mac_of(&self, owner: Owner, link: &str) -> Result<Mac, TestbedError> {
-        let end = self.ends.iter().find(|end| end.owner == owner && end.link == link);
+        let end = self.links.iter().flatten().find(|end| end.owner == owner && end.link == link);
         end.map(|end| end.mac)
             .ok_or_else(|| io::ErrorKind::NotFound.into())
             .doing(|| format!("find the link {link}"))

@@ -3,6 +3,7 @@
 
 use crate::Test;
 
+mod by_hand;
 mod inside;
 mod instance_targets;
 mod ip_targets;
@@ -13,5 +14,6 @@ mod zones;
 
 /// The tests of all files.
 pub fn tests() -> Vec<Test> {
-    [inside::TESTS, instance_targets::TESTS, ip_targets::TESTS, returns::TESTS, zones::TESTS].concat()
+    [by_hand::TESTS, inside::TESTS, instance_targets::TESTS, ip_targets::TESTS, returns::TESTS, zones::TESTS]
+        .concat()
 }

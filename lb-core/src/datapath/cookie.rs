@@ -29,6 +29,7 @@ use crate::{
     frame::Frame,
     limits,
     listener::ListenerId,
+    preamble::Numbers,
     rewrite::segment::Segment,
     select,
     tables::{Mac, NextHop, Tables},
@@ -224,6 +225,9 @@ impl Pipeline<'_> {
         new.flow.set_connecting(cookie, initial);
         match self.insert(&new, self.flows.hashes(&new), it.now) {
             Ok(record) => {
+                if new.flow.has_preamble() {
+                    self.begin_preamble(tables, record, initial);
+                }
                 self.await_answer(record, (cookie, initial), it.now, 1);
                 self.write_syn(tables, it.frame, record)
             }
@@ -242,9 +246,8 @@ impl Pipeline<'_> {
         if !has_right_checksum(it) {
             return Verdict::drop(Reason::TcpChecksum);
         }
-        let (_, initial) = self.flows.flow(record).connecting();
         let (_, acknowledgement, _) = numbers(it);
-        let is_answer = acknowledgement == initial.wrapping_add(1);
+        let is_answer = acknowledgement == self.initial_at_target(record).wrapping_add(1);
         match direction {
             Direction::Forward if it.packet.has(RST) => {
                 self.forget_for(record, CloseReason::ClientReset, it.now.wrapping_millis());
@@ -303,7 +306,7 @@ impl Pipeline<'_> {
         let Some(hop) = flow.hop(Direction::Forward) else {
             return Verdict::drop(Reason::NextHopUnresolved);
         };
-        let (cookie, initial) = flow.connecting();
+        let (cookie, _) = flow.connecting();
         let offer = Offer::from_bits(cookie as u8);
         let out = flow.outward(self.flows.addresses(record), Direction::Forward);
         let size = SEGMENT_SIZES[usize::from(offer.segment_size)];
@@ -312,7 +315,7 @@ impl Pipeline<'_> {
         let syn = Segment {
             source: (out.source, out.source_port),
             destination: (out.destination, out.destination_port),
-            sequence: initial,
+            sequence: self.initial_at_target(record),
             acknowledgement: 0,
             flags: SYN,
             window: FIRST_WINDOW,
@@ -324,7 +327,8 @@ impl Pipeline<'_> {
     /// The target's SYN-ACK becomes our acknowledgement of it; the client is told that it may send.
     fn connected(&mut self, tables: &Tables, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
         let (sequence, _, options) = numbers(it);
-        let window = window(it);
+        let window = self.window_for_client(it, record);
+        let first_at_target = self.initial_at_target(record).wrapping_add(1);
         let scale = Offer::of(options).window_scale;
         let flow = *self.flows.flow(record);
         let (cookie, initial) = flow.connecting();
@@ -354,14 +358,42 @@ impl Pipeline<'_> {
         let acknowledgement = Segment {
             source: (out.source, out.source_port),
             destination: (out.destination, out.destination_port),
-            sequence: initial.wrapping_add(1),
+            sequence: first_at_target,
             acknowledgement: sequence.wrapping_add(1),
             flags: ACK,
             window: (FIRST_WINDOW_BYTES >> client_scale).max(1),
             options: &[],
         };
+        if flow.has_preamble() {
+            // What the client would say in its own numbers.
+            let offered = if offer.has_scale() { offer.window_scale } else { 0 };
+            let told = (first.0, (FIRST_WINDOW_BYTES >> offered).max(1));
+            self.send_first_header(record, hop, told, it.now);
+        }
         let from = self.egress(hop.interface).mac;
         write(it.frame, &acknowledgement, (from, hop), Reason::AckToTarget)
+    }
+
+    /// What the target of a flow that is connecting knows as the client's initial sequence number.
+    fn initial_at_target(&self, record: u32) -> u32 {
+        let flow = self.flows.flow(record);
+        let (_, initial) = flow.connecting();
+        match flow.has_preamble() {
+            true => initial.wrapping_sub(self.flows.annex(record).preamble.length()),
+            false => initial,
+        }
+    }
+
+    /// The window of a target's answer, less the header that it is owed.
+    fn window_for_client(&mut self, it: &InFlight<'_, '_>, record: u32) -> u16 {
+        if !self.flows.flow(record).has_preamble() {
+            return window(it);
+        }
+        let preamble = &mut self.flows.annex_mut(record).preamble;
+        if let Some(numbers) = Numbers::of(header(it)) {
+            preamble.learn_from_target(&numbers, header(it));
+        }
+        preamble.window(window(it), SYN, preamble.length())
     }
 
     /// The target refuses the connection: so does the VIP.

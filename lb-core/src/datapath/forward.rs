@@ -1,6 +1,6 @@
 //! How packets of flows leave, whatever they and their flows need: the end of the general way.
 
-use super::{InFlight, Pipeline};
+use super::{InFlight, Pipeline, preamble::header_of_datagrams};
 use crate::{
     flow::{Addresses, Direction, Flow},
     frame::Frame,
@@ -43,9 +43,14 @@ impl Pipeline<'_> {
         reason: Reason,
     ) -> Verdict {
         let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
+        if header_of_datagrams(&flow, direction, it.packet.key.source()) > 0 {
+            return self.send_datagram(it, record, hop);
+        }
         match self.refuse_length(it, &flow, &addresses, direction, hop) {
             Some(refusal) => refusal,
-            None if flow.has_preamble() => self.forward_in_preamble(it, record, direction, hop, reason),
+            None if flow.has_preamble() && !flow.is_udp() => {
+                self.forward_in_preamble(it, record, direction, hop, reason)
+            }
             None => self.send_on(it, record, direction, hop, reason),
         }
     }

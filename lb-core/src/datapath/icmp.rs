@@ -1,11 +1,11 @@
 //! ICMP errors about packets of flows: path MTU discovery depends on them. They go to the side that sent the packet, and
 //! neither end nor prolong a flow (RFC 5508 REQ-6).
 
-use super::{InFlight, Pipeline};
+use super::{InFlight, Pipeline, preamble::header_of_datagrams};
 use crate::{
     flow::{Direction, State},
     parse::{IcmpError, parse_icmp_error},
-    rewrite::{icmp, icmp_translate, link},
+    rewrite::{icmp, icmp_translate, link, shift::Quoted},
     tables::Tables,
     verdict::{Reason, Verdict},
     wire::ethernet,
@@ -48,18 +48,25 @@ impl Pipeline<'_> {
     ) -> Verdict {
         let (flow, addresses) = (self.flows.flow(record), self.flows.addresses(record));
         let out = flow.outward(addresses, direction);
+        let quoted = Quoted::of(flow, &self.flows.annex(record).preamble, direction);
         let Some(hop) = flow.hop(direction).or_else(|| tables.hop(out.destination)) else {
             return Verdict::drop(Reason::NextHopUnresolved);
         };
         let egress = self.egress(hop.interface);
+        let header = header_of_datagrams(flow, direction.opposite(), out.destination);
         if error.quoted.is_ipv6() == out.source.is_ipv6() {
             // Errors are to be so short that they fit every link.
             if error.end - ethernet::HEADER > egress.mtu as usize {
                 return Verdict::drop(Reason::MtuExceeded);
             }
-            icmp::apply(it.frame.bytes_mut(), error, flow, &out, direction);
-        } else if let Err(reason) = icmp_translate::apply(it.frame, error, flow, &out, direction) {
+            icmp::apply(it.frame.bytes_mut(), error, &quoted, &out);
+        } else if let Err(reason) = icmp_translate::apply(it.frame, error, &quoted, &out) {
             return Verdict::drop(reason);
+        }
+        if header > 0
+            && let Ok(told) = parse_icmp_error(it.frame.bytes())
+        {
+            icmp::lower_mtu(it.frame.bytes_mut(), &told, header);
         }
         link(it.frame.bytes_mut(), egress.mac, hop.mac);
         Verdict::to(Reason::IcmpError, hop.interface.0)

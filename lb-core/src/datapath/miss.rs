@@ -1,6 +1,11 @@
 //! A packet of no flow: it opens one, is adopted into one, goes to the worker that owns it, or is answered or dropped.
 
-use super::{InFlight, Pipeline, choice::Choice, last_hop, preamble::header_placement};
+use super::{
+    InFlight, Pipeline,
+    choice::Choice,
+    last_hop,
+    preamble::{header_placement, sequence},
+};
 use crate::{
     flow::{Direction, Flow, NewFlow, State},
     flow_key::FlowKey,
@@ -117,7 +122,7 @@ impl Pipeline<'_> {
         if choice.is_failing_open {
             self.counters.count_unhealthy_routing(known.0, choice.target_id);
         }
-        if state == State::HalfOpen && header_placement(tables, choice.target_id).is_some() {
+        if state != State::Established && header_placement(tables, choice.target_id).is_some() {
             new.flow.begin_preamble();
         }
         new.flow.set_hop(Direction::Reverse, last_hop(it.frame));
@@ -158,6 +163,9 @@ impl Pipeline<'_> {
         };
         let client = (key.destination(), key.destination_port());
         let mut new = NewFlow::new(&forward, client, (key.source(), key.source_port()), state);
+        if state == State::Udp && header_placement(tables, target_id).is_some() {
+            new.flow.begin_preamble();
+        }
         let Some(hop) = tables.hop(client.0) else {
             self.want(client.0);
             return Verdict::drop(Reason::NextHopUnresolved);
@@ -210,7 +218,7 @@ impl Pipeline<'_> {
                     self.mark_adopted(record);
                 }
                 if new.flow.has_preamble() {
-                    self.begin_preamble(tables, it, record);
+                    self.begin_preamble(tables, record, sequence(it));
                 }
                 self.forward(it, record, direction, hop, reason)
             }

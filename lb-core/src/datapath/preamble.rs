@@ -5,14 +5,19 @@
 //! for a header that is lost. Where both do not fit one packet, and when they have gone together in vain, the header goes first by
 //! itself. Only a header that went with an acknowledgement alone (`on_first_ack`) is repeated from here, as nobody else would.
 //!
+//! A UDP flow's target is owed a header with every datagram, for the flow's life: nothing is kept for that, and only whole datagrams have
+//! one.
+//!
 //! Segments whose checksum is wrong go on as they are, for their receiver to find, and nothing is learnt from them.
+
+use std::net::IpAddr;
 
 use super::{InFlight, Pipeline, forward::rewrite_frame, reply::has_right_checksum};
 use crate::{
     flow::{Addresses, Direction, Flow},
     flow_key::FlowKey,
     limits,
-    parse::{Packet, parse},
+    parse::{Packet, Piece, parse},
     preamble::{Numbers, Passage, Preamble},
     rewrite::{preamble as write, segment::Segment},
     tables::{NextHop, Protocol, Tables},
@@ -21,7 +26,7 @@ use crate::{
     verdict::{Reason, Verdict},
     wire::{
         l4::tcp::{ACK, FIN, URG},
-        proxy::Header,
+        proxy::{self, Header},
     },
 };
 
@@ -37,16 +42,61 @@ pub(super) struct Unheard {
 }
 
 impl Pipeline<'_> {
-    /// Begins the phase of a new flow with the SYN that opened it.
-    pub(super) fn begin_preamble(&mut self, tables: &Tables, it: &InFlight<'_, '_>, record: u32) {
+    /// Begins the phase of a new TCP flow, whose client has this initial sequence number.
+    pub(super) fn begin_preamble(&mut self, tables: &Tables, record: u32, initial: u32) {
         let flow = self.flows.flow(record);
-        let initial = Numbers::of(segment(it)).map_or(0, |numbers| numbers.sequence);
-        let Some(placement) = header_placement(tables, TargetId(flow.target_id.into())) else { return };
+        let placement = header_placement(tables, TargetId(flow.target_id.into()));
+        let Some(placement) = placement.filter(|_| !flow.is_udp()) else { return };
         let length = header(&self.flows.key(record, Direction::Forward)).bytes().len();
         self.flows.annex_mut(record).preamble = Preamble::new(initial, length, placement);
     }
 
-    /// Sends a packet on, of a flow whose target is owed a header.
+    /// Sends the header of a connection that was made in its client's name, and that has acknowledged its target's answer with this
+    /// number and window, unless the client's own bytes bring it.
+    pub(super) fn send_first_header(
+        &mut self,
+        record: u32,
+        hop: NextHop,
+        (number, window): (u32, u16),
+        now: Instant,
+    ) {
+        let preamble = &mut self.flows.annex_mut(record).preamble;
+        (preamble.acknowledgement, preamble.window) = (number, window);
+        if !preamble.is_on_first_ack() {
+            return;
+        }
+        preamble.mark_sent(now.wrapping_millis());
+        let initial = preamble.initial;
+        self.make_header(record, hop, Reason::ProxyHeader);
+        self.await_acknowledgement(Unheard { record, initial, due: now, intervals: 0 });
+    }
+
+    /// Sends a client's datagram behind a header.
+    pub(super) fn send_datagram(&mut self, it: &mut InFlight<'_, '_>, record: u32, hop: NextHop) -> Verdict {
+        let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
+        if it.packet.piece != Piece::Whole {
+            return Verdict::drop(Reason::ProxyFragment);
+        }
+        if let Some(refusal) = self.refuse_length(it, &flow, &addresses, Direction::Forward, hop) {
+            return refusal;
+        }
+        if self.excess(it.packet, (&flow, &addresses), Direction::Forward, hop) > 0 {
+            return Verdict::drop(Reason::MtuExceeded);
+        }
+        let header = header(&it.packet.key);
+        let Some(longer) = write::insert(it.frame, it.packet, header.bytes()) else {
+            return Verdict::drop(Reason::FrameOversize);
+        };
+        let macs = (self.egress(hop.interface).mac, hop.mac);
+        if let Err(reason) = rewrite_frame(it.frame, &longer, (&flow, &addresses), Direction::Forward, macs) {
+            return Verdict::drop(reason);
+        }
+        self.counters.count_packet(&flow, Direction::Forward, it.packet.total_length);
+        self.tally(record, Direction::Forward, it.packet.total_length);
+        Verdict::to(Reason::ProxyHeader, hop.interface.0)
+    }
+
+    /// Sends a packet on, of a TCP flow whose target is owed a header.
     pub(super) fn forward_in_preamble(
         &mut self,
         it: &mut InFlight<'_, '_>,
@@ -219,13 +269,13 @@ impl Pipeline<'_> {
         if due.intervals.is_power_of_two()
             && let Some(hop) = flow.hop(Direction::Forward)
         {
-            self.make_header(due.record, hop);
+            self.make_header(due.record, hop, Reason::HeaderRepeated);
         }
         self.await_acknowledgement(Unheard { due: now, ..*due });
     }
 
     /// Makes a segment with the header alone, as if the client had acknowledged once more what it acknowledged last.
-    fn make_header(&mut self, record: u32, hop: NextHop) {
+    fn make_header(&mut self, record: u32, hop: NextHop, reason: Reason) {
         let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
         let (key, preamble) = (flow.key(&addresses, Direction::Forward), self.flows.annex(record).preamble);
         let (options, length) = preamble.options();
@@ -243,7 +293,7 @@ impl Pipeline<'_> {
             let packet = acknowledgement.write(frame, macs.0, macs.1).then(|| parse(frame.bytes()))?.ok()?;
             let packet = write::insert(frame, &packet, header(&key).bytes())?;
             rewrite_frame(frame, &packet, (&flow, &addresses), Direction::Forward, macs).ok()?;
-            Some(Verdict::to(Reason::HeaderRepeated, hop.interface.0))
+            Some(Verdict::to(reason, hop.interface.0))
         });
     }
 }
@@ -251,6 +301,20 @@ impl Pipeline<'_> {
 /// When the PROXY header goes to the connections of a target, if it does.
 pub(super) fn header_placement(tables: &Tables, target: TargetId) -> Option<HeaderPlacement> {
     tables.group(tables.target(target)?.group)?.proxy_header
+}
+
+/// Bytes of the header that goes with a flow's datagrams of this direction; its client has this address.
+pub(super) fn header_of_datagrams(flow: &Flow, direction: Direction, client: IpAddr) -> u32 {
+    match flow.is_udp() && flow.has_preamble() && direction == Direction::Forward {
+        true if client.is_ipv6() => proxy::IPV6_LENGTH as u32,
+        true => proxy::IPV4_LENGTH as u32,
+        false => 0,
+    }
+}
+
+/// The sequence number of a TCP segment; 0 of any other packet.
+pub(super) fn sequence(it: &InFlight<'_, '_>) -> u32 {
+    Numbers::of(segment(it)).filter(|_| !it.packet.is_udp()).map_or(0, |numbers| numbers.sequence)
 }
 
 /// The header of a flow, by the key of its client's packets.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{InFlight, MacFilter, Pipeline};
+use super::{InFlight, MacFilter, Pipeline, preamble::header_of_datagrams};
 use crate::{
     flow::{Addresses, Direction, Flow},
     frame::Frame,
@@ -78,7 +78,7 @@ impl Pipeline<'_> {
         Some(self.complain(it, Complaint::TooBig { mtu }, source, (Reason::TooBig, Reason::MtuExceeded)))
     }
 
-    /// Bytes that a packet has more than the way out can carry, once it is rewritten.
+    /// Bytes that a packet has more than the way out can carry, once it is rewritten, with a datagram's PROXY header.
     pub(super) fn excess(
         &self,
         packet: &Packet,
@@ -90,7 +90,8 @@ impl Pipeline<'_> {
             true => translate::length_after(packet, &flow.outward(addresses, direction)) as u32,
             false => u32::from(packet.total_length),
         };
-        length.saturating_sub(self.egress(hop.interface).mtu)
+        let header = header_of_datagrams(flow, direction, packet.key.source());
+        (length + header).saturating_sub(self.egress(hop.interface).mtu)
     }
 
     /// The address of ours that a packet's sender knows, for errors about the packet: the VIP where the family allows.

@@ -4,19 +4,19 @@
 
 use std::net::IpAddr;
 
-use super::shift;
+use super::shift::Quoted;
 use crate::{
-    flow::{Direction, Flow, Outward},
+    flow::Outward,
     parse::IcmpError,
     wire::{
         checksum::{Delta, TTL_DECREMENT},
-        ethernet, icmp, ipv4, ipv6, l4, octets,
+        ethernet, icmp, icmpv6, ipv4, ipv6, l4, octets,
     },
 };
 
-/// Rewrites an error that travels in `direction` and leaves with the addresses of `out`; what it quotes is a packet the other way.
+/// Rewrites an error that leaves with the addresses of `out`; what it quotes is a packet the other way.
 /// `parse_icmp_error` has found all offsets to be inside of the frame.
-pub fn apply(frame: &mut [u8], error: &IcmpError, flow: &Flow, out: &Outward, direction: Direction) {
+pub fn apply(frame: &mut [u8], error: &IcmpError, quoted: &Quoted<'_>, out: &Outward) {
     let quote = error.icmp + icmp::HEADER;
     let is_ipv4 = out.source.is_ipv4();
     let message = &mut frame[..error.end];
@@ -37,14 +37,9 @@ pub fn apply(frame: &mut [u8], error: &IcmpError, flow: &Flow, out: &Outward, di
         error.quoted_l4 + l4::DESTINATION_PORT.start,
         &out.source_port,
     ));
-    let mut transport = addresses.and(ports);
-    inside = inside.and(ports);
-    if flow.is_shifted() && direction == Direction::Forward {
-        let sequence = shift::restore_quoted(&mut message[error.quoted_l4..], flow);
-        transport = transport.and(sequence);
-        inside = inside.and(sequence);
-    }
-    inside = inside.and(update_transport(message, error, transport));
+    let sequence = quoted.restore(&mut message[error.quoted_l4..]);
+    let transport = addresses.and(ports).and(sequence);
+    inside = inside.and(ports).and(sequence).and(update_transport(message, error, transport));
 
     let outer = write_address(message, ethernet::HEADER + destination_at, out.destination);
     // A router's own address; it is not ours to hide.
@@ -60,6 +55,24 @@ pub fn apply(frame: &mut [u8], error: &IcmpError, flow: &Flow, out: &Outward, di
     } else {
         message[ethernet::HEADER + ipv6::HOP_LIMIT] -= 1;
         update(message, error.icmp + icmp::CHECKSUM.start, inside.and(outer)); // Its pseudo-header has the outer addresses.
+    }
+}
+
+/// Takes bytes that the load balancer adds to its sender's packets off the MTU that an error tells it.
+pub fn lower_mtu(frame: &mut [u8], error: &IcmpError, by: u32) {
+    let message = &mut frame[..error.end];
+    let at = error.icmp + icmpv6::MTU.start;
+    let old = u32::from_be_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]);
+    let (mtu, least) = match (error.source.is_ipv4(), message[error.icmp], message[error.icmp + icmp::CODE]) {
+        // The word's high half is not used; an MTU of 0 says nothing (RFC 1191 section 4).
+        (true, icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED) => (old & 0xffff, ipv4::MINIMUM_MTU),
+        (false, icmpv6::PACKET_TOO_BIG, _) => (old, ipv6::MINIMUM_MTU),
+        _ => return,
+    };
+    if mtu != 0 {
+        let new = old - mtu + mtu.saturating_sub(by).max(least.min(mtu));
+        let delta = write(message, at, &new.to_be_bytes());
+        update(message, error.icmp + icmp::CHECKSUM.start, delta);
     }
 }
 

@@ -1,8 +1,8 @@
 //! ICMP errors about packets of flows between both families, made anew in the other family (RFC 7915 sections 4.2, 4.3, 5.2, 5.3).
 
-use super::{IpHeader, shift, translate};
+use super::{IpHeader, shift::Quoted, translate};
 use crate::{
-    flow::{Direction, Flow, Outward},
+    flow::Outward,
     frame::Frame,
     limits,
     parse::IcmpError,
@@ -16,15 +16,14 @@ use crate::{
 pub fn apply(
     frame: &mut Frame<'_>,
     error: &IcmpError,
-    flow: &Flow,
+    sequence: &Quoted<'_>,
     out: &Outward,
-    direction: Direction,
 ) -> Result<(), Reason> {
     let to_ipv4 = out.source.is_ipv4();
     let about = error.quoted_l4 - error.icmp - icmp::HEADER + quoted_payload(frame.bytes(), error);
     let kind = kind(&frame.bytes()[error.icmp..error.icmp + icmp::HEADER], to_ipv4, about)?;
     let mut quote = [0; QUOTE_BYTES];
-    let quoted = quote_l4(frame.bytes(), error, flow, out, direction, &mut quote);
+    let quoted = quote_l4(frame.bytes(), error, sequence, out, &mut quote);
     let quote = &quote[..quoted];
 
     let ttl = error.ttl - 1; // The caller lets no message with less than 2 through.
@@ -69,9 +68,8 @@ pub fn apply(
 fn quote_l4(
     frame: &[u8],
     error: &IcmpError,
-    flow: &Flow,
+    sequence: &Quoted<'_>,
     out: &Outward,
-    direction: Direction,
     quote: &mut [u8; QUOTE_BYTES],
 ) -> usize {
     let quoted = &frame[error.quoted_l4..error.end];
@@ -81,10 +79,7 @@ fn quote_l4(
     quote[l4::SOURCE_PORT].copy_from_slice(&out.destination_port);
     quote[l4::DESTINATION_PORT].copy_from_slice(&out.source_port);
     let key = &error.quoted;
-    let mut delta = translate::delta(key, &out.opposite());
-    if flow.is_shifted() && direction == Direction::Forward {
-        delta = delta.and(shift::restore_quoted(quote, flow));
-    }
+    let delta = translate::delta(key, &out.opposite()).and(sequence.restore(quote));
     let is_udp = key.protocol() == Protocol::Udp as u8;
     let at = if is_udp { l4::udp::CHECKSUM } else { l4::tcp::CHECKSUM };
     match quote.get_mut(at..at + 2) {
@@ -197,8 +192,7 @@ fn to_icmpv6(header: &[u8], about: usize) -> Option<[u8; icmp::HEADER]> {
 const PLATEAUS: [u16; 10] = [65_535, 32_000, 17_914, 8_166, 4_352, 2_002, 1_492, 1_006, 508, 296];
 /// What an IPv6 header is longer than one of IPv4.
 const FAMILY_GAP: u32 = (ipv6::HEADER - ipv4::HEADER) as u32;
-/// Smallest MTU of an IPv4 link (RFC 791 section 3.2).
-const MINIMUM_IPV4_MTU: u16 = 68;
+const MINIMUM_IPV4_MTU: u16 = ipv4::MINIMUM_MTU as u16;
 const HOST_UNREACHABLE: u8 = 1;
 const PROTOCOL_UNREACHABLE: u8 = 2;
 const PORT_UNREACHABLE: u8 = 3;

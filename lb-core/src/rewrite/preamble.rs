@@ -108,10 +108,8 @@ pub fn tell(segment: &mut [u8], preamble: &Preamble, told: &Told) {
         let window = preamble.window(window, header[tcp::FLAGS], told.gap);
         replace(header, tcp::WINDOW.start, &window.to_be_bytes());
     }
-    acknowledge(header, |edge| {
-        let is_header = (edge.wrapping_sub(preamble.first()) as i32) < 0;
-        if is_header { preamble.first() } else { edge }
-    });
+    let least = preamble.least_edge(told);
+    acknowledge(header, |edge| if (edge.wrapping_sub(least) as i32) < 0 { least } else { edge });
 }
 
 /// Where a packet's payload begins in the frame.

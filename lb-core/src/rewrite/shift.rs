@@ -3,6 +3,7 @@
 
 use crate::{
     flow::{Direction, Flow},
+    preamble::Preamble,
     wire::{
         checksum::Delta,
         l4::tcp::{self, ACK, SYN, option},
@@ -29,16 +30,41 @@ pub fn apply(segment: &mut [u8], flow: &Flow, direction: Direction) {
     }
 }
 
-/// Gives a target's segment that an ICMP error quotes its own sequence number again, as far as that is there; what it changes.
-pub fn restore_quoted(quoted_l4: &mut [u8], flow: &Flow) -> Delta {
-    match quoted_l4.get_mut(tcp::SEQUENCE) {
-        Some(field) => {
-            let old = [field[0], field[1], field[2], field[3]];
-            let new = u32::from_be_bytes(old).wrapping_sub(flow.sequence_shift()).to_be_bytes();
-            field.copy_from_slice(&new);
-            Delta::replacing(&old, &new)
+/// How the sequence number of a segment that an ICMP error quotes differs from the one that its sender knows.
+#[derive(Clone, Copy, Debug)]
+pub enum Quoted<'f> {
+    /// Not at all.
+    Same,
+    /// It is a target's, of a shifted flow.
+    Shifted(&'f Flow),
+    /// It is a client's, to a target that is owed a PROXY header.
+    InPreamble(&'f Preamble),
+}
+
+impl<'f> Quoted<'f> {
+    /// Of an error that travels in `direction`, about a packet the other way.
+    pub fn of(flow: &'f Flow, preamble: &'f Preamble, direction: Direction) -> Quoted<'f> {
+        match direction {
+            Direction::Forward if flow.is_shifted() => Quoted::Shifted(flow),
+            Direction::Reverse if flow.has_preamble() && !flow.is_udp() => Quoted::InPreamble(preamble),
+            _ => Quoted::Same,
         }
-        None => Delta::default(),
+    }
+
+    /// Gives the segment its own sequence number again, as far as that is there; what that changes in its checksum.
+    pub(super) fn restore(&self, quoted_l4: &mut [u8]) -> Delta {
+        let number = |number: u32| match self {
+            Quoted::Same => number,
+            Quoted::Shifted(flow) => number.wrapping_sub(flow.sequence_shift()),
+            Quoted::InPreamble(preamble) => preamble.number_at_client(number),
+        };
+        let Some(field) = quoted_l4.get_mut(tcp::SEQUENCE).filter(|_| !matches!(self, Quoted::Same)) else {
+            return Delta::default();
+        };
+        let old = [field[0], field[1], field[2], field[3]];
+        let new = number(u32::from_be_bytes(old)).to_be_bytes();
+        field.copy_from_slice(&new);
+        Delta::replacing(&old, &new)
     }
 }
 

@@ -25,6 +25,9 @@ pub const DESTINATION: Range<usize> = 16..20;
 /// Length of the header without options, in bytes.
 pub const HEADER: usize = 20;
 
+/// Smallest MTU of a link (RFC 791 section 3.2).
+pub const MINIMUM_MTU: u32 = 68;
+
 /// More-fragments flag and fragment offset: zero in a whole packet.
 pub const FRAGMENT_MASK: u16 = 0x3fff;
 

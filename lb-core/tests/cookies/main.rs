@@ -5,6 +5,7 @@
 mod support;
 
 mod loss;
+mod proxy;
 mod script;
 
 use lb_core::{

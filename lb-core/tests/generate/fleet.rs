@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use lb_core::{
     counters::WorkerCounters,
-    datapath::{Arrival, Datapath, MacFilter, Settings},
+    datapath::{Arrival, Datapath, MacFilter, Parties, Settings, Why, key_of},
     flow_table::FlowArena,
     frame::Frame,
     limits,
@@ -30,11 +30,23 @@ pub struct Event {
     /// As it leaves, where it does.
     pub after: Vec<u8>,
     pub verdict: Verdict,
+    /// What was said of it beforehand, where that was asked.
+    pub foretold: Option<Foretold>,
+}
+
+/// What a worker says of a frame right before it processes it.
+#[derive(Clone, Debug)]
+pub struct Foretold {
+    pub why: Why,
+    pub parties: Parties,
+    /// Of the frame that has left, right after.
+    pub parties_after: Option<Parties>,
 }
 
 pub struct Fleet<'a> {
     workers: Vec<Worker<'a>>,
     takes_detours: bool,
+    foretells: bool,
 }
 
 struct Worker<'a> {
@@ -70,12 +82,21 @@ impl<'a> Fleet<'a> {
             let path = Datapath::new(settings, arena.memory(), tables.clone(), counters.clone());
             Worker { path, counters, handed_over: VecDeque::new() }
         };
-        Fleet { workers: arenas.iter_mut().enumerate().map(worker).collect(), takes_detours: false }
+        Fleet {
+            workers: arenas.iter_mut().enumerate().map(worker).collect(),
+            takes_detours: false,
+            foretells: false,
+        }
     }
 
     /// The same, but packets that have a short way get options, so that they go the long one.
     pub fn by_detours(self) -> Fleet<'a> {
         Fleet { takes_detours: true, ..self }
+    }
+
+    /// The same, but each frame is processed by itself, after the worker was asked what becomes of it.
+    pub fn foretelling(self) -> Fleet<'a> {
+        Fleet { foretells: true, ..self }
     }
 
     pub fn install(&mut self, tables: &Arc<Tables>) {
@@ -177,15 +198,32 @@ impl<'a> Fleet<'a> {
             })
             .collect();
         let mut verdicts = [Verdict::drop(Reason::NoFlow); limits::BURST_FRAMES];
-        path.process_burst(&mut frames, arrival, now, &mut verdicts);
+        let mut foretold = vec![None; frames.len()];
+        match self.foretells {
+            false => path.process_burst(&mut frames, arrival, now, &mut verdicts),
+            true => {
+                for ((frame, verdict), foretold) in frames.iter_mut().zip(&mut verdicts).zip(&mut foretold) {
+                    *foretold = foretell(path, frame, now);
+                    path.process_burst(
+                        std::slice::from_mut(frame),
+                        arrival,
+                        now,
+                        std::slice::from_mut(verdict),
+                    );
+                    if let (Some(foretold), Some(key)) = (foretold, key_of(frame.bytes())) {
+                        foretold.parties_after = path.parties(&key.opposite());
+                    }
+                }
+            }
+        }
         let processed: Vec<(Vec<u8>, Verdict)> =
             frames.iter().zip(verdicts).map(|(frame, verdict)| (frame.bytes().to_vec(), verdict)).collect();
-        for (given, (after, verdict)) in burst.into_iter().zip(processed) {
+        for ((given, (after, verdict)), foretold) in burst.into_iter().zip(processed).zip(foretold) {
             if !matches!(verdict.reason.action(), Action::Transmit | Action::Reply) {
                 assert_eq!(after, given.frame.bytes, "a frame that does not leave is not touched");
             }
             let before = Some(given.frame.bytes.clone());
-            self.settle(worker, given, Event { before, after, verdict }, events);
+            self.settle(worker, given, Event { before, after, verdict, foretold }, events);
         }
         self.settle_extras(worker, events);
     }
@@ -200,7 +238,7 @@ impl<'a> Fleet<'a> {
         for (frame, verdict) in extras {
             let after = frame.bytes.clone();
             let given = Given { frame, tail: ROOM, times: 0 };
-            self.settle(worker, given, Event { before: None, after, verdict }, events);
+            self.settle(worker, given, Event { before: None, after, verdict, foretold: None }, events);
         }
     }
 
@@ -229,6 +267,11 @@ impl<'a> Fleet<'a> {
         }
         events.push(event);
     }
+}
+
+fn foretell(path: &Datapath<'_>, frame: &Frame<'_>, now: Instant) -> Option<Foretold> {
+    let key = key_of(frame.bytes())?;
+    Some(Foretold { why: path.why(&key, now), parties: path.parties(&key)?, parties_after: None })
 }
 
 /// Bytes of the packet in a frame that leaves, and those that every link of its family carries.

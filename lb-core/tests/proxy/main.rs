@@ -4,11 +4,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod datagrams;
+mod endpoint;
 mod loss;
 mod script;
+mod transfers;
 
 use lb_core::{
-    tables::HeaderPlacement::{OnFirstAck, OnFirstAckWithPayload},
+    tables::{
+        CutCause, FlowPolicy,
+        HeaderPlacement::{OnFirstAck, OnFirstAckWithPayload},
+    },
     verdict::Reason::*,
 };
 use script::*;
@@ -125,7 +131,7 @@ fn windows_reach_as_far_as_the_targets() {
 }
 
 #[test]
-fn what_the_target_has_of_the_header_is_not_acknowledged_selectively() {
+fn the_clients_first_byte_is_not_acknowledged_selectively_before_the_header() {
     for mode in proxy_modes(OnFirstAckWithPayload) {
         let mut script = Script::sent(&mode);
         let edges = |numbers: [i32; 4]| {
@@ -133,9 +139,13 @@ fn what_the_target_has_of_the_header_is_not_acknowledged_selectively() {
             [&[1, 5, 18][..], &edges.concat(), &[1]].concat()
         };
         let mut packet = script.target(ACK, 1 - script.length());
-        packet.tcp_options = edges([1_000, 2_000, -50, 300]);
-        let seen = script.target_sends(&packet, 0);
-        assert_eq!(seen.tcp_options, edges([1_000, 2_000, 1, 300]), "{}", mode.name);
+        for (edge, told) in [(-50, 2), (1, 2), (2, 2), (3, 3)] {
+            packet.tcp_options = edges([1_000, 2_000, edge, 300]);
+            let seen = script.target_sends(&packet, 0);
+            assert_eq!(seen.tcp_options, edges([1_000, 2_000, told, 300]), "{}", mode.name);
+        }
+        packet = Crafted { tcp_options: edges([1_000, 2_000, -50, 300]), ..script.target(ACK, 6) };
+        assert_eq!(script.target_sends(&packet, 0).tcp_options, edges([1_000, 2_000, 1, 300]));
     }
 }
 
@@ -271,4 +281,46 @@ fn a_flow_that_is_owed_a_header_is_not_opened_without_room() {
     let other = std::net::SocketAddr::new(mode.client.ip(), 41_000);
     OpenFlow::connect(&mut path, other, mode.web(), 0);
     assert_eq!(through(&mut path, &mode.syn(), 0).0.reason, FlowTableFull);
+}
+
+/// A client finds its own numbers in what routers and its target say of its packets.
+#[test]
+fn icmp_errors_quote_the_clients_own_numbers() {
+    for mode in proxy_modes(OnFirstAckWithPayload) {
+        let mut script = Script::connected(&mode);
+        let length = script.length();
+        for (about, number) in [(1 - length, 1), (-length, 0), (1, 1), (500, 500)] {
+            let at_target = Crafted {
+                sequence: INITIAL.wrapping_add_signed(about),
+                ..tcp(script.source, script.target, ACK)
+            };
+            let at_target = at_target.payload(&[0; 40]).bytes();
+            let kind = if script.target.is_ipv4() { (3, 4) } else { (2, 0) };
+            let from = (target_mac(number_of(script.target)), INSIDE_MAC);
+            let addresses = (script.target.ip(), script.source.ip());
+            let error = icmp_error(kind, addresses, from, &at_target, at_target.len() - 14);
+            let (verdict, out) = send(&mut script.path, INSIDE, &error, 0);
+            assert_eq!(verdict.reason, IcmpError, "{}", mode.name);
+            let quoted = read(&read_error(&out.unwrap()).quote);
+            assert_eq!(quoted.sequence.wrapping_sub(INITIAL) as i32, number, "{}", mode.name);
+        }
+    }
+}
+
+/// A flow that is cut in the phase: both sides are reset with numbers that they know.
+#[test]
+fn a_flow_that_is_cut_before_its_header_went_is_reset_on_both_sides() {
+    for mode in proxy_modes(OnFirstAckWithPayload) {
+        let mut script = Script::connected(&mode);
+        let length = script.length();
+        let n = number_of(script.target);
+        let mut cut = Scene { generation: 2, ..mode.scene.clone() };
+        cut.targets[usize::from(n) - 1] = (n, false, FlowPolicy::Cut(CutCause::Unhealthy));
+        script.path.install(cut.tables());
+        let hello = script.client(ACK | PSH, 1, b"hello");
+        let (verdict, out) = through(&mut script.path, &hello, 0);
+        assert_eq!((verdict.reason, read(&out.unwrap()).flags), (ResetTerminated, RST), "{}", mode.name);
+        let made = script.made(0);
+        assert_eq!(made, [(ResetOtherSide, 1 - length, RST | ACK, vec![])], "{}", mode.name);
+    }
 }

@@ -182,6 +182,21 @@ impl Tracer {
     }
 }
 
+/// A frame that a trace looks at.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'f> {
+    pub(super) bytes: &'f [u8],
+    pub(super) ingress: InterfaceId,
+    pub(super) origin: Origin,
+}
+
+impl<'f> Seen<'f> {
+    /// A frame that a worker has from somewhere.
+    pub(super) fn of(frame: &'f Frame<'_>, origin: Origin) -> Seen<'f> {
+        Seen { bytes: frame.bytes(), ingress: frame.ingress, origin }
+    }
+}
+
 /// A worker's traces: at least one.
 pub(super) struct Tracing {
     worker: u8,
@@ -231,7 +246,8 @@ impl Tracing {
         let mut begun = 0;
         for at in 0..frames.len() {
             let noted = self.pending.len();
-            if !self.look(datapath, &frames[at], (at, origin), now) {
+            let seen = Seen::of(&frames[at], origin);
+            if !self.look(datapath, seen, (at, key_of(seen.bytes)), now) {
                 continue;
             }
             // What came before it goes first, so that it is foretold by what it finds.
@@ -254,7 +270,7 @@ impl Tracing {
     ) {
         let noted = self.pending.len();
         let key = key_of(frame.bytes()).map(|key| key.opposite());
-        self.look_by(datapath, frame, (0, Origin::Own, key), now);
+        self.look(datapath, Seen::of(frame, Origin::Own), (0, key), now);
         self.foresee(datapath, noted, now);
         for pending in &mut self.pending[noted..] {
             pending.note.verdict = verdict;
@@ -262,6 +278,23 @@ impl Tracing {
                 pending.note.after = pending.note.before.take();
             }
         }
+    }
+
+    /// Notes a frame that is dropped before it is processed, if there is one.
+    pub(super) fn lose(
+        &mut self,
+        datapath: &Datapath<'_>,
+        seen: Option<Seen<'_>>,
+        reason: Reason,
+        now: Instant,
+    ) {
+        let Some(seen) = seen else { return };
+        let noted = self.pending.len();
+        self.look(datapath, seen, (0, key_of(seen.bytes)), now);
+        for pending in &mut self.pending[noted..] {
+            pending.note.verdict = Verdict::drop(reason);
+        }
+        self.settle(0, reason, datapath, now);
     }
 
     /// Sends the notes of a frame that met its fate for a reason.
@@ -283,23 +316,12 @@ impl Tracing {
         }
     }
 
-    /// Notes a frame for the traces that it passes. Whether one of them wants it processed by itself.
+    /// Notes a frame, which is known by a key, for the traces that it passes. Whether one of them wants it processed by itself.
     fn look(
         &mut self,
         datapath: &Datapath<'_>,
-        frame: &Frame<'_>,
-        (at, origin): (usize, Origin),
-        now: Instant,
-    ) -> bool {
-        let key = key_of(frame.bytes());
-        self.look_by(datapath, frame, (at, origin, key), now)
-    }
-
-    fn look_by(
-        &mut self,
-        datapath: &Datapath<'_>,
-        frame: &Frame<'_>,
-        (at, origin, key): (usize, Origin, Option<FlowKey>),
+        seen: Seen<'_>,
+        (at, key): (usize, Option<FlowKey>),
         now: Instant,
     ) -> bool {
         let parties = key.and_then(|key| datapath.parties(&key));
@@ -309,13 +331,13 @@ impl Tracing {
                 continue;
             }
             is_foreseen |= !tracer.is_by_reason() && tracer.query.wants_why;
-            let before = Some(glimpse(frame, tracer.query.snap_bytes, &mut self.spare));
+            let before = Some(glimpse(seen.bytes, tracer.query.snap_bytes, &mut self.spare));
             let verdict = Verdict::drop(Reason::NoListener); // Until it is processed.
             let note = Note {
                 worker: self.worker,
                 at: now,
-                origin,
-                ingress: frame.ingress,
+                origin: seen.origin,
+                ingress: seen.ingress,
                 before,
                 why: None,
                 verdict,
@@ -343,7 +365,7 @@ impl Tracing {
             note.verdict = verdicts[*at];
             if leaves(note.verdict.reason) {
                 let snap_bytes = self.tracers[*tracer].query.snap_bytes;
-                note.after = Some(glimpse(&frames[*at], snap_bytes, &mut self.spare));
+                note.after = Some(glimpse(frames[*at].bytes(), snap_bytes, &mut self.spare));
             }
         }
     }
@@ -353,11 +375,73 @@ fn leaves(reason: Reason) -> bool {
     matches!(reason.action(), Action::Transmit | Action::Reply)
 }
 
-fn glimpse(frame: &Frame<'_>, snap_bytes: usize, spare: &mut Vec<Vec<u8>>) -> Glimpse {
-    let (whole, mut bytes) = (frame.bytes(), spare.pop().unwrap_or_default());
+fn glimpse(whole: &[u8], snap_bytes: usize, spare: &mut Vec<Vec<u8>>) -> Glimpse {
+    let mut bytes = spare.pop().unwrap_or_default();
     bytes.clear();
     bytes.extend_from_slice(&whole[..whole.len().min(snap_bytes)]);
     Glimpse { bytes, length: whole.len() }
 }
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{Receiver, bounded};
+
+    use super::*;
+
+    fn tracer(query: TraceQuery, room: usize) -> (Tracer, Receiver<Note>, Arc<Following>) {
+        let (sender, notes) = bounded(room);
+        let following = Arc::new(Following::default());
+        (Tracer::new(query, sender, following.clone()), notes, following)
+    }
+
+    fn all() -> TraceQuery {
+        TraceQuery {
+            filter: TraceFilter::All,
+            reason: None,
+            sample: 1,
+            snap_bytes: 64,
+            wants_why: false,
+            notes_per_second: 10,
+            until: Instant::from_millis(5_000),
+        }
+    }
+
+    fn note() -> Note {
+        let verdict = Verdict::drop(Reason::NoListener);
+        let reason = verdict.reason;
+        let ingress = InterfaceId(0);
+        let (at, origin) = (Instant::default(), Origin::Worker);
+        Note { worker: 0, at, origin, ingress, before: None, why: None, verdict, reason, after: None }
+    }
+
+    #[test]
+    fn a_second_has_so_many_notes_and_the_rest_is_counted() {
+        let (mut tracer, _notes, following) = tracer(all(), 1);
+        let taken =
+            |tracer: &mut Tracer, ms| (0..15).filter(|_| tracer.takes(Instant::from_millis(ms))).count();
+        assert_eq!([1_000, 1_999, 2_000].map(|ms| taken(&mut tracer, ms)), [10, 0, 10]);
+        assert_eq!(following.over_rate.load(Relaxed), 25);
+    }
+
+    #[test]
+    fn a_sample_is_one_in_so_many() {
+        let (mut tracer, _notes, following) = tracer(TraceQuery { sample: 4, ..all() }, 1);
+        let now = Instant::from_millis(1_000);
+        assert_eq!((0..22).filter(|_| tracer.takes(now)).count(), 5);
+        assert_eq!(following.over_rate.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn nothing_waits_for_a_reader_and_a_trace_without_one_ends() {
+        let (tracer, notes, following) = tracer(all(), 2);
+        (0..5).for_each(|_| tracer.send(note()));
+        assert_eq!((notes.len(), following.unread.load(Relaxed)), (2, 3));
+        let now = Instant::from_millis(1_000);
+        assert!(!tracer.is_over(now) && tracer.is_over(Instant::from_millis(5_000)));
+        drop(notes);
+        tracer.send(note());
+        assert!(tracer.is_over(now));
+    }
+}

@@ -36,6 +36,8 @@ enum Part<'a> {
     Verbatim(&'a str),
     /// What was found under this name.
     Place(&'a str),
+    /// An empty line between parts.
+    Blank,
 }
 
 impl Page<'_> {
@@ -88,6 +90,7 @@ impl Screen {
             Part::Title(title) => self.heading(title),
             Part::Paragraph(text) => self.explain(text),
             Part::Verbatim(line) => self.verbatim(line),
+            Part::Blank => self.verbatim(""),
             Part::Place(_) => {}
         }
     }
@@ -174,7 +177,7 @@ fn parts(text: &str) -> Vec<Part<'_>> {
             line if is_fenced || line.starts_with(['|', '-']) => Some(Part::Verbatim(line)),
             line if place_of(line).is_some() => place_of(line).map(Part::Place),
             line if line.starts_with('#') => Some(Part::Title(line.trim_start_matches(['#', ' ']))),
-            "" => None,
+            "" => Some(Part::Blank),
             line => Some(Part::Paragraph(line.to_owned())),
         };
         match (part, parts.last_mut()) {
@@ -211,7 +214,9 @@ mod tests {
         let text = "# Title\n\nOne\ntwo.\n\nThree.\n{{there}}\n```text\n a  b\n\n```\n- item\n";
         let wanted = [
             Part::Title("Title"),
+            Part::Blank,
             Part::Paragraph("One two.".into()),
+            Part::Blank,
             Part::Paragraph("Three.".into()),
             Part::Place("there"),
             Part::Verbatim(" a  b"),

@@ -87,7 +87,10 @@ impl Findings {
 
     /// Shows a way, and claims that it led over these links.
     fn walk(&mut self, place: &'static str, walk: Walk, links: &[&str]) {
-        self.claim(walk.places() == links, &format!("{place}: {}", links.join(", ")));
+        let owners = links.iter().flat_map(|link| link.split(" > ")).filter_map(|end| end.split('/').next());
+        let mut owners: Vec<&str> = owners.collect();
+        owners.dedup();
+        self.claim(walk.places() == links, &format!("{place}: {}", owners.join(", ")));
         self.shown.push((place, Shown::Walk(walk)));
     }
 

@@ -313,8 +313,8 @@ fn choice(why: &Why) -> Option<String> {
 
 fn cause(why: &Why) -> &'static str {
     match why.source.as_ref().and_then(|source| source.cause.as_deref()) {
-        Some("hairpin") => "because client and target are one, which would never send its answer here",
-        Some("not_preserved") => "because the target group does not keep client addresses",
+        Some("hairpin") => "because client and target are one",
+        Some("not_preserved") => "because the group does not preserve client addresses",
         _ => "for another reason than those told here",
     }
 }
@@ -322,8 +322,7 @@ fn cause(why: &Why) -> &'static str {
 fn addresses() -> impl Iterator<Item = (IpAddr, String)> {
     let pods = Pod::ALL.map(|pod| (pod.address(), pod.name().to_owned()));
     let nodes = Node::ALL.map(|node| (node.address(), node.name().to_owned()));
-    let services = services::ALL
-        .map(|service| (service.cluster_ip, format!("the cluster IP of service {}", service.name)));
+    let services = services::ALL.map(|service| (service.cluster_ip, format!("service {}", service.name)));
     let others = [(CLIENT, "client"), (LB, "lb"), (VIP_A, "the VIP"), (VIP_B, "the VIP")];
     let others = others.map(|(address, name)| (address, name.to_owned()));
     let all = pods.into_iter().chain(nodes).chain(services).chain(others);

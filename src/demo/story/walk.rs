@@ -99,7 +99,7 @@ impl Walk {
         let (places, addresses) = (widest(|step| &step.places), widest(|step| &step.addresses));
         let mut lines = Vec::new();
         for (number, step) in (1..).zip(&self.steps) {
-            lines.extend(step.deeds.iter().map(|deed| Line::Deed(format!("      {deed}"))));
+            lines.extend(step.deeds.iter().map(|deed| Line::Deed(format!("     {deed}"))));
             let Step { packet, .. } = step;
             lines.push(Line::Hop(format!(
                 "{number:>3}. {:<places$}  {:<addresses$}  {packet}",
@@ -143,19 +143,16 @@ fn deeds(before: &Hop, after: &Hop, actor: Actor<'_>, names: &Names) -> Vec<Stri
     if before.destination != after.destination {
         let (old, new) = (names.address(before.destination), names.address(after.destination));
         let why = why_destination(before, after, actor, names);
-        deeds.push(format!("{who}: destination {old} becomes {new}: {why}"));
+        deeds.push(format!("{who}: destination {old} -> {new}: {why}"));
     }
     if before.source != after.source {
         let (old, new) = (names.address(before.source), names.address(after.source));
-        deeds.push(format!("{who}: source {old} becomes {new}: {}", why_source(actor, names)));
+        deeds.push(format!("{who}: source {old} -> {new}: {}", why_source(actor, names)));
     }
     if has_proxy_header(after) && !has_proxy_header(before) {
         let bytes = after.payload().len().saturating_sub(before.payload().len());
         deeds
             .push(format!("{who}: {bytes} bytes inserted: a PROXY header that names the client and the VIP"));
-    }
-    if deeds.is_empty() {
-        deeds.push(format!("{who}: forwards it unchanged"));
     }
     deeds
 }
@@ -163,10 +160,10 @@ fn deeds(before: &Hop, after: &Hop, actor: Actor<'_>, names: &Names) -> Vec<Stri
 fn why_destination(before: &Hop, after: &Hop, actor: Actor<'_>, names: &Names) -> String {
     let new = names.host(after.destination.ip());
     match (actor.name, actor.way) {
-        (LOAD_BALANCER, Way::There) => format!("{new}, by {}", names.choice),
+        (LOAD_BALANCER, Way::There) => format!("{new} by {}", names.choice),
         (LOAD_BALANCER, Way::Back) => "the flow knows the client".into(),
         (_, Way::There) => {
-            format!("DNAT by kube-proxy's rules for {}: {new}", names.host_or_port(before.destination))
+            format!("DNAT by kube-proxy, {} to {new}", names.host_or_port(before.destination))
         }
         (_, Way::Back) => "masquerade undone by conntrack".into(),
     }
@@ -175,9 +172,9 @@ fn why_destination(before: &Hop, after: &Hop, actor: Actor<'_>, names: &Names) -
 fn why_source(actor: Actor<'_>, names: &Names) -> String {
     match (actor.name, actor.way) {
         (LOAD_BALANCER, Way::There) => format!("source NAT, {}", names.cause),
-        (LOAD_BALANCER, Way::Back) => "the client must see whom it asked".into(),
-        (node, Way::There) => format!("masquerade (mark 0x4000), so that replies come back to {node}"),
-        (_, Way::Back) => "DNAT undone by conntrack, the client must see whom it asked".into(),
+        (LOAD_BALANCER, Way::Back) => "the client must hear from whom it asked".into(),
+        (_, Way::There) => "masquerade (mark 0x4000), so that answers come back".into(),
+        (_, Way::Back) => "DNAT undone by conntrack".into(),
     }
 }
 

@@ -90,7 +90,7 @@ impl View<'_> {
         }
         let reachable = self.reachable_pods();
         if !reachable.is_empty() {
-            text += &chain(&self.name("EXT"), self.from_outside(), None);
+            text += &chain(&self.name("EXT"), self.external(), None);
             if let Policy::Local { .. } = self.service().policy {
                 text += &chain(&self.name("SVL"), [self.one_of(&reachable)], None);
             }
@@ -98,7 +98,7 @@ impl View<'_> {
         text
     }
 
-    fn from_outside(&self) -> Vec<String> {
+    fn external(&self) -> Vec<String> {
         match self.service().policy {
             Policy::Cluster => vec!["jump KUBE-MARK-MASQ".into(), format!("goto {}", self.name("SVC"))],
             Policy::Local { .. } => vec![

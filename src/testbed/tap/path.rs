@@ -3,13 +3,14 @@
 use super::{Direction, Hop};
 
 /// The hops of one packet from the first on that `is_first`. Its addresses, ports and time to live may change underway; its
-/// sequence number and payload may not, as they do at SYN cookies and where a PROXY header is inserted. What is seen at one end of a
-/// link a second time, going the same way, was sent again, and is left out.
-pub fn follow(hops: &[Hop], is_first: impl Fn(&Hop) -> bool) -> Vec<&Hop> {
+/// sequence number and payload may not, as they do at SYN cookies and where a PROXY header is inserted. What is seen a
+/// second time at one end of a link, going the same way with the same time to live, was sent again, and is left out.
+pub fn follow<'a>(hops: &'a [Hop], is_first: impl Fn(&Hop) -> bool) -> Vec<&'a Hop> {
     let Some(first) = hops.iter().find(|hop| is_first(hop)) else { return Vec::new() };
-    let mut path: Vec<&Hop> = Vec::new();
+    let mut path: Vec<&'a Hop> = Vec::new();
     for hop in hops.iter().skip_while(|hop| *hop != first).filter(|hop| hop.is_same_packet(first)) {
-        if !path.iter().any(|seen| (&seen.place, seen.direction) == (&hop.place, hop.direction)) {
+        let at = |hop: &'a Hop| (&hop.place, hop.direction, hop.ttl);
+        if !path.iter().any(|seen| at(seen) == at(hop)) {
             path.push(hop);
         }
     }

@@ -110,7 +110,7 @@ fn avoided() -> Result<(), Failed> {
         hops.iter().filter(of_client).all(|hop| hop.place != "lb/eth0" && hop.source.ip() != VIP_A),
         "{hops:?}"
     );
-    Ok(())
+    scene.finish().map(drop)
 }
 
 /// The listener whose targets see the client.

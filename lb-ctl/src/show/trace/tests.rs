@@ -1,3 +1,5 @@
+//! What a line of a trace says.
+
 use std::net::SocketAddr;
 
 use super::*;
