@@ -1,6 +1,6 @@
 //! What happens through the load balancer.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use lb_ctl::api::TargetRow;
 
@@ -56,8 +56,8 @@ pub(super) fn local_policy(stage: &mut Stage, findings: &mut Findings) -> Result
     let mut said = String::new();
     for row in stage.control.targets_of(LOCAL_NODES_GROUP)? {
         let reason = row.description.unwrap_or_default();
-        writeln!(said, "{:<18} {:<10} {reason}", row.target.to_string(), row.state)
-            .expect("a String takes all text");
+        let line = format!("{:<18} {:<10} {reason}", row.target.to_string(), row.state);
+        said += &format!("{}\n", line.trim_end());
     }
     findings.said("targets", "lbctl targets local-nodes (address, state, why)", said);
     let node1 = (Node::One.address(), LOCAL.node_port).into();
