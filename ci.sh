@@ -12,7 +12,8 @@
 #                    (--rounds N, --seconds S, --only NAME,...); installs what it compares with
 #   ./ci.sh fuzz     each fuzz target for 60 seconds, or as many as are given (cargo-fuzz, nightly)
 #   ./ci.sh miri     lb-core's unit tests, but for the longest, interpreted (miri, nightly; about 2 minutes)
-#   ./ci.sh cluster  up: makes a Kubernetes cluster in network namespaces, with lbd before it, and says what is where; down: removes it (as root)
+#   ./ci.sh cluster  up: makes a Kubernetes cluster in network namespaces, with lbd before it, and says what is where;
+#                    down: removes it (as root)
 #   ./ci.sh story    captures again what docs/life-of-a-packet.md tells, and replaces it (as root)
 #   ./ci.sh captures runs again what README.md shows of lbctl, and replaces it (as root)
 #   ./ci.sh flood    what a flood of SYNs does to others, in figures, beside nftables with connection tracking (as root)

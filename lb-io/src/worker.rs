@@ -11,6 +11,7 @@
 
 mod flow_log;
 mod idle;
+mod note;
 mod port;
 mod shared;
 mod trace;
@@ -32,8 +33,8 @@ use lb_core::{
 
 pub use self::{
     flow_log::FlowLogSink,
+    note::{Glimpse, Note, Origin, TraceFilter, TraceQuery},
     shared::{Extent, FlowQuery, FlowsFound},
-    trace::{Glimpse, Note, Origin, TraceFilter, TraceQuery},
 };
 use self::{
     idle::{Idle, Rest},

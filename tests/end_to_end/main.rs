@@ -115,7 +115,7 @@ fn main() -> ExitCode {
     let trial = |(name, test)| Trial::test(name, test);
     let mut trials: Vec<_> = tests.into_iter().map(|test| trial(test).with_ignored_flag(!runnable)).collect();
     trials.extend(elbv2::TESTS.iter().map(|&test| trial(test).with_ignored_flag(!runnable || !has_tools)));
-    let by_hand = [flood::BY_HAND, storm::BY_HAND, captures::BY_HAND].concat();
+    let by_hand = [flood::BY_HAND, storm::BY_HAND, captures::BY_HAND, trace::BY_HAND].concat();
     trials.extend(by_hand.into_iter().map(|test| trial(test).with_ignored_flag(true)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
