@@ -119,7 +119,7 @@ impl Stage {
 
     /// A TCP conversation of one line and its answer.
     pub(super) fn converse(&mut self, host: Host, to: SocketAddr) -> Result<Talk, DemoError> {
-        let from = self.from(host);
+        let from = self.new_client(host);
         self.converse_from(host, from, to)
     }
 
@@ -130,7 +130,7 @@ impl Stage {
         to: SocketAddr,
         target: SocketAddr,
     ) -> Result<Talk, DemoError> {
-        let from = self.from_towards(host, to, target)?;
+        let from = self.client_towards(host, to, target)?;
         self.converse_from(host, from, to)
     }
 
@@ -141,7 +141,7 @@ impl Stage {
         to: SocketAddr,
         target: SocketAddr,
     ) -> Result<Talk, DemoError> {
-        let from = self.from_towards(host, to, target)?;
+        let from = self.client_towards(host, to, target)?;
         self.taps.take()?;
         let question = question(from);
         let answer = self.namespace(host).within(|| ask_datagram(from, to, &question))?;
@@ -155,7 +155,7 @@ impl Stage {
         to: SocketAddr,
         target: SocketAddr,
     ) -> Result<Talk, DemoError> {
-        let from = self.from_towards(host, to, target)?;
+        let from = self.client_towards(host, to, target)?;
         self.taps.take()?;
         let connect = || {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -174,7 +174,7 @@ impl Stage {
         target: SocketAddr,
         request: &str,
     ) -> Result<(Talk, String), DemoError> {
-        let from = self.from_towards(Host::Client, to, target)?;
+        let from = self.client_towards(Host::Client, to, target)?;
         self.taps.take()?;
         let response = self.cluster.client.within(|| http(from, to, request))?;
         let talk = self.talk((from, to), None, request.to_owned())?;
@@ -272,13 +272,13 @@ impl Stage {
     }
 
     /// An address and port for a new conversation; no port is used twice.
-    fn from(&mut self, host: Host) -> SocketAddr {
+    fn new_client(&mut self, host: Host) -> SocketAddr {
         self.next_port += 1;
         (host.address(), self.next_port).into()
     }
 
     /// The same from which the load balancer chooses `target`.
-    fn from_towards(
+    fn client_towards(
         &mut self,
         host: Host,
         vip: SocketAddr,
@@ -286,7 +286,7 @@ impl Stage {
     ) -> Result<SocketAddr, DemoError> {
         let is_udp = vip.port() == services::ECHO.port;
         for _ in 0..TRIES {
-            let client = self.from(host);
+            let client = self.new_client(host);
             let query = WhyQuery { client, vip, protocol: is_udp.then_some(ProtocolName(Udp)) };
             if self.control.why(&query)?.target.is_some_and(|row| row.target == target) {
                 return Ok(client);
