@@ -7,7 +7,8 @@ use lb_ctl::api::TargetRow;
 use super::{
     super::{
         super::DemoError,
-        stage::{Host, Stage, Talk},
+        stage::{Host, Stage},
+        talk::Talk,
         walk::Way,
     },
     Findings,
