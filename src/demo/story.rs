@@ -5,7 +5,7 @@
 //!  scenarios: what is tried, and what must hold ---> stage: the cluster, lbd and the taps
 //!       |                                              |
 //!       v                                              v
-//!  page: told on the screen or in Markdown <------- walk: what became of a packet, link by link
+//!  page: told on the screen or in Markdown <------- talk, walk: what became of its packets, link by link
 //! ```
 
 use std::{process::ExitCode, time::Instant};
@@ -19,6 +19,7 @@ use stage::Stage;
 mod page;
 mod scenarios;
 mod stage;
+mod talk;
 mod walk;
 
 /// How scenarios are told.

@@ -4,6 +4,7 @@
 //! sends and receives passes below packet sockets: such an end is tapped [across](LinkEnd::across) its link.
 
 mod hop;
+mod packet;
 mod path;
 
 use std::{

@@ -12,12 +12,14 @@ use crate::{
     Test,
     demo::left_by,
     harness::{LBD, heavy, unprivileged},
+    readme,
 };
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
     ("story::one_scenario_holds", one_holds),
     ("story::the_page_is_what_is_captured", page_is_current),
+    ("story::the_readme_shows_a_part_of_the_page", readme_shows_the_page),
     ("story::names_are_listed", names_are_listed),
     ("story::without_root_it_says_so", without_root),
 ];
@@ -37,6 +39,15 @@ fn one_holds() -> Result<(), Failed> {
     Ok(())
 }
 
+/// What the README shows of a way is a part of the page.
+fn readme_shows_the_page() -> Result<(), Failed> {
+    let readme = readme::text()?;
+    let (_, section) = readme.split_once("### Learn by watching packets").ok_or("no section")?;
+    let shown = section.split("```").nth(1).and_then(|block| block.strip_prefix("text")).ok_or("no block")?;
+    assert!(page()?.contains(shown), "it is not in the page: {shown}");
+    Ok(())
+}
+
 /// All scenarios hold, and the page in docs tells of the same addresses, ports, MAC addresses and reasons at every link. What
 /// programs of others print (`ip`) is not compared: their versions differ.
 fn page_is_current() -> Result<(), Failed> {
@@ -45,7 +56,7 @@ fn page_is_current() -> Result<(), Failed> {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{complaint}");
     let fresh = String::from_utf8(output.stdout)?;
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/life-of-a-packet.md"))?;
+    let page = page()?;
     let (page, fresh) = (without_programs(&page), without_programs(&fresh));
     let differs = page.iter().zip(&fresh).find(|(old, new)| old != new);
     assert_eq!(differs, None, "the page is not current; ./ci.sh story renews it");
@@ -71,6 +82,10 @@ fn without_root() -> Result<(), Failed> {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("root") && !said.trim().contains('\n'), "{said}");
     Ok(())
+}
+
+fn page() -> Result<String, Failed> {
+    Ok(fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/life-of-a-packet.md"))?)
 }
 
 fn demo(arguments: &[&str]) -> Result<Output, Failed> {

@@ -92,7 +92,7 @@ impl Findings {
         let owners = links.iter().flat_map(|link| link.split(" > ")).filter_map(|end| end.split('/').next());
         let mut owners: Vec<&str> = owners.collect();
         owners.dedup();
-        self.claim(walk.places() == links, &format!("{place}: {}", owners.join(", ")));
+        self.claim(walk.places() == links, &format!("the way \"{place}\" leads by {}", owners.join(", ")));
         self.shown.push((place, Shown::Walk(walk)));
     }
 

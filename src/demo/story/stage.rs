@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_core::{tables::Protocol::Udp, wire::l4::tcp::RST};
+use lb_core::tables::Protocol::Udp;
 use lb_ctl::{
-    api::{ProtocolName, TargetRow, Why, WhyQuery},
+    api::{ProtocolName, TargetRow, WhyQuery},
     client::Client,
 };
 use socket2::{Domain, Socket, Type};
@@ -18,6 +18,7 @@ use socket2::{Domain, Socket, Type};
 use super::{
     super::{DemoError, SERVING_PATIENCE, STOP_PATIENCE},
     Form,
+    talk::Talk,
     walk::{Names, Ports, Walk, Way},
 };
 use crate::testbed::{
@@ -32,7 +33,7 @@ use crate::testbed::{
     daemon::{is_serving, wait_until},
     namespace::Namespace,
     process::Process,
-    tap::{Crossing, Hop, Protocol, Taps, crossings, follow},
+    tap::{Crossing, Protocol, Taps},
 };
 
 /// Everything that scenarios need, in the order in which it has to go.
@@ -65,21 +66,6 @@ impl Host {
             Host::Pod(pod) => pod.address(),
         }
     }
-}
-
-/// A conversation, and everything that went over any link meanwhile.
-pub(super) struct Talk {
-    /// Who began it.
-    pub(super) from: SocketAddr,
-    /// With whom, as the beginner meant.
-    pub(super) to: SocketAddr,
-    /// What came back, if anything did.
-    pub(super) answer: Option<Answer>,
-    /// All that was seen, ARP included.
-    pub(super) hops: Vec<Hop>,
-    /// What the load balancer says of it, where it had to do with it.
-    why: Option<Why>,
-    question: String,
 }
 
 impl Stage {
@@ -119,7 +105,7 @@ impl Stage {
 
     /// A TCP conversation of one line and its answer.
     pub(super) fn converse(&mut self, host: Host, to: SocketAddr) -> Result<Talk, DemoError> {
-        let from = self.from(host);
+        let from = self.new_client(host);
         self.converse_from(host, from, to)
     }
 
@@ -130,7 +116,7 @@ impl Stage {
         to: SocketAddr,
         target: SocketAddr,
     ) -> Result<Talk, DemoError> {
-        let from = self.from_towards(host, to, target)?;
+        let from = self.client_towards(host, to, target)?;
         self.converse_from(host, from, to)
     }
 
@@ -141,7 +127,7 @@ impl Stage {
         to: SocketAddr,
         target: SocketAddr,
     ) -> Result<Talk, DemoError> {
-        let from = self.from_towards(host, to, target)?;
+        let from = self.client_towards(host, to, target)?;
         self.taps.take()?;
         let question = question(from);
         let answer = self.namespace(host).within(|| ask_datagram(from, to, &question))?;
@@ -155,7 +141,7 @@ impl Stage {
         to: SocketAddr,
         target: SocketAddr,
     ) -> Result<Talk, DemoError> {
-        let from = self.from_towards(host, to, target)?;
+        let from = self.client_towards(host, to, target)?;
         self.taps.take()?;
         let connect = || {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -174,7 +160,7 @@ impl Stage {
         target: SocketAddr,
         request: &str,
     ) -> Result<(Talk, String), DemoError> {
-        let from = self.from_towards(Host::Client, to, target)?;
+        let from = self.client_towards(Host::Client, to, target)?;
         self.taps.take()?;
         let response = self.cluster.client.within(|| http(from, to, request))?;
         let talk = self.talk((from, to), None, request.to_owned())?;
@@ -252,13 +238,12 @@ impl Stage {
             Form::Screen => Ports::All,
             Form::Markdown => Ports::Only([&fixed_ports()[..], &[talk.from.port(), talk.to.port()]].concat()),
         };
-        let why = talk.why.as_ref();
         Names {
             ends: ends.collect(),
             addresses: addresses().collect(),
             told,
-            choice: why.and_then(choice).unwrap_or_default(),
-            cause: why.map(cause).unwrap_or_default().to_owned(),
+            choice: talk.choice().unwrap_or_default(),
+            cause: talk.cause().unwrap_or_default().to_owned(),
         }
     }
 }
@@ -272,13 +257,13 @@ impl Stage {
     }
 
     /// An address and port for a new conversation; no port is used twice.
-    fn from(&mut self, host: Host) -> SocketAddr {
+    fn new_client(&mut self, host: Host) -> SocketAddr {
         self.next_port += 1;
         (host.address(), self.next_port).into()
     }
 
     /// The same from which the load balancer chooses `target`.
-    fn from_towards(
+    fn client_towards(
         &mut self,
         host: Host,
         vip: SocketAddr,
@@ -286,55 +271,13 @@ impl Stage {
     ) -> Result<SocketAddr, DemoError> {
         let is_udp = vip.port() == services::ECHO.port;
         for _ in 0..TRIES {
-            let client = self.from(host);
+            let client = self.new_client(host);
             let query = WhyQuery { client, vip, protocol: is_udp.then_some(ProtocolName(Udp)) };
             if self.control.why(&query)?.target.is_some_and(|row| row.target == target) {
                 return Ok(client);
             }
         }
         Err(DemoError::Broken)
-    }
-}
-
-impl Talk {
-    /// The links that the first packet of a way crossed.
-    pub(super) fn crossings(&self, way: Way) -> Vec<Crossing<'_>> {
-        let request = follow(&self.hops, |hop| self.is_request(hop));
-        let path = match (way, request.first()) {
-            (Way::There, _) | (_, None) => request,
-            (Way::Back, Some(request)) => follow(&self.hops, |hop| self.is_reply(hop, request)),
-        };
-        crossings(&path)
-    }
-
-    /// The links that the reset crossed by which the one who began a conversation refuses what came back.
-    pub(super) fn reset(&self) -> Vec<Crossing<'_>> {
-        crossings(&follow(&self.hops, |hop| hop.has(RST) && hop.source == self.from))
-    }
-
-    /// The links that the question crossed as data, with whatever is ahead of it.
-    pub(super) fn asking(&self) -> Vec<Crossing<'_>> {
-        let has_question = |hop: &&Hop| hop.payload().ends_with(self.question.as_bytes());
-        crossings(&self.hops.iter().filter(has_question).collect::<Vec<_>>())
-    }
-
-    /// Whom the one that answered takes for its client.
-    pub(super) fn seen_client(&self) -> Option<SocketAddr> {
-        self.answer.as_ref().map(|answer| answer.client)
-    }
-
-    fn is_request(&self, hop: &Hop) -> bool {
-        let is_first = hop.is_syn() || hop.protocol == Protocol::Udp;
-        is_first && (hop.source, hop.destination) == (self.from, self.to)
-    }
-
-    fn is_reply(&self, hop: &Hop, request: &Hop) -> bool {
-        match (hop.segment, request.segment) {
-            (Some(reply), Some(request)) => {
-                hop.is_syn_ack() && reply.acknowledgement == request.sequence.wrapping_add(1)
-            }
-            _ => hop.payload() != request.payload() && hop.payload().ends_with(self.question.as_bytes()),
-        }
     }
 }
 
@@ -354,19 +297,6 @@ fn http(from: SocketAddr, to: SocketAddr, request: &str) -> io::Result<String> {
 /// What is asked from an address; no two ask the same.
 fn question(from: SocketAddr) -> String {
     format!("hello from port {}", from.port())
-}
-
-fn choice(why: &Why) -> Option<String> {
-    let selection = why.selection.as_ref()?;
-    Some(format!("Maglev slot {} of {} (lbctl why)", selection.slot?, selection.slots))
-}
-
-fn cause(why: &Why) -> &'static str {
-    match why.source.as_ref().and_then(|source| source.cause.as_deref()) {
-        Some("hairpin") => "client and target are one",
-        Some("not_preserved") => "client addresses are not preserved",
-        _ => "for another reason than those told here",
-    }
 }
 
 fn addresses() -> impl Iterator<Item = (IpAddr, String)> {

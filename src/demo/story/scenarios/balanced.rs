@@ -1,13 +1,14 @@
 //! What happens through the load balancer.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use lb_ctl::api::TargetRow;
 
 use super::{
     super::{
         super::DemoError,
-        stage::{Host, Stage, Talk},
+        stage::{Host, Stage},
+        talk::Talk,
         walk::Way,
     },
     Findings,
@@ -56,8 +57,8 @@ pub(super) fn local_policy(stage: &mut Stage, findings: &mut Findings) -> Result
     let mut said = String::new();
     for row in stage.control.targets_of(LOCAL_NODES_GROUP)? {
         let reason = row.description.unwrap_or_default();
-        writeln!(said, "{:<18} {:<10} {reason}", row.target.to_string(), row.state)
-            .expect("a String takes all text");
+        let line = format!("{:<18} {:<10} {reason}", row.target.to_string(), row.state);
+        said += &format!("{}\n", line.trim_end());
     }
     findings.said("targets", "lbctl targets local-nodes (address, state, why)", said);
     let node1 = (Node::One.address(), LOCAL.node_port).into();

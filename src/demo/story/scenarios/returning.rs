@@ -58,7 +58,7 @@ pub(super) fn replies(stage: &mut Stage, findings: &mut Findings) -> Result<(), 
     findings.walk("past it", stage.walk(&talk, Way::Back), &links);
     let links = ["client/eth0 > router/client", "router/vpc > node2/eth1", "node2/pod71 > pod71/eth0"];
     findings.walk("refused", stage.tell(&talk, &talk.reset(), Way::There), &links);
-    let printed = stage.printed("replies go past", NOTICING).unwrap_or_default();
+    let printed = stage.printed("no reply comes by the load balancer", NOTICING).unwrap_or_default();
     findings.claim(printed.contains("198.19.1.71"), "lbd notices it, names the target, and says what to do");
     findings.said("noticed", "lbd prints:", wrapped(&printed, WIDTH).join("\n"));
     stage.cluster.set_return(Return::ByNodes)?;
