@@ -11,6 +11,7 @@
 
 mod flow_log;
 mod idle;
+mod note;
 mod port;
 mod shared;
 mod trace;
@@ -38,6 +39,10 @@ pub use self::{
 use self::{
     idle::{Idle, Rest},
     trace::{Seen, Tracing},
+};
+pub use self::{
+    note::{Glimpse, Note, Origin, TraceFilter, TraceQuery},
+    shared::{Extent, FlowQuery, FlowsFound},
 };
 pub(crate) use self::{
     port::Port,

@@ -106,6 +106,13 @@ fn selection(note: &Note, why: &Why) -> Option<TraceSelection> {
         slot: selection.slot,
         slots: pool.maglev.slots().len(),
         owner: selection.owner.and_then(address),
-        target: prospect.target.and_then(address),
+        target: sent_to(note).or_else(|| prospect.target.and_then(address)),
     })
+}
+
+/// The target that a client's packet went to. Once it has, the tables alone would name another, for its flow takes the place.
+fn sent_to(note: &Note) -> Option<SocketAddr> {
+    let after = note.after.as_ref().filter(|_| note.verdict.reason.action() == Action::Transmit)?;
+    let head = packet_head(&after.bytes, after.length);
+    Some(SocketAddr::from((head.destination?, head.destination_port?)))
 }

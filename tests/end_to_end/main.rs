@@ -42,6 +42,7 @@ mod reserved_ports;
 mod restart;
 mod store;
 mod storm;
+mod story;
 mod stranger;
 mod strays;
 mod syn_cookies;
@@ -97,6 +98,7 @@ fn main() -> ExitCode {
         metrics::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
+        story::TESTS,
         doctor::TESTS,
         lbctl::TESTS,
         captures::TESTS,
@@ -113,7 +115,7 @@ fn main() -> ExitCode {
     let trial = |(name, test)| Trial::test(name, test);
     let mut trials: Vec<_> = tests.into_iter().map(|test| trial(test).with_ignored_flag(!runnable)).collect();
     trials.extend(elbv2::TESTS.iter().map(|&test| trial(test).with_ignored_flag(!runnable || !has_tools)));
-    let by_hand = [flood::BY_HAND, storm::BY_HAND, captures::BY_HAND].concat();
+    let by_hand = [flood::BY_HAND, storm::BY_HAND, captures::BY_HAND, trace::BY_HAND].concat();
     trials.extend(by_hand.into_iter().map(|test| trial(test).with_ignored_flag(true)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -19,7 +19,7 @@ use libtest_mimic::Failed;
 
 use crate::{
     Test,
-    harness::{LBCTL, PATIENCE, Rig, SOCKET, TCP_PORT, tcp_vip, udp_vip},
+    harness::{LBCTL, PATIENCE, Rig, SOCKET, TCP_PORT, heavy, tcp_vip, udp_vip},
 };
 
 /// The tests of this file.
@@ -30,6 +30,9 @@ pub const TESTS: &[Test] = &[
     ("trace::there_are_no_more_than_a_few_and_each_ends_with_its_reader", few),
     ("trace::a_reader_that_sleeps_is_told_what_it_missed_and_holds_up_nobody", sleeping_reader),
 ];
+
+/// Those that only measure.
+pub const BY_HAND: &[Test] = &[("trace::costs", costs)];
 
 fn connection() -> Result<(), Failed> {
     let rig = Rig::serve(PLAN)?;
@@ -83,6 +86,8 @@ fn says_as_much_to_people(rig: &Rig) -> Result<(), Failed> {
     for stage in [" | steered: to a listener | listener test/TCP:80 | select lines: slot ", " | out "] {
         assert!(line.contains(stage) && line.ends_with(": new_flow"), "{line}");
     }
+    let after = |what: &str| Some(line.split_once(what)?.1.split(['|', ',']).next()?.trim());
+    assert_eq!(after(" of 65,537,"), after(&format!("destination {} ->", tcp_vip())), "{line}");
     Ok(())
 }
 
@@ -166,6 +171,56 @@ fn sleeping_reader() -> Result<(), Failed> {
     reader.signal(libc::SIGCONT)?;
     drop((reader, crowd, datagrams));
     rig.finish().map(drop)
+}
+
+/// What a worker takes for a frame while nobody follows frames, and while somebody does.
+fn costs() -> Result<(), Failed> {
+    let _heavy = heavy()?;
+    let plan = Plan { queues: 1, ..PLAN };
+    let rig = Rig::serve(plan)?;
+    let datagrams = Flows::open(&rig.network.client, udp_vip(), 300)?;
+    let every = TraceQuery { count: Some(1_000_000), seconds: Some(2), ..TraceQuery::default() };
+    let cases = [
+        ("nobody follows", None),
+        (
+            "somebody follows another client",
+            Some(TraceQuery { client: "198.18.0.9".parse().ok(), ..every.clone() }),
+        ),
+        ("drops that never occur", Some(TraceQuery { reason: "tcp_flags".parse().ok(), ..every.clone() })),
+        ("one in 1,000 of all frames", Some(TraceQuery { sample: Some(1_000), ..every.clone() })),
+        ("all frames, as many as may be told", Some(every)),
+    ];
+    let mut costs = [const { Vec::new() }; 5];
+    for _ in 0..ROUNDS {
+        for ((_, query), costs) in cases.iter().zip(&mut costs) {
+            let trace = query.as_ref().map(|query| begin(&rig, query)).transpose()?;
+            let reader = trace.map(|trace| std::thread::spawn(move || to_the_end(trace).is_ok()));
+            let before = spent(&rig)?;
+            datagrams.blast(Duration::from_secs(1))?;
+            let (frames, seconds) = {
+                let after = spent(&rig)?;
+                (after.0 - before.0, after.1 - before.1)
+            };
+            costs.push(seconds * 1e9 / frames as f64);
+            reader.map(std::thread::JoinHandle::join);
+        }
+    }
+    let median = |costs: &mut Vec<f64>| {
+        costs.sort_by(f64::total_cmp);
+        costs[costs.len() / 2]
+    };
+    let medians = costs.each_mut().map(median);
+    for ((name, _), cost) in cases.iter().zip(medians) {
+        println!("{cost:6.0} ns per frame, {:.2} of that while nobody follows: {name}", cost / medians[0]);
+    }
+    drop(datagrams);
+    rig.finish().map(drop)
+}
+
+/// Frames received, and the time that the worker was busy, in seconds.
+fn spent(rig: &Rig) -> Result<(u64, f64), Failed> {
+    let status = rig.control.status()?;
+    Ok((rig.control.stats()?.received, status.workers.iter().map(|worker| worker.busy_seconds).sum()))
 }
 
 /// Begins, and has been told so.
@@ -271,5 +326,6 @@ impl Drop for Follower {
 
 const PLAN: Plan = Plan { layout: Layout::Switched, targets: 3, queues: 2, offload: Offload::Off };
 const FIRST_PORT: u16 = 21_000;
+const ROUNDS: usize = 5;
 /// Longer than lbd waits for a reader who takes nothing.
 const STALL: Duration = Duration::from_secs(13);

@@ -331,3 +331,49 @@ pub const CAPTURE_COUNT_DEFAULT: u64 = 100_000;
 
 /// Seconds after which both end by default.
 pub const TRACE_SECONDS_DEFAULT: u32 = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lb_core::tables::Protocol;
+
+    fn end(text: &str) -> (IpAddr, u16) {
+        text.parse::<SocketAddr>().map(|end| (end.ip(), end.port())).unwrap()
+    }
+
+    #[test]
+    fn packets_must_have_everything_that_is_named() {
+        let parties = Parties {
+            protocol: Protocol::Tcp,
+            listener: Some(ListenerId(3)),
+            client: end("198.18.0.9:40000"),
+            vip: Some(end("198.18.100.1:80")),
+            target: Some(end("198.19.1.2:8080")),
+        };
+        let query = TraceQuery {
+            protocol: "tcp".parse().ok(),
+            client: "198.18.0.0/16".parse().ok(),
+            vip: "198.18.100.1".parse().ok(),
+            target: "198.19.1.2:8080".parse().ok(),
+            listener: Some("edge/80".into()),
+            ..TraceQuery::default()
+        };
+        assert!(query.matches(&parties, &[ListenerId(3)]) && !query.matches(&parties, &[ListenerId(4)]));
+        assert!(!query.matches(&Parties { vip: None, ..parties }, &[ListenerId(3)]));
+        assert!(!query.matches(&Parties { protocol: Protocol::Udp, ..parties }, &[ListenerId(3)]));
+        assert!(query.names_parties() && !TraceQuery::default().names_parties());
+        assert!(TraceQuery::default().matches(&parties, &[]));
+    }
+
+    #[test]
+    fn a_listener_is_named_with_its_protocol_or_without() {
+        let named = |name: &str| TraceQuery { listener: Some(name.into()), ..TraceQuery::default() };
+        assert!(
+            named("edge/TCP:80").is_listener("edge/TCP:80") && named("edge/80").is_listener("edge/TCP:80")
+        );
+        for other in ["edge/TCP:81", "edge/UDP:80", "other/80", "edge", ""] {
+            assert!(!named(other).is_listener("edge/TCP:80"), "{other}");
+        }
+        assert!(!TraceQuery::default().is_listener("edge"));
+    }
+}
