@@ -16,7 +16,7 @@ use lb_core::{counters::WorkerCounters, tables::TargetId};
 use lb_ctl::{
     api::{Bypass, BypassSign, Happening},
     compile::{Registration, TargetEntry},
-    health::{LastCheck, TargetKey, TargetReport},
+    health::{LastCheck, TargetKey},
 };
 
 use crate::{control::Control, log::say};
@@ -57,7 +57,7 @@ struct Suspicion {
     since: SystemTime,
     latest: SystemTime,
     bypassed_flows: u64,
-    /// Whether a check began and passed among them.
+    /// Whether the last check that began among them passed.
     is_alive: bool,
 }
 
@@ -77,8 +77,8 @@ impl Control {
         let now = SystemTime::now();
         let counters = self.engine.counters();
         let row = |entry: &TargetEntry| {
-            let passed = self.health.report(&entry.key).and_then(passed);
-            (entry.key.clone(), count(&counters, entry.id), passed)
+            let check = self.health.report(&entry.key).and_then(|report| report.last_check);
+            (entry.key.clone(), count(&counters, entry.id), check)
         };
         let rows = targets.iter().filter(|entry| self.can_be_bypassed(entry)).map(row).collect();
         let (due, over) = self.bypass.look(rows, now);
@@ -129,9 +129,9 @@ impl BypassDetector {
     ) -> (Vec<TargetKey>, Vec<TargetKey>) {
         let mut before = std::mem::take(&mut self.watches);
         let (mut due, mut over) = (Vec::new(), Vec::new());
-        for (key, counted, passed) in rows {
+        for (key, counted, check) in rows {
             let mut watch = before.remove(&key).unwrap_or_default();
-            match watch.look(counted, passed, now) {
+            match watch.look(counted, check, now) {
                 News::Nothing => {}
                 News::Due => due.push(key.clone()),
                 News::Over => over.push(key.clone()),
@@ -155,8 +155,8 @@ impl BypassDetector {
 }
 
 impl Watch {
-    /// Takes in what a target has counted by now, and its last check, if it passed.
-    fn look(&mut self, counted: Signs, passed: Option<LastCheck>, now: SystemTime) -> News {
+    /// Takes in what a target has counted by now, and its last check.
+    fn look(&mut self, counted: Signs, check: Option<LastCheck>, now: SystemTime) -> News {
         let before = self.looked.replace(now);
         let growth = counted.since(std::mem::replace(&mut self.counted, counted));
         let Some(before) = before else { return News::Nothing };
@@ -179,8 +179,7 @@ impl Watch {
             () if growth.repeated_syns > 0 && suspicion.is_alive => Some(BypassSign::Silence),
             () => None,
         };
-        suspicion.is_alive |=
-            passed.is_some_and(|check| check.ended.checked_sub(check.took) >= Some(suspicion.since));
+        suspicion.consider(check);
         if let Some(sign) = sign {
             let known = self.verdict.get_or_insert(Bypass { sign, client: None, gateway: None });
             known.sign = sign;
@@ -200,6 +199,17 @@ impl Watch {
 
     fn is_told(&self) -> bool {
         self.verdict.is_some() && self.told.is_some()
+    }
+}
+
+impl Suspicion {
+    /// Takes in the last check, which may be from before.
+    fn consider(&mut self, check: Option<LastCheck>) {
+        match check {
+            Some(LastCheck { outcome: Err(_), .. }) => self.is_alive = false,
+            Some(check) if check.ended.checked_sub(check.took) >= Some(self.since) => self.is_alive = true,
+            _ => {}
+        }
     }
 }
 
@@ -232,10 +242,6 @@ fn count(counters: &[impl AsRef<WorkerCounters>], id: TargetId) -> Signs {
         signs.replies += target.packets_out.value();
     }
     signs
-}
-
-fn passed(report: TargetReport) -> Option<LastCheck> {
-    report.last_check.filter(|check| check.outcome.is_ok())
 }
 
 /// A clock that was set back makes nothing older.

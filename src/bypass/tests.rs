@@ -95,21 +95,15 @@ fn signs_are_forgotten() {
 }
 
 #[test]
-fn a_check_that_failed_shows_nothing() {
-    let check = LastCheck { ended: at(1), took: Duration::ZERO, outcome: Err(Cause::Timeout) };
-    let report = TargetReport {
-        health: lb_ctl::health::TargetHealth::Healthy,
-        changed: at(0),
-        passed: 1,
-        failed: 1,
-        last_check: Some(check),
-    };
-    assert_eq!(passed(report), None);
-    assert_eq!(
-        passed(TargetReport { last_check: Some(LastCheck { outcome: Ok(()), ..check }), ..report })
-            .map(|check| check.ended),
-        Some(at(1))
-    );
+fn a_target_that_has_died_since_is_not_blamed() {
+    let took = Duration::ZERO;
+    let mut suspicion = Suspicion { since: at(5), latest: at(5), bypassed_flows: 0, is_alive: false };
+    for (outcome, ended, expected) in
+        [(Ok(()), 4, false), (Ok(()), 6, true), (Ok(()), 6, true), (Err(Cause::Timeout), 7, false)]
+    {
+        suspicion.consider(Some(LastCheck { ended: at(ended), took, outcome }));
+        assert_eq!(suspicion.is_alive, expected, "{outcome:?} at {ended}");
+    }
 }
 
 #[test]
