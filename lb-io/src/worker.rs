@@ -33,16 +33,12 @@ use lb_core::{
 
 pub use self::{
     flow_log::FlowLogSink,
+    note::{Glimpse, Note, Origin, TraceFilter, TraceQuery},
     shared::{Extent, FlowQuery, FlowsFound},
-    trace::{Glimpse, Note, Origin, TraceFilter, TraceQuery},
 };
 use self::{
     idle::{Idle, Rest},
     trace::{Seen, Tracing},
-};
-pub use self::{
-    note::{Glimpse, Note, Origin, TraceFilter, TraceQuery},
-    shared::{Extent, FlowQuery, FlowsFound},
 };
 pub(crate) use self::{
     port::Port,
