@@ -12,7 +12,9 @@
 #                    (--rounds N, --seconds S, --only NAME,...); installs what it compares with
 #   ./ci.sh fuzz     each fuzz target for 60 seconds, or as many as are given (cargo-fuzz, nightly)
 #   ./ci.sh miri     lb-core's unit tests, but for the longest, interpreted (miri, nightly; about 2 minutes)
-#   ./ci.sh cluster  up: makes a Kubernetes cluster in network namespaces, with lbd before it, and says what is where; down: removes it (as root)
+#   ./ci.sh cluster  up: makes a Kubernetes cluster in network namespaces, with lbd before it, and says what is where;
+#                    down: removes it (as root)
+#   ./ci.sh story    captures again what docs/life-of-a-packet.md tells, and replaces it (as root)
 #   ./ci.sh captures runs again what README.md shows of lbctl, and replaces it (as root)
 #   ./ci.sh flood    what a flood of SYNs does to others, in figures, beside nftables with connection tracking (as root)
 #   ./ci.sh all      fmt, lint, bpf, model and test
@@ -23,7 +25,7 @@ cd "$(dirname "$0")"
 
 main() {
     case "${1:-}" in
-    fmt | lint | test | bpf | model | bench | miri | captures | flood) "$1" ;;
+    fmt | lint | test | bpf | model | bench | miri | captures | flood | story) "$1" ;;
     fuzz) fuzz "${2:-60}" ;;
     versus) versus "${@:2}" ;;
     cluster) cluster "${@:2}" ;;
@@ -185,6 +187,20 @@ cluster() {
     need nft nftables "for the cluster"
     cargo build --quiet --locked --bin lbd --bin lbctl --example cluster
     "${CARGO_TARGET_DIR:-target}/debug/examples/cluster" "$@"
+}
+
+# The page is replaced only by a whole one.
+story() {
+    need cc gcc "for linking"
+    need ip iproute2 "for the network"
+    need nft nftables "for the network"
+    need nginx nginx-light "as an ingress proxy"
+    local page
+    page=$(mktemp)
+    cargo run --quiet --locked --bin lbd -- demo --scenario all --markdown >"$page"
+    mkdir -p docs
+    cat "$page" >docs/life-of-a-packet.md
+    rm -f "$page"
 }
 
 captures() {

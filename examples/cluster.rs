@@ -61,7 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn up(name: &str, files: &Files) -> Result<(), Box<dyn Error>> {
-    if let Some(holder) = files.holder() {
+    if let Some(holder) = files.running(HOLDER) {
         println!("{name} is up already, held by process {holder}.\n");
     } else {
         down(name, files)?;
@@ -79,7 +79,7 @@ fn start_holder(name: &str, files: &Files) -> Result<(), Box<dyn Error>> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["--name", name, "hold"]).process_group(0);
     let mut holder = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-    fs::write(files.pid(), holder.id().to_string())?;
+    fs::write(files.pid_of(HOLDER), holder.id().to_string())?;
     let deadline = Instant::now() + PATIENCE;
     while !files.ready().exists() {
         let has_ended = holder.try_wait()?.is_some();
@@ -99,16 +99,18 @@ fn end(holder: &mut Child) -> std::io::Result<()> {
 
 /// Ends the holder, which removes everything; then removes what a crash has left.
 fn down(name: &str, files: &Files) -> Result<(), Box<dyn Error>> {
-    if let Some(holder) = files.holder() {
-        terminate(holder);
+    // A daemon without its holder has been told to end, and may still be writing its state.
+    for program in [HOLDER, DAEMON] {
+        let Some(pid) = files.running(program) else { continue };
+        terminate(pid);
         let deadline = Instant::now() + PATIENCE;
-        while files.holder().is_some() {
+        while files.running(program).is_some() {
             if Instant::now() > deadline {
-                return Err(format!("process {holder}, which holds it, does not end").into());
+                return Err(format!("process {pid} ({program}) does not end").into());
             }
             thread::sleep(LOOKING_INTERVAL);
         }
-        println!("process {holder} has ended, and taken the cluster away");
+        println!("{program}, process {pid}, has ended");
     }
     for left in cleanup::remove_namespaces(&format!("{name}-"))? {
         println!("removed {left}");
@@ -125,9 +127,10 @@ fn hold(name: &str, files: &Files) -> Result<(), Box<dyn Error>> {
     let cluster = Cluster::build_named(name)?;
     let config = files.directory.join("lbd.toml");
     fs::write(&config, configuration(&files.directory))?;
-    let mut command = cluster.lb.command(&built("lbd")?);
+    let mut command = cluster.lb.command(&built(DAEMON)?);
     command.arg("run").arg("--config").arg(&config);
     let mut daemon = Process::start(&mut command, &files.directory.join("lbd.log"))?;
+    fs::write(files.pid_of(DAEMON), daemon.pid().to_string())?;
     let control = Client::new(&files.socket());
     let deadline = Instant::now() + PATIENCE;
     while !control.targets().is_ok_and(|targets| targets.iter().all(is_serving)) {
@@ -165,8 +168,8 @@ impl Files {
         Files { directory: Path::new("/tmp").join(name) }
     }
 
-    fn pid(&self) -> PathBuf {
-        self.directory.join("pid")
+    fn pid_of(&self, program: &str) -> PathBuf {
+        self.directory.join(program).with_extension("pid")
     }
 
     fn ready(&self) -> PathBuf {
@@ -181,14 +184,13 @@ impl Files {
         self.directory.join("control/lbd.sock")
     }
 
-    /// The process that holds the cluster, if it lives and its pid was not given to another program.
-    fn holder(&self) -> Option<u32> {
-        let pid = fs::read_to_string(self.pid()).ok()?.parse().ok()?;
-        let comm = |process: &str| fs::read_to_string(format!("/proc/{process}/comm")).ok();
-        let is_ours = comm(&format!("{pid}"))? == comm("self")?;
+    /// The process of a program, if it runs and its pid was not given to another program.
+    fn running(&self, program: &str) -> Option<u32> {
+        let pid = fs::read_to_string(self.pid_of(program)).ok()?.parse().ok()?;
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
         // One that has ended, but whose parent has not heard of it, has no file any more.
-        let is_running = fs::read_link(format!("/proc/{pid}/exe")).is_ok();
-        (is_ours && is_running).then_some(pid)
+        let has_file = fs::read_link(format!("/proc/{pid}/exe")).is_ok();
+        (name.trim_end() == program && has_file).then_some(pid)
     }
 }
 
@@ -202,6 +204,10 @@ fn map(name: &str, files: &Files) -> Result<String, Box<dyn Error>> {
     Ok(map + &REST.replace("NAME", name).replace("LBCTL", &lbctl).replace("DIRECTORY", &directory))
 }
 
+/// What holds the cluster: this program.
+const HOLDER: &str = "cluster";
+/// What runs in it.
+const DAEMON: &str = "lbd";
 /// How long making and removing may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOKING_INTERVAL: Duration = Duration::from_millis(50);

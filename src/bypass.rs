@@ -57,6 +57,8 @@ struct Suspicion {
     since: SystemTime,
     latest: SystemTime,
     bypassed_flows: u64,
+    /// Whether a check began and passed among them.
+    is_alive: bool,
 }
 
 /// What a look at a target has come to.
@@ -162,24 +164,23 @@ impl Watch {
             return self.clear();
         }
         if growth.bypassed_flows > 0 || growth.repeated_syns > 0 {
-            let first = Suspicion { since: before, latest: now, bypassed_flows: 0 };
+            let first = Suspicion { since: before, latest: now, bypassed_flows: 0, is_alive: false };
             let suspicion = self.suspicion.get_or_insert(first);
             suspicion.latest = now;
             suspicion.bypassed_flows += growth.bypassed_flows;
         }
-        let Some(suspicion) = self.suspicion else { return News::Nothing };
+        let Some(suspicion) = &mut self.suspicion else { return News::Nothing };
         if is_older(suspicion.latest, now, FORGOTTEN) {
             return self.clear();
         }
-        // A check that began and passed among the signs, and was not the end of them.
-        let is_alive = passed.is_some_and(|check| {
-            check.ended <= before && check.ended.checked_sub(check.took) >= Some(suspicion.since)
-        });
         let sign = match () {
             () if suspicion.bypassed_flows >= BYPASSED_FLOWS => Some(BypassSign::AnsweredElsewhere),
-            () if growth.repeated_syns > 0 && is_alive => Some(BypassSign::Silence),
+            // The check was not the end of them.
+            () if growth.repeated_syns > 0 && suspicion.is_alive => Some(BypassSign::Silence),
             () => None,
         };
+        suspicion.is_alive |=
+            passed.is_some_and(|check| check.ended.checked_sub(check.took) >= Some(suspicion.since));
         if let Some(sign) = sign {
             let known = self.verdict.get_or_insert(Bypass { sign, client: None, gateway: None });
             known.sign = sign;

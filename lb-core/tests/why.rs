@@ -169,7 +169,8 @@ fn is_stray(packet: &Packet, listener: &Listener) -> bool {
 fn compare_flow(packet: &Packet, flow: &FlowFate, event: &Event) {
     let (reason, said) = (event.verdict.reason, flow.reason());
     let is_reset_or_syn = packet.tcp_flags & RST != 0 || packet.is_syn();
-    if flow.state == State::Connecting || is_reset_or_syn && said != Reason::FlowHit {
+    let has_header = flow.is_owed_header && reason == Reason::ProxyHeader && !packet.is_udp();
+    if flow.state == State::Connecting || has_header || is_reset_or_syn && said != Reason::FlowHit {
         return; // What comes of it, the numbers in the packet say.
     }
     assert_eq!(reason, said, "{packet:?} {flow:?}");
@@ -201,7 +202,7 @@ fn compare_opening(
     let gets_cookie = is_cookie && said.target.is_some();
     let expected = if gets_cookie { Reason::SynCookie } else { said.reason };
     assert_eq!(reason, expected, "{packet:?} {said:?}");
-    if matches!(reason, Reason::FlowNew | Reason::Stateless) {
+    if matches!(reason, Reason::FlowNew | Reason::ProxyHeader | Reason::Stateless) {
         let target = said.target.and_then(|id| tables.target(id)).expect("a target");
         let (source, destination) = ends(&event.after);
         let client = (packet.key.source(), u16::from_be_bytes(packet.key.source_port()));
@@ -233,14 +234,17 @@ const PACKETS_OWN: [Reason; 5] = [
     Reason::UdpChecksumZero,
 ];
 /// What is said and what becomes of a flow that finds no source port, or that of a flow whose time is over, which makes room.
-const SEARCHED: [(Reason, Reason); 3] = [
+const SEARCHED: [(Reason, Reason); 5] = [
+    (Reason::ProxyHeader, Reason::NoSourcePort),
+    (Reason::FlowTableFull, Reason::ProxyHeader),
     (Reason::FlowNew, Reason::NoSourcePort),
     (Reason::FlowTableFull, Reason::NoSourcePort),
     (Reason::FlowTableFull, Reason::FlowNew),
 ];
 /// What openings must have come to, at least once.
-const OUTCOMES: [Reason; 10] = [
+const OUTCOMES: [Reason; 11] = [
     Reason::FlowNew,
+    Reason::ProxyHeader,
     Reason::Stateless,
     Reason::SynToTarget,
     Reason::NoListener,

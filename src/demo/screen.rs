@@ -149,7 +149,7 @@ fn percent(count: u64, total: u64) -> f64 {
 }
 
 /// Breaks text at spaces into lines of at most `width` characters; a longer word stands alone.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
@@ -177,7 +177,8 @@ const PLAIN: Colours = Colours { heading: "", quote: "", good: "", bad: "", end:
 const COLOURED: Colours =
     Colours { heading: "\x1b[1m", quote: "\x1b[2m", good: "\x1b[32m", bad: "\x1b[1;31m", end: "\x1b[0m" };
 const INDENT: &str = "   ";
-const WIDTH: usize = 100;
+/// Columns of explanations.
+pub(super) const WIDTH: usize = 100;
 /// Width of the longest bar.
 const BAR: usize = 40;
 

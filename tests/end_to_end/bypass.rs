@@ -81,6 +81,7 @@ fn answers_by_another_way() -> Result<(), Failed> {
         PORTS.tcp
     );
     output_of(rig.network.targets[0].command(Path::new("nft")).arg(rules))?;
+    thread::sleep(FIRST_LOOK);
     let mut conversations = Vec::new();
     for _ in 0..3 {
         let mut conversation = rig.network.client.within(|| Conversation::open(tcp_vip()))?;
@@ -185,5 +186,7 @@ fn run(namespace: &Namespace, line: &str) -> Result<(), Failed> {
 const PLAN: Plan = Plan { layout: Layout::OneArmed, targets: 1, queues: 2, offload: Offload::Off };
 /// How long one attempt takes: its SYN is repeated after one second and after three.
 const TRY: Duration = Duration::from_secs(4);
+/// What was counted before the detector's first look shows nothing.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// Some looks of the detector.
 const LOOKS: Duration = Duration::from_secs(5);

@@ -17,8 +17,9 @@ use crate::{
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
     ("demo::everything_holds", everything_holds),
-    ("demo::ctrl_c_cleans_up", || ends_by(libc::SIGINT)),
-    ("demo::sigterm_cleans_up", || ends_by(libc::SIGTERM)),
+    ("demo::ctrl_c_cleans_up", || ends_by(libc::SIGINT, &["demo"])),
+    ("demo::sigterm_cleans_up", || ends_by(libc::SIGTERM, &["demo"])),
+    ("demo::ctrl_c_cleans_a_scenario_up", || ends_by(libc::SIGINT, &["demo", "--scenario", "all"])),
     ("demo::without_root_it_says_so", without_root),
 ];
 
@@ -37,8 +38,8 @@ fn everything_holds() -> Result<(), Failed> {
     Ok(())
 }
 
-fn ends_by(signal: libc::c_int) -> Result<(), Failed> {
-    let mut child = Command::new(LBD).arg("demo").stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+fn ends_by(signal: libc::c_int, arguments: &[&str]) -> Result<(), Failed> {
+    let mut child = Command::new(LBD).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let pid = child.id();
     std::thread::sleep(Duration::from_secs(2));
     // SAFETY: kill takes two integers; the child was not waited for, so its pid is its own.
@@ -57,7 +58,7 @@ fn without_root() -> Result<(), Failed> {
 }
 
 /// What carries the pid of an ended demo: namespaces, directories.
-fn left_by(pid: u32) -> Vec<String> {
+pub fn left_by(pid: u32) -> Vec<String> {
     let names =
         |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     let all = names(Path::new("/run/netns")).chain(names(&std::env::temp_dir()));

@@ -42,6 +42,7 @@ mod reserved_ports;
 mod restart;
 mod store;
 mod storm;
+mod story;
 mod stranger;
 mod strays;
 mod syn_cookies;
@@ -97,6 +98,7 @@ fn main() -> ExitCode {
         metrics::TESTS,
         reserved_ports::TESTS,
         demo::TESTS,
+        story::TESTS,
         doctor::TESTS,
         lbctl::TESTS,
         captures::TESTS,

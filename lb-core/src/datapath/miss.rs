@@ -222,7 +222,10 @@ impl Pipeline<'_> {
                 }
                 self.forward(it, record, direction, hop, reason)
             }
-            Err(Full) if new.flow.is_source_translated() || new.flow.has_preamble() => {
+            Err(Full)
+                if new.flow.is_source_translated()
+                    || new.flow.has_preamble() && direction == Direction::Forward =>
+            {
                 Verdict::drop(Reason::FlowTableFull)
             }
             Err(Full) => {

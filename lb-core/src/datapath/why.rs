@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use super::{Datapath, Pipeline, TranslationCause, choice::Preference, end::has_to_rest, miss::Known};
+use super::{
+    Datapath, Pipeline, TranslationCause, choice::Preference, end::has_to_rest, miss::Known,
+    preamble::header_placement,
+};
 use crate::{
     flow::{Direction, FlowView, State},
     flow_key::FlowKey,
@@ -48,6 +51,8 @@ pub struct FlowFate {
     pub cut: Option<CutCause>,
     /// Whether the way that the packets leave by is known.
     pub has_next_hop: bool,
+    /// Whether the target is owed a PROXY header: by a TCP flow one, by a UDP flow one with every datagram.
+    pub is_owed_header: bool,
 }
 
 /// What packets of no flow meet.
@@ -110,13 +115,16 @@ impl FlowFate {
         self.is_over && self.direction == Direction::Forward
     }
 
-    /// What the flow's next packet is counted under, unless it is a reset, or a SYN.
+    /// What the flow's next packet is counted under, unless it is a reset, a SYN, or the segment that a PROXY header goes with.
     pub fn reason(&self) -> Reason {
         match (self.state, self.direction) {
             (State::Cut, _) => Reason::ResetTerminated,
             _ if self.cut.is_some() => Reason::ResetTerminated,
             (State::Connecting, Direction::Forward) => Reason::SynToTarget,
             (State::Connecting, Direction::Reverse) => Reason::Connecting,
+            (State::Udp, Direction::Forward) if self.has_next_hop && self.is_owed_header => {
+                Reason::ProxyHeader
+            }
             _ if self.has_next_hop => Reason::FlowHit,
             _ => Reason::NextHopUnresolved,
         }
@@ -162,6 +170,7 @@ impl Pipeline<'_> {
             is_over: flow.state().is_over(),
             cut: standing.cause.filter(|_| is_revalidated && standing.is_cut(flow.state())),
             has_next_hop: hop.is_some(),
+            is_owed_header: flow.has_preamble(),
         })
     }
 
@@ -214,11 +223,13 @@ impl Pipeline<'_> {
         let refusal = self.refuse_preference(listener, &preference, key, now);
         let Preference { target_id, translated, is_failing_open, .. } = preference;
         let has_room = self.has_room(&preference, key, now);
-        let keeps_state = translated.is_some() || is_tcp && listener.has_syn_cookies;
+        let is_owed_header = header_placement(tables, target_id).is_some();
+        let keeps_state = translated.is_some() || is_owed_header || is_tcp && listener.has_syn_cookies;
         let reason = refusal.unwrap_or(match has_room {
             false if keeps_state => Reason::FlowTableFull,
             false => Reason::Stateless,
             true if is_tcp && listener.has_syn_cookies => Reason::SynToTarget,
+            true if is_owed_header && !is_tcp => Reason::ProxyHeader,
             true => Reason::FlowNew,
         });
         let stray = match () {

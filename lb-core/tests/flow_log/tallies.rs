@@ -18,7 +18,9 @@ use crate::{
         world::World,
     },
     log_all, stop,
-    support::{ACK, FIN, OpenFlow, PSH, Scene, leaked_datapath, modes, settings, take_extras, through},
+    support::{
+        ACK, Crafted, FIN, OpenFlow, PSH, SYN, Scene, leaked_datapath, modes, settings, take_extras, through,
+    },
 };
 
 #[test]
@@ -43,8 +45,9 @@ fn of_connections_that_begin_with_a_proxy_header() {
             let mut path = leaked_datapath(64, settings(), &scene);
             log_all(&mut path, START_MS);
             let flow = OpenFlow::connect(&mut path, mode.client, mode.web(), START_MS);
-            for packet in [flow.request(PSH | ACK).payload(b"hello"), flow.reply(ACK), flow.reply(FIN | ACK)]
-            {
+            let first = flow.request(SYN).sequence + 1;
+            let hello = Crafted { sequence: first, ..flow.request(PSH | ACK).payload(b"hello") };
+            for packet in [hello, flow.reply(ACK), flow.reply(FIN | ACK)] {
                 through(&mut path, &packet, START_MS + 1);
                 take_extras(&mut path);
             }

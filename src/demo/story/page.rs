@@ -81,6 +81,7 @@ impl Screen {
                 part => self.part(&part),
             }
         }
+        self.verbatim("");
         findings.claims().for_each(|(holds, what)| self.check(holds, what));
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::{super::DemoError, stage::Stage, walk::Walk};
 
 mod balanced;
+mod ingress;
 mod inside;
 mod returning;
 
@@ -17,7 +18,7 @@ pub(super) struct Scenario {
 }
 
 /// All scenarios, in the order in which one builds upon the other.
-pub(super) const ALL: [Scenario; 13] = [
+pub(super) const ALL: [Scenario; 14] = [
     Scenario { name: "pod-wiring", text: include_str!("texts/pod-wiring.md"), play: inside::pod_wiring },
     Scenario { name: "same-node", text: include_str!("texts/same-node.md"), play: inside::same_node },
     Scenario {
@@ -46,6 +47,7 @@ pub(super) const ALL: [Scenario; 13] = [
     },
     Scenario { name: "udp", text: include_str!("texts/udp.md"), play: balanced::udp },
     Scenario { name: "hairpin", text: include_str!("texts/hairpin.md"), play: balanced::hairpin },
+    Scenario { name: "ingress", text: include_str!("texts/ingress.md"), play: ingress::ingress },
     Scenario { name: "replies", text: include_str!("texts/replies.md"), play: returning::replies },
 ];
 

@@ -1,10 +1,11 @@
 //! Where scenarios are played: the cluster with a real `lbd` in it, every link tapped, and conversations whose packets are kept.
 
 use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    io::{self, Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     path::Path,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use lb_core::{tables::Protocol::Udp, wire::l4::tcp::RST};
@@ -22,7 +23,7 @@ use super::{
 use crate::testbed::{
     Doing,
     cleanup::OwnDirectory,
-    client::{Answer, Conversation, ask_datagram},
+    client::{Answer, Conversation, PATIENCE, ask_datagram},
     cluster::{
         self, Cluster,
         places::{CLIENT, LB, Node, Pod, VIP_A, VIP_B},
@@ -94,7 +95,9 @@ impl Stage {
         command.arg("run").arg("--config").arg(&config);
         let mut daemon = Process::start(&mut command, &directory.path().join("lbd.log"))?;
         let control = Client::new(&directory.path().join("control/lbd.sock"));
-        let serving = |rows: &[TargetRow]| rows.iter().all(is_serving);
+        // The ingress is started by the scenario that needs it.
+        let is_awaited = |row: &&TargetRow| row.target_group != INGRESS_GROUP;
+        let serving = |rows: &[TargetRow]| rows.iter().filter(is_awaited).all(is_serving);
         if !wait_until((&control, &mut daemon), SERVING_PATIENCE, serving) {
             eprint!("{}", daemon.printed());
             return Err(DemoError::Broken);
@@ -164,15 +167,42 @@ impl Stage {
         self.talk((from, to), None, question(from))
     }
 
-    /// A packet's way, told.
+    /// An HTTP request of the client's and the body of its answer, by a port from which the load balancer chooses `target`.
+    pub(super) fn fetch(
+        &mut self,
+        to: SocketAddr,
+        target: SocketAddr,
+        request: &str,
+    ) -> Result<(Talk, String), DemoError> {
+        let from = self.from_towards(Host::Client, to, target)?;
+        self.taps.take()?;
+        let response = self.cluster.client.within(|| http(from, to, request))?;
+        let talk = self.talk((from, to), None, request.to_owned())?;
+        let body = response.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        Ok((talk, body.unwrap_or(response)))
+    }
+
+    /// The way of a conversation's first packet, or of the one that grants it, told.
     pub(super) fn walk(&self, talk: &Talk, way: Way) -> Walk {
         self.tell(talk, &talk.crossings(way), way)
     }
 
-    /// The way of the reset by which the one who began a conversation refuses what came back.
-    pub(super) fn reset(&self, talk: &Talk) -> Walk {
-        let path = follow(&talk.hops, |hop| hop.has(RST) && hop.source == talk.from);
-        self.tell(talk, &crossings(&path), Way::There)
+    /// Any way, told.
+    pub(super) fn tell(&self, talk: &Talk, crossings: &[Crossing<'_>], way: Way) -> Walk {
+        Walk::tell(crossings, way, &self.names(talk))
+    }
+
+    /// The daemon's first line that has these words, once it has printed one; `None` if it does not within `patience`.
+    pub(super) fn printed(&self, words: &str, patience: Duration) -> Option<String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let printed = self.daemon.printed();
+            let line = printed.lines().find(|line| line.contains(words));
+            if line.is_some() || Instant::now() > deadline {
+                return line.map(str::to_owned);
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// What a program of the kind of `ip` says in a namespace.
@@ -211,10 +241,6 @@ impl Stage {
         let query = WhyQuery { client: from, vip: to, protocol: is_udp.then_some(ProtocolName(Udp)) };
         let why = is_vip.then(|| self.control.why(&query)).transpose()?;
         Ok(Talk { from, to, answer, hops, why, question })
-    }
-
-    fn tell(&self, talk: &Talk, crossings: &[Crossing<'_>], way: Way) -> Walk {
-        Walk::tell(crossings, way, &self.names(talk))
     }
 
     fn names(&self, talk: &Talk) -> Names {
@@ -281,6 +307,17 @@ impl Talk {
         crossings(&path)
     }
 
+    /// The links that the reset crossed by which the one who began a conversation refuses what came back.
+    pub(super) fn reset(&self) -> Vec<Crossing<'_>> {
+        crossings(&follow(&self.hops, |hop| hop.has(RST) && hop.source == self.from))
+    }
+
+    /// The links that the question crossed as data, with whatever is ahead of it.
+    pub(super) fn asking(&self) -> Vec<Crossing<'_>> {
+        let has_question = |hop: &&Hop| hop.payload().ends_with(self.question.as_bytes());
+        crossings(&self.hops.iter().filter(has_question).collect::<Vec<_>>())
+    }
+
     /// Whom the one that answered takes for its client.
     pub(super) fn seen_client(&self) -> Option<SocketAddr> {
         self.answer.as_ref().map(|answer| answer.client)
@@ -301,6 +338,19 @@ impl Talk {
     }
 }
 
+/// Sends a request and reads until the other end closes the connection.
+fn http(from: SocketAddr, to: SocketAddr, request: &str) -> io::Result<String> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&from.into())?;
+    socket.connect_timeout(&to.into(), PATIENCE)?;
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request.as_bytes())?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    Ok(response)
+}
+
 /// What is asked from an address; no two ask the same.
 fn question(from: SocketAddr) -> String {
     format!("hello from port {}", from.port())
@@ -313,8 +363,8 @@ fn choice(why: &Why) -> Option<String> {
 
 fn cause(why: &Why) -> &'static str {
     match why.source.as_ref().and_then(|source| source.cause.as_deref()) {
-        Some("hairpin") => "because client and target are one",
-        Some("not_preserved") => "because the group does not preserve client addresses",
+        Some("hairpin") => "client and target are one",
+        Some("not_preserved") => "client addresses are not preserved",
         _ => "for another reason than those told here",
     }
 }
@@ -332,14 +382,21 @@ fn addresses() -> impl Iterator<Item = (IpAddr, String)> {
 /// Ports that are the same in every run, but for those of a conversation itself.
 fn fixed_ports() -> Vec<u16> {
     let of_services = services::ALL.iter().flat_map(|service| [service.port, service.node_port]);
-    of_services.chain([POD_PORTS.tcp, POD_PORTS.udp]).collect()
+    of_services.chain([POD_PORTS.tcp, POD_PORTS.udp, INGRESS_PORT, APPLICATION_PORT]).collect()
 }
 
-/// A hash that chooses the same in every run.
-const STORY_CONFIGURATION: &str = "\n[selection]\nsecret = \"000102030405060708090a0b0c0d0e0f\"\n";
+/// The target group of the ingress.
+pub(super) const INGRESS_GROUP: &str = "ingress";
+/// Where it listens.
+pub(super) const INGRESS_PORT: u16 = 8_088;
+/// Where the applications behind it listen.
+pub(super) const APPLICATION_PORT: u16 = 8_090;
+/// What scenarios need beyond the cluster's configuration.
+const STORY_CONFIGURATION: &str = include_str!("configuration.toml");
 /// Clients' ports begin behind this one.
 const FIRST_PORT: u16 = 40_000;
 /// Ports that are tried until the load balancer chooses the wanted one of a few targets.
 const TRIES: usize = 1_000;
 /// How long a connection is tried that is not to come about.
-const KNOCKING: Duration = Duration::from_millis(500);
+const KNOCKING: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -227,3 +227,53 @@ fn owner(place: &str) -> &str {
 }
 
 const LOAD_BALANCER: &str = "lb";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testbed::tap::{Direction, crossings};
+
+    /// A SYN to a VIP that the load balancer sends on to a pod.
+    fn walk(names: &Names) -> Walk {
+        let (vip, pod) = ([10, 0, 1, 1], [10, 0, 2, 1]);
+        let hops = [
+            Hop::sample("client/eth0", Direction::Out, vip, 64),
+            Hop::sample("lb/eth0", Direction::In, vip, 64),
+            Hop::sample("lb/eth0", Direction::Out, pod, 63),
+            Hop::sample("pod/eth0", Direction::In, pod, 63),
+        ];
+        Walk::tell(&crossings(&hops.iter().collect::<Vec<_>>()), Way::There, names)
+    }
+
+    fn texts(walk: &Walk) -> Vec<String> {
+        let text = |line: &Line| match line {
+            Line::Hop(text) | Line::Macs(text) | Line::Deed(text) => text.trim_end().to_owned(),
+        };
+        walk.lines().iter().map(text).collect()
+    }
+
+    #[test]
+    fn what_was_rewritten_stands_between_the_links() {
+        let names = Names {
+            ends: BTreeMap::from([(Mac([2, 0, 0, 0, 0, 63]), "pod/eth0".to_owned())]),
+            addresses: BTreeMap::from([([10, 0, 2, 1].into(), "pod".to_owned())]),
+            choice: "chance".into(),
+            ..Names::default()
+        };
+        let told = [
+            "  1. client/eth0 > lb/eth0  10.0.0.1:40000 > 10.0.1.1:80  SYN       TTL 64",
+            "     02:00:00:00:01:40 (unknown) > 02:00:00:00:00:40 (unknown)",
+            "     lb: destination 10.0.1.1:80 -> 10.0.2.1:80: pod by chance",
+            "  2. lb/eth0 > pod/eth0     10.0.0.1:40000 > 10.0.2.1:80  SYN       TTL 63",
+            "     02:00:00:00:01:3f (unknown) > 02:00:00:00:00:3f (pod/eth0)",
+        ];
+        assert_eq!(texts(&walk(&names)), told);
+        assert_eq!(walk(&names).places(), ["client/eth0 > lb/eth0", "lb/eth0 > pod/eth0"]);
+    }
+
+    #[test]
+    fn ports_of_chance_can_be_left_out() {
+        let names = Names { told: Ports::Only(vec![80]), ..Names::default() };
+        assert!(texts(&walk(&names))[0].contains("10.0.0.1:* > 10.0.1.1:80"));
+    }
+}

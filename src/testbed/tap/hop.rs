@@ -329,6 +329,19 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 #[cfg(test)]
+impl Hop {
+    /// A SYN from 10.0.0.1 at some place, as tests of what is made of hops need it.
+    pub(crate) fn sample(place: &str, direction: Direction, to: [u8; 4], ttl: u8) -> Hop {
+        let addresses = [&[10, 0, 0, 1][..], &to].concat();
+        let ip = [&[0x45, 0, 0, 40, 0, 0, 0x40, 0, ttl, TCP, 0, 0][..], &addresses].concat();
+        let tcp = [0x9c, 0x40, 0, 80, 0, 0, 0, 7, 0, 0, 0, 0, 0x50, SYN, 0xff, 0xff, 0, 0, 0, 0];
+        let macs = [2, 0, 0, 0, 0, ttl, 2, 0, 0, 0, 1, ttl, 0x08, 0x00];
+        let frame = [&macs[..], &ip, &tcp].concat();
+        Hop::read(place, direction, 0, &frame).expect("a packet")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -43,3 +43,38 @@ pub fn crossings<'a>(path: &[&'a Hop]) -> Vec<Crossing<'a>> {
     }
     crossings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIP: [u8; 4] = [10, 0, 1, 1];
+
+    fn ends<'a>(crossings: &[Crossing<'a>]) -> Vec<(Option<&'a str>, Option<&'a str>)> {
+        crossings.iter().map(|crossing| (crossing.from, crossing.to)).collect()
+    }
+
+    #[test]
+    fn a_way_that_comes_by_a_place_twice_is_whole_and_repetitions_are_left_out() {
+        let way = [
+            Hop::sample("client", Direction::Out, VIP, 64),
+            Hop::sample("router", Direction::In, VIP, 64),
+            Hop::sample("router", Direction::Out, VIP, 63),
+            Hop::sample("router", Direction::In, VIP, 62),
+        ];
+        let again = way.iter().chain([&way[0], &way[1]]).cloned().collect::<Vec<_>>();
+        let path = follow(&again, Hop::is_syn);
+        assert_eq!(path, way.iter().collect::<Vec<_>>());
+        let wanted = [(Some("client"), Some("router")), (Some("router"), None), (None, Some("router"))];
+        assert_eq!(ends(&crossings(&path)), wanted);
+    }
+
+    #[test]
+    fn another_packet_is_not_followed() {
+        let mut other = Hop::sample("router", Direction::In, VIP, 64);
+        other.segment.as_mut().expect("a segment").sequence += 1;
+        let hops = [Hop::sample("client", Direction::Out, VIP, 64), other];
+        assert_eq!(follow(&hops, Hop::is_syn).len(), 1);
+        assert!(follow(&hops, Hop::is_syn_ack).is_empty());
+    }
+}

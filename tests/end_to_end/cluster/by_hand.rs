@@ -23,7 +23,7 @@ fn up_and_down() -> Result<(), Failed> {
     let answer = ask(&format!("{name}-client"), "198.18.100.1:83")?;
     assert!(answer.starts_with("pod") && answer.contains(" 198.18.0.2:"), "{answer:?}");
     // As a crash would leave it.
-    let pid: i32 = std::fs::read_to_string(Path::new("/tmp").join(&name).join("pid"))?.parse()?;
+    let pid: i32 = std::fs::read_to_string(Path::new("/tmp").join(&name).join("cluster.pid"))?.parse()?;
     // SAFETY: kill takes two integers; the process is the one that was started here.
     unsafe { libc::kill(pid, libc::SIGKILL) };
     let deadline = Instant::now() + PATIENCE;

@@ -2,6 +2,8 @@
 //! backends that they send requests on to. All in one namespace.
 
 use std::{
+    cell::RefCell,
+    collections::HashMap,
     fs,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
@@ -17,7 +19,7 @@ use crate::{
 };
 
 /// The proxies, by their ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum Proxy {
     /// nginx.
@@ -33,6 +35,8 @@ pub enum Proxy {
 /// All of them, running.
 pub struct Proxies {
     directory: PathBuf,
+    /// Visitors that were taken, by proxy.
+    taken: RefCell<HashMap<Proxy, usize>>,
     _processes: [Process; 2],
 }
 
@@ -60,7 +64,7 @@ impl Proxies {
                 wait_for(namespace, (family.target(1), proxy as u16).into())?;
             }
         }
-        Ok(Proxies { directory, _processes: processes })
+        Ok(Proxies { directory, taken: RefCell::default(), _processes: processes })
     }
 
     /// The directory that requests for nothing particular are about.
@@ -68,17 +72,18 @@ impl Proxies {
         self.directory.join("blue")
     }
 
-    /// The clients of a proxy's requests by its access log, once there are so many; forgotten then.
+    /// The clients of a proxy's next requests by its access log, once there are so many.
     pub fn take_visitors(&self, proxy: Proxy, count: usize) -> Result<Vec<IpAddr>, Failed> {
         let deadline = Instant::now() + PATIENCE;
         let log = self.directory.join(proxy.log());
+        let mut taken = self.taken.borrow_mut();
+        let taken = taken.entry(proxy).or_default();
         loop {
             let text = fs::read_to_string(&log)?;
-            let visitors = text.lines().filter_map(|line| proxy.visitor(line));
+            let visitors = text.lines().filter_map(|line| proxy.visitor(line)).skip(*taken);
             let visitors: Vec<IpAddr> = visitors.map(str::parse).collect::<Result<_, _>>()?;
             if visitors.len() >= count {
-                // Both append, so they go on at the beginning.
-                fs::File::options().write(true).open(&log)?.set_len(0)?;
+                *taken += visitors.len();
                 return Ok(visitors);
             }
             if Instant::now() > deadline {

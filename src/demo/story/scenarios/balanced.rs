@@ -149,4 +149,4 @@ const PODS: u16 = 82;
 pub(super) const PODS_KEPT: u16 = 83;
 const LOCAL_NODES_GROUP: &str = "local-nodes";
 /// Two checks, a second apart, with much to spare.
-const HEALTH_PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const HEALTH_PATIENCE: Duration = Duration::from_secs(20);

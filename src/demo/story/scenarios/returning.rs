@@ -1,11 +1,14 @@
 //! How replies to clients find back to the load balancer, where targets see the clients' own addresses; and what becomes of
 //! connections when they do not.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use super::{
     super::{
-        super::DemoError,
+        super::{
+            DemoError,
+            screen::{WIDTH, wrapped},
+        },
         stage::{Host, Stage},
         walk::Way,
     },
@@ -54,7 +57,13 @@ pub(super) fn replies(stage: &mut Stage, findings: &mut Findings) -> Result<(), 
     let links = ["pod71/eth0 > node2/pod71", "node2/eth1 > router/vpc", "router/client > client/eth0"];
     findings.walk("past it", stage.walk(&talk, Way::Back), &links);
     let links = ["client/eth0 > router/client", "router/vpc > node2/eth1", "node2/pod71 > pod71/eth0"];
-    findings.walk("refused", stage.reset(&talk), &links);
+    findings.walk("refused", stage.tell(&talk, &talk.reset(), Way::There), &links);
+    let printed = stage.printed("replies go past", NOTICING).unwrap_or_default();
+    findings.claim(printed.contains("198.19.1.71"), "lbd notices it, names the target, and says what to do");
+    findings.said("noticed", "lbd prints:", wrapped(&printed, WIDTH).join("\n"));
     stage.cluster.set_return(Return::ByNodes)?;
     Ok(())
 }
+
+/// It looks once a second, and waits for a second repeated SYN.
+const NOTICING: Duration = Duration::from_secs(10);
