@@ -82,7 +82,7 @@ fn never_overwrites(rig: &Rig, file: &Path) -> Result<(), Failed> {
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(refused.status.code() == Some(2) && said.contains("give --force"), "{said}");
     assert_eq!(fs::metadata(file)?.len(), size);
-    output_of(lbctl(rig, &["capture", "--force", "--seconds", "1"]).arg(file))?;
+    output_of(lbctl(rig, &["capture", "--force", "--seconds", "1", "--client", "198.18.0.9"]).arg(file))?;
     assert_eq!(frames_in(file)?, Some(0));
     Ok(())
 }
