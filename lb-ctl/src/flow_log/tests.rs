@@ -5,7 +5,11 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, time::I
 use lb_core::{
     datapath::FlowView,
     flow_log::{CloseReason, Tally},
-    tables::{ListenerId, Protocol, TargetId},
+    maglev::Maglev,
+    tables::{
+        CutCause, Endpoint, FlowPolicy, Forward, Interface, InterfaceId, Listener, ListenerId, Mac, Pool,
+        Protocol, Sources, TablesParts, Target, TargetGroup, TargetGroupId, TargetId,
+    },
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -33,6 +37,26 @@ fn a_record_is_a_line_of_json() {
     }
     assert_eq!(line, expected);
     assert!(line.as_bytes().starts_with(file::RECORD_START));
+}
+
+/// Its record comes when workers have cut it, after all.
+#[test]
+fn a_flow_whose_listener_and_target_are_gone_is_named() {
+    let mut bench = Bench::new(|_| {});
+    bench.log.as_ref().unwrap().note(&tables("edge@198.18.100.1/TCP:80", "web"));
+    bench.log.as_ref().unwrap().note(&Tables::empty());
+    let flow = ended(1, CloseReason::Cut(CutCause::ListenerGone));
+    let other = EndedFlow { view: FlowView { vip: flow.view.client, ..flow.view }, ..flow };
+    bench.tell_all(&[flow, other]);
+    let text = bench.finish();
+    let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names = ["load_balancer", "listener", "target_group"];
+    assert_eq!(names.map(|name| &records[0][name]), ["edge", "edge@198.18.100.1/TCP:80", "web"]);
+    assert_eq!(
+        names.map(|name| records[1][name].as_str()),
+        [None, None, Some("web")],
+        "its id had another holder"
+    );
 }
 
 #[test]
@@ -210,6 +234,41 @@ fn ended(port: u16, reason: CloseReason) -> EndedFlow {
     let mut tally = Tally::beginning(Instant::from_millis(NOW_MS - 2_000));
     (tally.bytes, tally.packets) = ([700, 90_000], [7, 60]);
     EndedFlow { view, tally: Some(tally), reason, ended_ms: NOW_MS as u32 - 500 }
+}
+
+/// Tables with the listener and the target of [`ended`].
+fn tables(listener: &str, group: &str) -> Tables {
+    let (address, port) = ended(1, CloseReason::Fin).view.target;
+    let target = Target {
+        group: TargetGroupId(0),
+        address,
+        port,
+        protocols: &[Protocol::Tcp],
+        next_hop: None,
+        flow_policy: FlowPolicy::Keep,
+    };
+    let (address, port) = ended(1, CloseReason::Fin).view.vip;
+    let listener = Listener {
+        name: listener.into(),
+        endpoint: Endpoint { address, port, protocol: Protocol::Tcp },
+        forward: Forward::to(TargetGroupId(0)),
+        idle_timeout_s: 350,
+        interface: InterfaceId(0),
+        sources: Sources::none(),
+        adopts_strays: false,
+        has_syn_cookies: false,
+    };
+    let interface = Interface { name: "eth0".into(), mac: Mac::default(), mtu: 1_500, receive_hash: None };
+    let pool = Pool::new([].into(), Maglev::build(&[], 7).into());
+    let parts = TablesParts {
+        generation: 1,
+        listeners: vec![Some(listener)],
+        groups: vec![TargetGroup::of_one_pool(group, true, pool)],
+        targets: vec![Some(target)],
+        interfaces: vec![interface],
+        ..TablesParts::default()
+    };
+    Tables::new(parts).unwrap()
 }
 
 const NOW_MS: u64 = 1_000_000;
