@@ -40,8 +40,8 @@ impl fmt::Display for Bypass {
                  drops what clients send."
             }
         })?;
-        write!(f, " On the target, its node, or the router in front of it, {}", self.route())?;
-        f.write_str("; or set \"preserve_client_ip.enabled\" to false.")
+        write!(f, " On the target, or a pod's node, in the table that routes its replies, {}", self.route())?;
+        f.write_str(" (on a router it takes a rule); or set \"preserve_client_ip.enabled\" to false, where that can be.")
     }
 }
 
