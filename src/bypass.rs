@@ -36,8 +36,10 @@ struct Watch {
     looked: Option<SystemTime>,
     suspicion: Option<Suspicion>,
     verdict: Option<Bypass>,
-    /// When the verdict was last told.
+    /// When a verdict was last told.
     told: Option<SystemTime>,
+    /// Whether this one was.
+    is_told: bool,
 }
 
 /// What flows tell of a target, counted since the start or between two looks.
@@ -138,19 +140,21 @@ impl BypassDetector {
             }
             self.watches.insert(key, watch);
         }
-        over.extend(before.into_iter().filter(|(_, watch)| watch.is_told()).map(|(key, _)| key));
+        over.extend(before.into_iter().filter(|(_, watch)| watch.is_told).map(|(key, _)| key));
         (due, over)
     }
 
     fn note_told(&mut self, key: &TargetKey, now: SystemTime) {
         if let Some(watch) = self.watches.get_mut(key) {
-            watch.told = Some(now);
+            (watch.told, watch.is_told) = (Some(now), true);
         }
     }
 
     /// How a target's replies go past, if something shows that they do.
     pub fn of(&self, key: &TargetKey) -> Option<Bypass> {
-        self.watches.get(key)?.verdict.clone()
+        let verdict = self.watches.get(key)?.verdict.clone()?;
+        let gateway = verdict.gateway.or_else(|| own_address_towards(key.address));
+        Some(Bypass { gateway, ..verdict })
     }
 }
 
@@ -184,7 +188,8 @@ impl Watch {
             let known = self.verdict.get_or_insert(Bypass { sign, client: None, gateway: None });
             known.sign = sign;
         }
-        match self.verdict.is_some() && self.told.is_none_or(|told| is_older(told, now, TOLD_AGAIN)) {
+        let pause = if self.is_told { TOLD_AGAIN } else { BEGUN_AGAIN };
+        match self.verdict.is_some() && self.told.is_none_or(|told| is_older(told, now, pause)) {
             true => News::Due,
             false => News::Nothing,
         }
@@ -192,13 +197,11 @@ impl Watch {
 
     /// Replies come by, or nobody has shown otherwise for long.
     fn clear(&mut self) -> News {
-        let news = if self.is_told() { News::Over } else { News::Nothing };
         (self.suspicion, self.verdict) = (None, None);
-        news
-    }
-
-    fn is_told(&self) -> bool {
-        self.verdict.is_some() && self.told.is_some()
+        match std::mem::take(&mut self.is_told) {
+            true => News::Over,
+            false => News::Nothing,
+        }
     }
 }
 
@@ -253,8 +256,10 @@ fn is_older(then: SystemTime, now: SystemTime, age: Duration) -> bool {
 const BYPASSED_FLOWS: u64 = 2;
 /// Signs are forgotten when no other has come for this long: longer than clients wait between their SYNs.
 const FORGOTTEN: Duration = Duration::from_secs(120);
-/// A target is told of again after this long, while it lasts or when it has begun again.
+/// A target is told of again after this long, while it lasts.
 const TOLD_AGAIN: Duration = Duration::from_secs(300);
+/// The same when it was over and has begun again: who comes and goes makes no flood.
+const BEGUN_AGAIN: Duration = Duration::from_secs(30);
 /// Most targets told of in one look.
 const TOLD_AT_ONCE: usize = 8;
 /// A port that is as good as any other (RFC 863).

@@ -30,7 +30,7 @@ fn what_is_foretold_comes_and_asking_changes_nothing() {
         };
         run(round as u64, &mut [arenas(), arenas()], &mut told);
     }
-    assert!(told.hits > 10_000 && told.openings > 5_000 && told.nobodys > 100, "{told:?}");
+    assert!(told.hits > 8_000 && told.openings > 5_000 && told.nobodys > 100, "{told:?}");
 }
 
 /// Frames whose fate was compared with what was foretold.

@@ -32,6 +32,10 @@ impl Scene {
         let passed = check.map(|second| LastCheck { ended: at(second), took, outcome: Ok(()) });
         self.watch.look(self.counted, passed, at(self.second))
     }
+
+    fn note_told(&mut self) {
+        (self.watch.told, self.watch.is_told) = (Some(at(self.second)), true);
+    }
 }
 
 #[test]
@@ -72,23 +76,33 @@ fn what_lasts_is_told_now_and_then_and_its_end_once() {
     let mut told = Vec::new();
     for second in 2..=700 {
         if scene.look([0, 9, 0], None) == News::Due {
-            scene.watch.told = Some(at(second));
+            scene.note_told();
             told.push(second);
         }
     }
     assert_eq!(told, [2, 302, 602]);
     assert_eq!(scene.look([0, 0, 1], None), News::Over);
     assert_eq!(scene.look([0, 0, 1], None), News::Nothing);
-    // It begins again at once: known, but not told so soon.
-    assert_eq!(scene.look([0, 9, 0], None), News::Nothing);
+}
+
+#[test]
+fn what_begins_again_is_told_again_but_not_at_once_and_only_what_was_told_has_an_end() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.look([0, 9, 0], None), News::Due);
+    scene.note_told();
+    assert_eq!(scene.look([0, 0, 1], None), News::Over);
+    assert_eq!(scene.look([0, 9, 0], None), News::Nothing, "known, but not told so soon");
     assert!(scene.watch.verdict.is_some());
+    assert_eq!(scene.look([0, 0, 1], None), News::Nothing, "nobody knew that it had begun");
+    let again = (0..60).position(|_| scene.look([0, 9, 0], None) == News::Due);
+    assert_eq!(again, Some(26), "half a minute after it was told");
 }
 
 #[test]
 fn signs_are_forgotten() {
     let mut scene = Scene::new();
     scene.look([0, 2, 0], None);
-    scene.watch.told = Some(at(scene.second));
+    scene.note_told();
     let news: Vec<News> = (0..130).map(|_| scene.look([0; 3], None)).collect();
     assert_eq!(news.iter().filter(|news| **news == News::Over).count(), 1);
     assert_eq!(scene.look([0, 1, 0], None), News::Nothing, "one flow is none");

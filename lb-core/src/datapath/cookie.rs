@@ -284,6 +284,7 @@ impl Pipeline<'_> {
             return;
         }
         if due.sent < SYNS {
+            self.counters.count_repeated_syn(&flow);
             self.make_new(|this, frame| Some(this.write_syn(tables, frame, due.record)));
             return self.await_answer(due.record, due.connecting, now, due.sent + 1);
         }

@@ -54,7 +54,6 @@ impl Pipeline<'_> {
         if let Some(reason) = refuse_client(tables, listener, key) {
             return Verdict::drop(reason);
         }
-        let adopts = listener.adopts_strays || self.adopts_strays(it.now);
         let (state, reason) = match () {
             () if it.packet.is_udp() => (State::Udp, Reason::FlowNew),
             () if it.packet.is_syn() && listener.has_syn_cookies => {
@@ -67,7 +66,7 @@ impl Pipeline<'_> {
             {
                 return self.connect(tables, known, it, confirmed);
             }
-            () if adopts && self.keeps_client(tables, listener, key) => {
+            () if self.may_adopt(listener, it.now) && self.keeps_client(tables, listener, key) => {
                 (State::Established, Reason::FlowAdopted)
             }
             () => return self.reset(it, Reason::ResetNoFlow, Some(id)),
@@ -187,7 +186,7 @@ impl Pipeline<'_> {
     ) -> impl Iterator<Item = (Known<'t>, TargetId, FlowKey)> + 't {
         rows.iter().filter_map(move |&(_, id, target_id)| {
             let listener = tables.listener(id)?;
-            if !listener.adopts_strays && !self.adopts_strays(now) {
+            if !self.may_adopt(listener, now) {
                 return None;
             }
             let vip = (listener.endpoint.address, listener.endpoint.port.to_be_bytes());
@@ -260,6 +259,12 @@ impl Pipeline<'_> {
         }
         self.publish_gauges();
         inserted
+    }
+
+    /// Whether a listener's packets of no flow may be those of a connection from before. What began with a SYN cookie cannot go on:
+    /// nobody knows any more by how much its numbers differ.
+    pub(super) fn may_adopt(&self, listener: &Listener, now: Instant) -> bool {
+        (listener.adopts_strays || self.adopts_strays(now)) && !listener.has_syn_cookies
     }
 
     pub(super) fn adopts_strays(&self, now: Instant) -> bool {

@@ -55,6 +55,20 @@ fn a_syn_is_answered_by_the_vip_with_a_closed_window_and_nothing_is_kept() {
 }
 
 #[test]
+fn what_began_with_a_cookie_is_reset_after_an_unclean_start() {
+    for mode in cookie_modes() {
+        let adopting = lb_core::datapath::Settings {
+            adopt_until: Some(lb_core::time::Instant::from_millis(350_000)),
+            ..settings()
+        };
+        let mut path = leaked_datapath(64, adopting, &mode.scene);
+        let stray = tcp(mode.client, mode.web(), PSH | ACK);
+        let (verdict, _) = send(&mut path, OUTSIDE, &stray.bytes(), 1_000);
+        assert_eq!(verdict.reason, Reason::ResetNoFlow, "{}: its numbers went with the process", mode.name);
+    }
+}
+
+#[test]
 fn a_client_that_confirms_meets_its_target_by_its_own_number() {
     for mode in cookie_modes() {
         let mut script = Script::new(&mode);

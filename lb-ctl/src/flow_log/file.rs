@@ -113,8 +113,24 @@ impl LogFile {
     }
 }
 
+/// Opens the file, or makes it. What is there and is not a flow log stays untouched.
 fn open(path: &Path) -> io::Result<File> {
+    match fs::metadata(path) {
+        Ok(there) if !there.is_file() => return Err(io::Error::other("what is there is not a regular file")),
+        Ok(_) => refuse_foreign(path)?,
+        Err(_) => {}
+    }
     OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(path)
+}
+
+/// Refuses a file that begins otherwise than with a record, or a part of one.
+fn refuse_foreign(path: &Path) -> io::Result<()> {
+    let mut start = Vec::new();
+    File::open(path)?.take(RECORD_START.len() as u64).read_to_end(&mut start)?;
+    match RECORD_START.starts_with(&start) {
+        true => Ok(()),
+        false => Err(io::Error::other("there is a file that holds something else than flow records")),
+    }
 }
 
 /// The length of a file up to the end of its last whole line.

@@ -117,14 +117,28 @@ fn a_line_that_a_killed_process_left_is_cut_off() {
     let settings = settings(directory.path());
     for (before, after) in [
         ("", ""),
-        ("{\"type\":\"flow\"}\n{\"type\":\"flow\",\"ver", "{\"type\":\"flow\"}\n"),
+        (
+            "{\"type\":\"flow\",\"version\":1}\n{\"type\":\"flow\",\"ver",
+            "{\"type\":\"flow\",\"version\":1}\n",
+        ),
         ("{\"ty", ""),
-        ("somebody else's", "somebody else's"),
     ] {
         fs::write(&settings.file, before).unwrap();
         LogFile::open(&settings).unwrap();
         assert_eq!(fs::read_to_string(&settings.file).unwrap(), after, "{before}");
     }
+}
+
+#[test]
+fn what_is_no_flow_log_stays_untouched() {
+    let directory = TempDir::new().unwrap();
+    let settings = settings(directory.path());
+    fs::write(&settings.file, "somebody else's").unwrap();
+    let refusal = LogFile::open(&settings).unwrap_err().to_string();
+    assert_eq!(refusal, "there is a file that holds something else than flow records");
+    assert_eq!(fs::read_to_string(&settings.file).unwrap(), "somebody else's");
+    let device = config::FlowLog { file: "/dev/null".into(), ..settings };
+    assert_eq!(LogFile::open(&device).unwrap_err().to_string(), "what is there is not a regular file");
 }
 
 #[test]
