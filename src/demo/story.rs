@@ -11,7 +11,7 @@
 use std::{process::ExitCode, time::Instant};
 
 use super::{CANNOT_RUN, DemoError, prepare, screen::Screen};
-use crate::testbed;
+use crate::testbed::{self, cluster::PROGRAMS};
 use page::{Markdown, Page, title};
 use scenarios::{ALL, Findings, Scenario};
 use stage::Stage;
@@ -49,7 +49,13 @@ pub fn run(name: &str, form: Form) -> ExitCode {
             eprintln!("{NEEDS_ROOT}");
             CANNOT_RUN.into()
         }
-        _ => play(&scenarios, form),
+        _ => match PROGRAMS.iter().find(|program| !program.is_installed()) {
+            Some(missing) => {
+                eprintln!("lbd demo: {missing}");
+                CANNOT_RUN.into()
+            }
+            None => play(&scenarios, form),
+        },
     }
 }
 
@@ -76,6 +82,10 @@ fn tell(scenarios: &[&Scenario], page: &mut Page<'_>) -> Result<(), DemoError> {
     page.begin();
     let mut stage = Stage::set_up(page.form())?;
     for scenario in scenarios {
+        if let Some(program) = scenario.missing() {
+            page.skip(scenario.text, &format!("The scenario {} is not played: {program}.", scenario.name));
+            continue;
+        }
         let mut findings = Findings::default();
         (scenario.play)(&mut stage, &mut findings)?;
         page.tell(scenario.text, &findings)?;

@@ -103,14 +103,13 @@ pub fn sweep() -> Vec<String> {
     debts.into_iter().filter_map(|debt| debt.pay().ok()).collect()
 }
 
-/// Removes the network namespaces whose names begin with `prefix`, whoever made them. Returns the names of what was removed.
+/// Removes those of the network namespaces called `names` that there are, whoever made them. Returns what was removed.
 ///
 /// # Errors
 /// The first that cannot be removed.
-pub fn remove_namespaces(prefix: &str) -> io::Result<Vec<String>> {
-    let entries = fs::read_dir(namespace::DIRECTORY).into_iter().flatten().flatten();
-    let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
-    named.map(|entry| Debt::Namespace(entry.path()).pay()).collect()
+pub fn remove_namespaces(names: impl Iterator<Item = String>) -> io::Result<Vec<String>> {
+    let there = names.map(|name| namespace::path_of(&name)).filter(|path| path.exists());
+    there.map(|path| Debt::Namespace(path).pay()).collect()
 }
 
 /// One thing that is taken away when this is dropped.

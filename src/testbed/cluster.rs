@@ -26,6 +26,7 @@ use super::{
     cleanup::unique_name,
     namespace::Namespace,
     network::Offload,
+    program::Program,
     tap::LinkEnd,
     target::Target,
     wiring::{HOST_LINK, Wiring, create_bridge, join_bridge, set_mtu},
@@ -40,6 +41,18 @@ mod kube_proxy;
 pub mod places;
 pub mod routing;
 pub mod services;
+
+/// What the namespaces of a cluster are called, after its prefix and a `-`.
+pub fn roles() -> impl Iterator<Item = &'static str> {
+    ["client", "router", "lb", "switch"]
+        .into_iter()
+        .chain(Node::ALL.map(Node::name))
+        .chain(Pod::ALL.map(Pod::name))
+}
+
+/// The programs that a cluster cannot be made without.
+pub const PROGRAMS: [Program; 2] =
+    [Program { name: "ip", package: "iproute2" }, Program { name: "nft", package: "nftables" }];
 
 /// A built cluster, with everything running but the load balancer's daemon. Dropping it removes everything.
 #[derive(Debug)]

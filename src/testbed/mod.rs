@@ -10,7 +10,7 @@
 //!  network, cluster ---> wiring ---> namespace ---> netlink, offload    who makes what
 //!     |                         |
 //!     v                         v
-//!  addresses     target, client, stray, flood, process, daemon   who runs inside
+//!  addresses     target, client, stray, flood, process, program, daemon   who runs inside
 //!                sniffer, tap ---> packet_socket                 who looks on
 //! ```
 
@@ -28,6 +28,7 @@ pub mod network;
 mod offload;
 mod packet_socket;
 pub mod process;
+pub mod program;
 pub mod sniffer;
 pub mod stray;
 pub mod tap;

@@ -35,7 +35,7 @@ impl Namespace {
     /// Makes a namespace with loopback up, in which as few frames as possible move unasked.
     ///
     /// # Errors
-    /// When the kernel refuses, for lack of privileges above all.
+    /// When there is one of this name, which is left alone, or the kernel refuses, for lack of privileges above all.
     pub fn create(name: String) -> Result<Namespace, TestbedError> {
         let path = Path::new(DIRECTORY).join(&name);
         let owed = pin_new_namespace(&path).doing(|| format!("create the network namespace {name}"))?;
@@ -94,8 +94,9 @@ impl AsFd for Namespace {
 /// Makes a namespace and mounts it on a new file `path`, so that it has a name.
 fn pin_new_namespace(path: &Path) -> io::Result<Owed> {
     fs::create_dir_all(DIRECTORY)?;
-    let owed = Owed::new(Debt::Namespace(path.to_owned()));
+    // Owed only once it is known to be new: one of this name that was there already is somebody else's.
     File::create_new(path)?;
+    let owed = Owed::new(Debt::Namespace(path.to_owned()));
     let target = c_string(path)?;
     let pin = || {
         // SAFETY: unshare changes this thread only, which ends right after.

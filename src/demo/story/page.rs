@@ -65,6 +65,17 @@ impl Page<'_> {
         }
     }
 
+    /// A scenario that cannot be played: on the screen the others go on, but there is no page without it.
+    pub(super) fn skip(&mut self, text: &str, why: &str) {
+        match self {
+            Page::Screen(screen) => {
+                screen.heading(title(text));
+                screen.explain(why);
+            }
+            Page::Markdown(page) => page.broken.push(why.to_owned()),
+        }
+    }
+
     /// What comes after all scenarios.
     pub(super) fn end(&mut self) {
         if let Page::Markdown(page) = self {
@@ -154,7 +165,7 @@ impl Markdown {
             print!("{}", self.text);
             return ExitCode::SUCCESS;
         }
-        eprintln!("lbd demo: there is no page, because these do not hold:");
+        eprintln!("lbd demo: there is no page, because of what does not hold:");
         self.broken.iter().for_each(|what| eprintln!("  {what}"));
         ExitCode::FAILURE
     }

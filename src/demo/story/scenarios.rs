@@ -1,6 +1,8 @@
 //! The scenarios: what each tries, shows and claims. What they mean is told by their texts.
 
 use super::{super::DemoError, stage::Stage, walk::Walk};
+use crate::testbed::program::Program;
+use ingress::NGINX;
 
 mod balanced;
 mod ingress;
@@ -15,41 +17,47 @@ pub(super) struct Scenario {
     pub(super) text: &'static str,
     /// Plays it.
     pub(super) play: fn(&mut Stage, &mut Findings) -> Result<(), DemoError>,
+    /// What it needs beyond the cluster's programs.
+    program: Option<Program>,
 }
 
 /// All scenarios, in the order in which one builds upon the other.
 pub(super) const ALL: [Scenario; 14] = [
-    Scenario { name: "pod-wiring", text: include_str!("texts/pod-wiring.md"), play: inside::pod_wiring },
-    Scenario { name: "same-node", text: include_str!("texts/same-node.md"), play: inside::same_node },
-    Scenario {
-        name: "across-nodes",
-        text: include_str!("texts/across-nodes.md"),
-        play: inside::across_nodes,
-    },
-    Scenario {
-        name: "policy-routing",
-        text: include_str!("texts/policy-routing.md"),
-        play: inside::policy_routing,
-    },
-    Scenario { name: "cluster-ip", text: include_str!("texts/cluster-ip.md"), play: inside::cluster_ip },
-    Scenario { name: "node-port", text: include_str!("texts/node-port.md"), play: inside::node_port },
-    Scenario { name: "instance", text: include_str!("texts/instance.md"), play: balanced::instance },
-    Scenario {
-        name: "local-policy",
-        text: include_str!("texts/local-policy.md"),
-        play: balanced::local_policy,
-    },
-    Scenario { name: "ip", text: include_str!("texts/ip.md"), play: balanced::ip },
-    Scenario {
-        name: "ip-preserved",
-        text: include_str!("texts/ip-preserved.md"),
-        play: balanced::ip_preserved,
-    },
-    Scenario { name: "udp", text: include_str!("texts/udp.md"), play: balanced::udp },
-    Scenario { name: "hairpin", text: include_str!("texts/hairpin.md"), play: balanced::hairpin },
-    Scenario { name: "ingress", text: include_str!("texts/ingress.md"), play: ingress::ingress },
-    Scenario { name: "replies", text: include_str!("texts/replies.md"), play: returning::replies },
+    Scenario::new("pod-wiring", include_str!("texts/pod-wiring.md"), inside::pod_wiring),
+    Scenario::new("same-node", include_str!("texts/same-node.md"), inside::same_node),
+    Scenario::new("across-nodes", include_str!("texts/across-nodes.md"), inside::across_nodes),
+    Scenario::new("policy-routing", include_str!("texts/policy-routing.md"), inside::policy_routing),
+    Scenario::new("cluster-ip", include_str!("texts/cluster-ip.md"), inside::cluster_ip),
+    Scenario::new("node-port", include_str!("texts/node-port.md"), inside::node_port),
+    Scenario::new("instance", include_str!("texts/instance.md"), balanced::instance),
+    Scenario::new("local-policy", include_str!("texts/local-policy.md"), balanced::local_policy),
+    Scenario::new("ip", include_str!("texts/ip.md"), balanced::ip),
+    Scenario::new("ip-preserved", include_str!("texts/ip-preserved.md"), balanced::ip_preserved),
+    Scenario::new("udp", include_str!("texts/udp.md"), balanced::udp),
+    Scenario::new("hairpin", include_str!("texts/hairpin.md"), balanced::hairpin),
+    Scenario::new("ingress", include_str!("texts/ingress.md"), ingress::ingress).with(NGINX),
+    Scenario::new("replies", include_str!("texts/replies.md"), returning::replies),
 ];
+
+impl Scenario {
+    const fn new(
+        name: &'static str,
+        text: &'static str,
+        play: fn(&mut Stage, &mut Findings) -> Result<(), DemoError>,
+    ) -> Scenario {
+        Scenario { name, text, play, program: None }
+    }
+
+    /// The same, which cannot be played without a program.
+    const fn with(self, program: Program) -> Scenario {
+        Scenario { program: Some(program), ..self }
+    }
+
+    /// The program without which it cannot be played, if that is not here.
+    pub(super) fn missing(&self) -> Option<Program> {
+        self.program.filter(|program| !program.is_installed())
+    }
+}
 
 /// What playing a scenario has brought.
 #[derive(Debug, Default)]

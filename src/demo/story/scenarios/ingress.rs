@@ -22,20 +22,11 @@ use crate::testbed::{
     cluster::places::{LB, Pod, VIP_A},
     daemon::is_serving,
     process::Process,
+    program::Program,
     tap::{crossings, follow},
 };
 
 pub(super) fn ingress(stage: &mut Stage, findings: &mut Findings) -> Result<(), DemoError> {
-    if !["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"]
-        .iter()
-        .any(|path| Path::new(path).exists())
-    {
-        let missing = "it is not installed here, so this is not played";
-        ["request", "onward", "log", "body"]
-            .iter()
-            .for_each(|place| findings.said(place, "nginx", missing.into()));
-        return Ok(());
-    }
     let servers =
         [(Pod::P51, proxy_server()), (Pod::P52, application(Pod::P52)), (Pod::P71, application(Pod::P71))];
     let _running =
@@ -78,7 +69,7 @@ fn start(stage: &Stage, pod: Pod, server: &str) -> Result<Process, DemoError> {
         fs::write(&configuration, nginx(&directory, server))
     };
     write().doing(|| format!("write {}", configuration.display()))?;
-    let mut command = stage.cluster.pod(pod).command(Path::new("nginx"));
+    let mut command = stage.cluster.pod(pod).command(Path::new(NGINX.name));
     command.arg("-p").arg(&directory).arg("-c").arg(&configuration);
     Ok(Process::start(&mut command, &directory.join("output.log"))?)
 }
@@ -139,6 +130,8 @@ fn logged(path: &Path) -> Result<String, DemoError> {
     }
 }
 
+/// What plays the ingress and the applications.
+pub(super) const NGINX: Program = Program { name: "nginx", package: "nginx-light" };
 /// The listener in configuration.toml.
 const INGRESS_LISTENER: u16 = 85;
 const REQUEST: &str = "GET /shop/ HTTP/1.0\r\nHost: shop.example\r\n\r\n";
