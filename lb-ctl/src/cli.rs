@@ -8,6 +8,7 @@ mod events;
 mod files;
 mod flows;
 mod health;
+mod interrupt;
 mod lbd;
 mod listener;
 mod load_balancer;
@@ -280,7 +281,7 @@ impl From<ClientError> for Failure {
             }
             ClientError::Refused(refusal) => Failure::Refused(refusal.to_string()),
             ClientError::Unreachable(..) | ClientError::Stopped => Failure::Away(error.to_string()),
-            ClientError::Garbled(_) => unusable(&error),
+            ClientError::Garbled(_) | ClientError::CutOff => unusable(&error),
         }
     }
 }

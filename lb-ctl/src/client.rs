@@ -22,12 +22,15 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-pub use chunks::Chunks;
+pub use chunks::{Chunks, Stopper};
 pub use lines::Lines;
 
-use crate::api::{
-    FlowList, FlowsQuery, InForce, Refusal, Stats, Status, TargetChanges, TargetRow, TraceQuery, Why,
-    WhyQuery,
+use crate::{
+    api::{
+        FlowList, FlowsQuery, InForce, Refusal, Stats, Status, TargetChanges, TargetRow, TraceQuery, Why,
+        WhyQuery,
+    },
+    server::STALL_TIME,
 };
 
 use dial::dial;
@@ -47,6 +50,8 @@ pub enum ClientError {
     Refused(Refusal),
     /// The daemon went away before its answer was whole.
     Stopped,
+    /// The daemon goes on, but not with this answer: nobody read it for as long as it waits.
+    CutOff,
     /// What came was no answer.
     Garbled(String),
 }
@@ -278,6 +283,10 @@ impl fmt::Display for ClientError {
             }
             ClientError::Refused(refusal) => refusal.fmt(f),
             ClientError::Stopped => f.write_str("lbd has stopped: its answer breaks off"),
+            ClientError::CutOff => {
+                let seconds = STALL_TIME.as_secs();
+                write!(f, "lbd has broken off its answer, as it does when nothing is read for {seconds} s")
+            }
             ClientError::Garbled(error) => {
                 write!(f, "lbd's answer makes no sense ({error}); is it of another version?")
             }

@@ -49,7 +49,7 @@ use accept::House;
 pub use access::Access;
 use counts::Counts;
 pub use events::Events;
-pub use limits::Limits;
+pub use limits::{Limits, STALL_TIME};
 use socket::{Place, Reach};
 pub use stream::{Stream, StreamWriter, stream};
 use tcp::Door;

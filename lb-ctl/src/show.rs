@@ -33,7 +33,7 @@ use table::{Give, fitted, number, table, wrapped};
 pub use target_groups::{target_group, target_groups};
 pub use targets::{changed, deregistered, targets};
 use text::{count, plural};
-pub use trace::trace;
+pub use trace::{trace, trace_sum};
 pub use why::why;
 
 /// How much of a table is shown.

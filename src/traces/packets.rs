@@ -62,9 +62,10 @@ impl Tell for Packets {
         }
     }
 
-    fn missed(&mut self, Missed { over_rate, unread }: Missed, _: &mut Vec<u8>) {
+    fn missed(&mut self, Missed { over_rate, unread }: Missed, out: &mut Vec<u8>) {
         self.missed += over_rate + unread;
         self.untold += over_rate + unread;
+        out.extend(self.statistics()); // A reader who ends it now knows, too.
     }
 
     fn sign_of_life(&mut self, out: &mut Vec<u8>) {

@@ -1,13 +1,18 @@
 //! `lbctl capture`.
 
 use std::{
+    fmt,
     fs::{File, OpenOptions},
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, Stdout, Write},
     path::{Path, PathBuf},
 };
 
-use super::{Failure, output::note, trace::FrameArguments, unusable};
-use crate::{capture::pcapng::Blocks, client::Client, show::text};
+use super::{Failure, interrupt, output::note, trace::FrameArguments};
+use crate::{
+    capture::pcapng::Blocks,
+    client::{Chunks, Client},
+    show::text,
+};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CaptureArguments {
@@ -31,24 +36,37 @@ pub(super) fn run(client: &Client, arguments: &CaptureArguments) -> Result<(), F
     let query = arguments.frames.query(arguments.snap)?;
     refuse_to_overwrite(arguments)?;
     let chunks = client.capture(&query)?;
-    let mut sink = open(arguments)?;
+    let mut sink = Sink::open(arguments)?;
+    interrupt::ends(chunks.stopper())?;
     let mut blocks = Blocks::default();
+    let outcome = write(chunks, &mut blocks, &mut sink);
+    if !matches!(outcome, Err(Failure::Unread)) {
+        note(&sum(sink.frames, blocks.missed));
+    }
+    outcome
+}
+
+fn write(chunks: Chunks, blocks: &mut Blocks, sink: &mut Sink) -> Result<(), Failure> {
     for chunk in chunks {
         let no_capture =
             || Failure::Unusable("what lbd sends is no capture; is it of another version?".into());
         let whole = blocks.take(&chunk?).ok_or_else(no_capture)?;
         // Whole blocks at once: whoever ends this, the file is well-formed.
-        match sink.write_all(&whole).and_then(|()| sink.flush()) {
+        match sink.append(&whole) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(Failure::Unread),
-            written => written.map_err(|error| unusable(&error))?,
+            Err(error) => return Err(Failure::Unusable(format!("cannot write to {sink}: {error}"))),
+            Ok(()) => {}
         }
     }
-    let missed = match blocks.missed {
+    Ok(())
+}
+
+fn sum(frames: u64, missed: u64) -> String {
+    let missed = match missed {
         0 => String::new(),
         missed => format!(", {} missed: they came too fast", text::count(missed)),
     };
-    note(&format!("{} frames{missed}", text::count(blocks.frames)));
-    Ok(())
+    format!("{} frames{missed}", text::count(frames))
 }
 
 /// Before lbd is asked, and noted who asks.
@@ -62,14 +80,131 @@ fn refuse_to_overwrite(arguments: &CaptureArguments) -> Result<(), Failure> {
     }
 }
 
-fn open(arguments: &CaptureArguments) -> Result<Box<dyn Write>, Failure> {
-    if arguments.file == Path::new("-") {
-        return Ok(Box::new(io::stdout().lock()));
+/// Where a capture goes.
+struct Sink {
+    out: Out,
+    /// Bytes of whole blocks.
+    length: u64,
+    /// Frames in them.
+    frames: u64,
+}
+
+enum Out {
+    File(File, PathBuf),
+    Pipe(Stdout),
+}
+
+impl Sink {
+    fn open(arguments: &CaptureArguments) -> Result<Sink, Failure> {
+        let path = &arguments.file;
+        if path == Path::new("-") {
+            return Ok(Sink { out: Out::Pipe(io::stdout()), length: 0, frames: 0 });
+        }
+        let file: io::Result<File> = match arguments.force {
+            true => File::create(path),
+            false => OpenOptions::new().write(true).create_new(true).open(path),
+        };
+        let cannot = |error| Failure::Unusable(format!("cannot create {}: {error}", path.display()));
+        Ok(Sink { out: Out::File(file.map_err(cannot)?, path.clone()), length: 0, frames: 0 })
     }
-    let file: io::Result<File> = match arguments.force {
-        true => File::create(&arguments.file),
-        false => OpenOptions::new().write(true).create_new(true).open(&arguments.file),
+
+    /// Appends blocks. A file that has no room for all has as many as it has room for, whole.
+    fn append(&mut self, whole: &[u8]) -> io::Result<()> {
+        let (written, outcome) = match &mut self.out {
+            Out::File(file, _) => write_all(file, whole),
+            Out::Pipe(pipe) => {
+                let (written, outcome) = write_all(pipe, whole);
+                (written, outcome.and_then(|()| pipe.flush()))
+            }
+        };
+        self.keep_whole(&whole[..written]).and(outcome)
+    }
+
+    /// Counts what was written, and cuts off what is no whole block.
+    fn keep_whole(&mut self, written: &[u8]) -> io::Result<()> {
+        let mut blocks = Blocks::default();
+        let kept = blocks.take(written).unwrap_or_default();
+        self.length += kept.len() as u64;
+        self.frames += blocks.frames;
+        match &self.out {
+            Out::File(file, _) if kept.len() < written.len() => file.set_len(self.length),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.out {
+            Out::File(_, path) => path.display().fmt(f),
+            Out::Pipe(_) => f.write_str("standard output"),
+        }
+    }
+}
+
+/// As [`Write::write_all`], but tells how much was written.
+fn write_all(out: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match out.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, iter};
+
+    use super::*;
+    use crate::capture::{
+        Capture,
+        pcapng::{CapturedPacket, Direction, interface, packet, section},
     };
-    let cannot = |error| Failure::Unusable(format!("cannot create {}: {error}", arguments.file.display()));
-    Ok(Box::new(file.map_err(cannot)?))
+
+    #[test]
+    fn a_file_without_room_for_all_holds_whole_frames() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("full.pcapng");
+        let mut sink =
+            Sink { out: Out::File(File::create(&path).unwrap(), path.clone()), length: 0, frames: 0 };
+        let frame = packet(&CapturedPacket {
+            interface: 0,
+            time_ns: 1,
+            direction: Direction::Inbound,
+            bytes: &[7; 60],
+            length: 60,
+            comment: "drop no_listener",
+            missed: 0,
+        });
+        sink.append(&[section("lbd"), interface("eth0", 0), frame.clone()].concat()).unwrap();
+        let rest = [frame.clone(), frame.clone()].concat();
+        let fits = &rest[..rest.len() - 3];
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(fits).unwrap();
+        sink.keep_whole(fits).unwrap();
+        assert_eq!((sink.frames, sink.length), (2, fs::metadata(&path).unwrap().len()));
+        let mut capture = Capture::open(File::open(&path).unwrap()).unwrap();
+        let frames = iter::from_fn(|| capture.next_frame().unwrap()).count();
+        assert_eq!(
+            (frames, sum(sink.frames, 1_234)),
+            (2, "2 frames, 1,234 missed: they came too fast".into())
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_said_with_its_file() {
+        let full = Path::new("/dev/full");
+        let file = OpenOptions::new().write(true).open(full).unwrap();
+        let mut sink = Sink { out: Out::File(file, full.into()), length: 0, frames: 0 };
+        let error = sink.append(&section("lbd")).unwrap_err();
+        assert_eq!(
+            (error.kind(), sink.to_string().as_str(), sink.frames),
+            (ErrorKind::StorageFull, "/dev/full", 0)
+        );
+        assert_eq!(sink.length, 0);
+    }
 }

@@ -1,14 +1,14 @@
 //! `lbctl trace`, and what it has in common with `lbctl capture`: which frames are meant.
 
 use super::{
-    Failure,
+    Failure, interrupt,
     output::{Format, note, say},
     unusable,
     values::ListenerName,
 };
 use crate::{
     api::{AddressFilter, ProtocolName, ReasonName, TraceLine, TraceQuery},
-    client::Client,
+    client::{Client, Lines},
     show,
 };
 
@@ -80,16 +80,53 @@ impl FrameArguments {
 
 pub(super) fn run(client: &Client, output: Format, arguments: &TraceArguments) -> Result<(), Failure> {
     let query = arguments.frames.query(None)?;
-    for line in client.trace(&query)? {
-        let line = line?;
-        let told: TraceLine = serde_json::from_str(&line).map_err(|error| unusable(&error))?;
-        let is_end = matches!(told, TraceLine::End { .. });
-        tell(output, &line, &told)?;
-        if is_end {
-            return Ok(());
+    let lines = client.trace(&query)?;
+    let stopper = lines.stopper();
+    interrupt::ends(stopper.clone())?;
+    let mut sum = Sum::default();
+    match follow(output, lines, &mut sum) {
+        Ok(true) => return Ok(()),
+        Err(Failure::Unread) => return Err(Failure::Unread),
+        outcome => {
+            note(&show::trace_sum(sum.frames, sum.missed));
+            outcome?;
         }
     }
-    Err(Failure::Unusable("lbd has stopped, and so has its trace".into()))
+    match stopper.is_stopped() {
+        true => Ok(()),
+        false => Err(Failure::Unusable("lbd has stopped, and so has its trace".into())),
+    }
+}
+
+/// What a trace has told so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sum {
+    frames: u64,
+    missed: u64,
+}
+
+impl Sum {
+    fn add(&mut self, told: &TraceLine) {
+        match told {
+            TraceLine::Frame(_) => self.frames += 1,
+            TraceLine::Missed { over_rate, unread } => self.missed += over_rate + unread,
+            TraceLine::Heartbeat | TraceLine::End { .. } => {}
+        }
+    }
+}
+
+/// Tells what comes. Whether lbd has said the end, with the sum.
+fn follow(output: Format, lines: Lines, sum: &mut Sum) -> Result<bool, Failure> {
+    for line in lines {
+        let line = line?;
+        let told: TraceLine = serde_json::from_str(&line).map_err(|error| unusable(&error))?;
+        tell(output, &line, &told)?;
+        sum.add(&told);
+        if matches!(told, TraceLine::End { .. }) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn tell(output: Format, line: &str, told: &TraceLine) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! Answers that come line by line and may have no end.
 
-use super::{Chunks, Client, ClientError};
+use super::{Chunks, Client, ClientError, Stopper};
 
 /// The lines of an answer, as they come.
 #[derive(Debug)]
@@ -14,6 +14,13 @@ impl Client {
     /// Asks for an answer that comes line by line.
     pub fn lines(&self, path: &str) -> Result<Lines, ClientError> {
         Ok(Lines { chunks: self.chunks(path)?, rest: Vec::new() })
+    }
+}
+
+impl Lines {
+    /// What ends them before lbd does.
+    pub fn stopper(&self) -> Stopper {
+        self.chunks.stopper()
     }
 }
 

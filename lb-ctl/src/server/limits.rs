@@ -29,7 +29,7 @@ pub(super) const BODY_TIME: Duration = Duration::from_secs(10);
 pub(super) const REQUEST_TIME: Duration = Duration::from_secs(40);
 
 /// A client that takes none of its answer for so long gets no more of it.
-pub(super) const STALL_TIME: Duration = Duration::from_secs(10);
+pub const STALL_TIME: Duration = Duration::from_secs(10);
 
 /// Time that the control thread has to answer.
 pub(super) const CONTROL_TIME: Duration = Duration::from_secs(10);

@@ -31,8 +31,13 @@ fn end(because: TraceEnd, frames: u64, missed: u64) -> String {
         TraceEnd::Time => "the time is over",
         TraceEnd::Stop => "lbd stops",
     };
+    format!("{}: {because}", trace_sum(frames, missed))
+}
+
+/// How many frames a trace has told, and how many it has not.
+pub fn trace_sum(frames: u64, missed: u64) -> String {
     let missed = if missed > 0 { format!(", {} not told", count(missed)) } else { String::new() };
-    format!("{} frames{missed}: {because}", count(frames))
+    format!("{} frames{missed}", count(frames))
 }
 
 fn frame(row: &TracedFrame) -> String {
