@@ -192,9 +192,9 @@ fn hold(name: &Name, files: &Files) -> Result<(), Box<dyn Error>> {
     let mut daemon = serve(&cluster, files)?;
     fs::write(files.ready(), "")?;
     for _ in asked.forever() {
-        if daemon.ended()?.is_some() {
-            daemon = serve(&cluster, files)?;
-        }
+        // It has ended, or is about to: one that was killed can be waited for only once all its threads are gone.
+        drop(daemon);
+        daemon = serve(&cluster, files)?;
         fs::write(files.ready(), "")?;
     }
     Ok(())

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    path::Path,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
@@ -20,6 +21,7 @@ pub const TESTS: &[Test] = &[
     ("story::one_scenario_holds", one_holds),
     ("story::the_page_is_what_is_captured", page_is_current),
     ("story::the_readme_shows_a_part_of_the_page", readme_shows_the_page),
+    ("story::without_nginx_the_ingress_is_left_out", without_nginx),
     ("story::names_are_listed", names_are_listed),
     ("story::without_root_it_says_so", without_root),
 ];
@@ -62,6 +64,35 @@ fn page_is_current() -> Result<(), Failed> {
     assert_eq!(differs, None, "the page is not current; ./ci.sh story renews it");
     assert_eq!(page.len(), fresh.len(), "the page is not current; ./ci.sh story renews it");
     Ok(())
+}
+
+/// On the screen that is no failure; a page has to be whole. Without `nft` nothing can be played.
+fn without_nginx() -> Result<(), Failed> {
+    let _heavy = heavy()?;
+    let programs = tempfile::tempdir()?;
+    let demo = |arguments: &[&str]| {
+        Command::new(LBD).args(["demo", "--scenario"]).args(arguments).env("PATH", programs.path()).output()
+    };
+    let has_said = |output: &Output, exit_code, package: &str| {
+        let said = [&output.stdout[..], &output.stderr].concat();
+        output.status.code() == Some(exit_code) && String::from_utf8_lossy(&said).contains(package)
+    };
+    symlink(program("ip")?, programs.path().join("ip"))?;
+    let output = demo(&["ingress"])?;
+    assert!(has_said(&output, 2, "nftables"), "{output:?}");
+    symlink(program("nft")?, programs.path().join("nft"))?;
+    for (arguments, exit_code) in [(&["ingress"][..], 0), (&["ingress", "--markdown"], 1)] {
+        let output = demo(arguments)?;
+        assert!(has_said(&output, exit_code, "nginx-light"), "{output:?}");
+    }
+    Ok(())
+}
+
+/// Where a program is.
+fn program(name: &str) -> Result<PathBuf, Failed> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|directory| directory.join(name));
+    Ok(places.find(|place| place.exists()).ok_or(format!("there is no {name}"))?)
 }
 
 fn names_are_listed() -> Result<(), Failed> {
