@@ -69,7 +69,7 @@ use self::open::Opening;
 
 pub use self::{
     choice::TranslationCause,
-    trace::{Parties, key_of},
+    trace::{Parties, key_of, later_piece},
     why::{FlowFate, Outlook, Prospect, Why},
 };
 pub use crate::flow::FlowView;

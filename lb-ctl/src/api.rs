@@ -59,8 +59,9 @@ pub use status::{
 };
 pub use targets::{NewTarget, TargetAddress, TargetChanges, TargetRow};
 pub use trace::{
-    CAPTURE_COUNT_DEFAULT, PacketHead, ReasonName, TRACE_COUNT_DEFAULT, TRACE_SECONDS_DEFAULT, TcpHead,
-    TraceEnd, TraceLine, TraceOrigin, TraceQuery, TraceSelection, TracedFrame,
+    CAPTURE_COUNT_DEFAULT, PacketHead, ReasonName, SNAP_BYTES, TRACE_COUNT_DEFAULT, TRACE_SECONDS,
+    TRACE_SECONDS_DEFAULT, TRACED_FRAMES, TcpHead, TraceEnd, TraceLine, TraceOrigin, TraceQuery,
+    TraceSelection, TracedFrame,
 };
 pub use why::{
     Why, WhyAddress, WhyFlow, WhyListener, WhyNextHop, WhyQuery, WhyRule, WhySelection, WhySender, WhySource,

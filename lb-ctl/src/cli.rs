@@ -174,6 +174,11 @@ enum Verb {
 }
 
 impl Verb {
+    /// Whether it tells of what goes on until it is ended.
+    fn is_following(&self) -> bool {
+        matches!(self, Verb::Trace(_) | Verb::Capture(_))
+    }
+
     /// Whether it only asks lbd, so that it may be asked again and again.
     fn is_reading(&self) -> bool {
         match self {
@@ -213,6 +218,12 @@ enum Failure {
 pub fn run(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>) -> ExitCode {
     arguments.color.choose();
     let outcome = match arguments.watch {
+        _ if arguments.verb.is_following() && arguments.if_generation.is_some() => {
+            Err(Failure::Unusable("--if-generation is for verbs that change something".into()))
+        }
+        Some(_) if arguments.verb.is_following() => {
+            Err(Failure::Unusable("--watch is for verbs that look once: this one goes on by itself".into()))
+        }
         None => carry_out(arguments, examine),
         Some(_) if !arguments.verb.is_reading() => {
             Err(Failure::Unusable("--watch is for verbs that show something and change nothing".into()))

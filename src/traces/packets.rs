@@ -53,7 +53,8 @@ impl Tell for Packets {
     fn note(&mut self, note: &Note, out: &mut Vec<u8>) {
         let sent = note.after.as_ref().filter(|_| leaves(note.reason));
         // One that another worker has handed over was told of when it came in there, but not what became of it.
-        let is_news = note.origin != Origin::Worker || sent.is_none();
+        let is_handed_on = note.reason.action() == Action::HandOver;
+        let is_news = note.origin != Origin::Worker || sent.is_none() && !is_handed_on;
         if let Some(frame) = note.before.as_ref().filter(|_| is_news) {
             out.extend(self.packet(note, (note.ingress.0, Direction::Inbound), frame));
         }

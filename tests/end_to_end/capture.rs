@@ -45,7 +45,7 @@ fn read_by_tshark() -> Result<(), Failed> {
     let rows = tshark(&file)?;
     let frames = frames_in(&file)?.ok_or("the capture was left damaged")?;
     assert_eq!(rows.len(), frames, "tshark does not see as many frames as were written");
-    assert!(said.is_empty(), "{said}");
+    assert_eq!(said.trim_end(), format!("{frames} frames"));
     let find = |what: &str, test: &dyn Fn(&Row) -> bool| {
         rows.iter().find(|row| test(row)).ok_or_else(|| format!("{what}: not in {rows:#?}"))
     };
@@ -209,7 +209,7 @@ struct Capturing(Ended);
 impl Capturing {
     fn start(rig: &Rig, file: &Path) -> Result<Capturing, Failed> {
         let mut command = lbctl(rig, &["capture"]);
-        let child = command.arg(file).stdout(Stdio::piped()).spawn()?;
+        let child = command.arg(file).stderr(Stdio::piped()).spawn()?;
         let deadline = Instant::now() + PATIENCE;
         while !file.exists() || frames_in(file)?.is_none() {
             assert!(Instant::now() < deadline, "no capture was begun");
@@ -223,9 +223,9 @@ impl Capturing {
         // SAFETY: the call takes integers; the child has not been waited for, so its number is its own.
         assert_eq!(unsafe { libc::kill(self.0.0.id() as libc::pid_t, libc::SIGINT) }, 0);
         let mut said = String::new();
-        let output = self.0.0.stdout.as_mut().ok_or("no output")?;
+        let output = self.0.0.stderr.as_mut().ok_or("no output")?;
         std::io::Read::read_to_string(output, &mut said)?;
-        self.0.0.wait()?;
+        assert!(self.0.0.wait()?.success(), "{said}");
         Ok(said)
     }
 }

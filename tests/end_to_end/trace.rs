@@ -1,7 +1,7 @@
 //! `trace`: what is told of single frames is what became of them, and whoever follows them slows nobody down.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -169,8 +169,25 @@ fn sleeping_reader() -> Result<(), Failed> {
     println!("while a reader slept, lbd answered within {:.1} ms", slowest.as_secs_f64() * 1e3);
     assert!(slowest < Duration::from_secs(3), "{slowest:?}");
     reader.signal(libc::SIGCONT)?;
-    drop((reader, crowd, datagrams));
+    let (code, said) = reader.end()?;
+    assert!(code == Some(2) && said.contains("as it does when nothing is read for 10 s"), "{code:?}: {said}");
+    drop((crowd, datagrams));
+    ended_by_hand(&rig)?;
     rig.finish().map(drop)
+}
+
+/// Ctrl-C is a good end, and says how much was told.
+fn ended_by_hand(rig: &Rig) -> Result<(), Failed> {
+    let mut told = Follower::start(rig, &["--protocol", "tcp"])?;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        rig.network.client.within(|| Conversation::open(tcp_vip()))?.ask("hello")?;
+    }
+    told.line()?;
+    told.signal(libc::SIGINT)?;
+    let (code, said) = told.end()?;
+    assert!(code == Some(0) && said.trim_end().ends_with(" frames"), "{code:?}: {said}");
+    Ok(())
 }
 
 /// What a worker takes for a frame while nobody follows frames, and while somebody does.
@@ -299,7 +316,18 @@ impl Follower {
     fn start(rig: &Rig, arguments: &[&str]) -> Result<Follower, Failed> {
         let mut command = Command::new(LBCTL);
         command.arg("--socket").arg(rig.directory.path().join(SOCKET)).arg("trace").args(arguments);
-        Ok(Follower { child: command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()? })
+        Ok(Follower {
+            child: command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?,
+        })
+    }
+
+    /// Its exit code, and what it says beside the trace. Reads the trace to its end.
+    fn end(mut self) -> Result<(Option<i32>, String), Failed> {
+        let mut output = self.child.stdout.take().ok_or("no output")?;
+        let mut said = String::new();
+        std::io::copy(&mut output, &mut std::io::sink())?;
+        self.child.stderr.take().ok_or("no output")?.read_to_string(&mut said)?;
+        Ok((self.child.wait()?.code(), said))
     }
 
     fn line(&mut self) -> Result<String, Failed> {

@@ -50,7 +50,7 @@ impl Fragments {
         self.held.len()
     }
 
-    fn ports(&self, hash: &FlowHash, id: &FragmentId, now: Instant) -> Option<([u8; 2], [u8; 2])> {
+    pub(super) fn ports(&self, hash: &FlowHash, id: &FragmentId, now: Instant) -> Option<([u8; 2], [u8; 2])> {
         let place = place(hash, id);
         let datagram =
             self.datagrams[place..place + WAYS].iter().find(|known| known.id == *id && now < known.until)?;

@@ -8,9 +8,10 @@ use crate::{
     flow::{FlowView, State},
     flow_key::FlowKey,
     listener::ListenerId,
-    parse::{Piece, parse, parse_fragment, parse_icmp_error},
+    parse::{Fragment, Piece, parse, parse_fragment, parse_icmp_error},
     select,
     tables::{Protocol, Tables},
+    time::Instant,
     verdict::Reason,
 };
 
@@ -42,7 +43,38 @@ pub fn key_of(frame: &[u8]) -> Option<FlowKey> {
     }
 }
 
+/// A later piece of a datagram: addresses and protocol, without ports.
+pub fn later_piece(frame: &[u8]) -> Option<Fragment> {
+    parse_fragment(frame).ok().filter(|fragment| fragment.packet.piece == Piece::Later)
+}
+
 impl Datapath<'_> {
+    /// The key of a later piece, where its datagram's first has come here.
+    pub fn key_of_piece(&self, Fragment { packet, id }: &Fragment, now: Instant) -> Option<FlowKey> {
+        let Pipeline { fragments, hash, .. } = &self.pipeline;
+        let (source, destination) = fragments.ports(hash, id, now)?;
+        Some(packet.key.with_ports(source, destination))
+    }
+
+    /// Who has to do with a later piece, by its addresses alone: ports are 0, and the listener is not known. Of one that leaves, ask
+    /// by the opposite of its key.
+    pub fn parties_of_piece(&self, key: &FlowKey) -> Option<Parties> {
+        let (from, to) = (key.source_endpoint()?, key.destination_endpoint()?);
+        let (source, destination) = ((from.address, 0), (to.address, 0));
+        let nobody = Parties {
+            protocol: from.protocol,
+            listener: None,
+            client: source,
+            vip: Some(destination),
+            target: None,
+        };
+        let is_of_client = self.tables.is_vip(to.address) && !self.tables.is_vip(from.address);
+        Some(match is_of_client {
+            true => nobody,
+            false => Parties { client: destination, vip: None, target: Some(source), ..nobody },
+        })
+    }
+
     /// Who has to do with packets of a key. Of a frame that leaves, ask by the opposite of its key.
     pub fn parties(&self, key: &FlowKey) -> Option<Parties> {
         let Datapath { tables, pipeline, .. } = self;

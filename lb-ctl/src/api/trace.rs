@@ -76,14 +76,18 @@ impl TraceQuery {
             && (self.listener.is_none() || parties.listener.is_some_and(|id| listeners.contains(&id)))
     }
 
-    /// Whether a listener of this name is the one that it names.
+    /// Whether a listener of this name is one that it names: of a load balancer with several addresses, such as
+    /// `edge@198.18.100.1/TCP:80`, all are named without one.
     pub fn is_listener(&self, name: &str) -> bool {
-        let without_protocol = || {
-            let (lb, place) = name.split_once('/')?;
-            Some(format!("{lb}/{}", place.rsplit_once(':')?.1))
+        let is_it = |asked: &str| {
+            let ((asked_lb, asked_place), (lb, place)) = (asked.split_once('/')?, name.split_once('/')?);
+            let without_address = lb.split_once('@').map_or(lb, |(lb, _)| lb);
+            let without_protocol = place.rsplit_once(':').map_or(place, |(_, port)| port);
+            Some(
+                [lb, without_address].contains(&asked_lb) && [place, without_protocol].contains(&asked_place),
+            )
         };
-        self.listener.as_deref() == Some(name)
-            || self.listener.is_some() && self.listener == without_protocol()
+        self.listener.as_deref().and_then(is_it).unwrap_or(false)
     }
 
     /// What it names, as the query of a URL has it.
@@ -315,13 +319,13 @@ pub struct TcpHead {
 }
 
 /// Frames that a trace may tell.
-const TRACED_FRAMES: RangeInclusive<u64> = 1..=1_000_000;
+pub const TRACED_FRAMES: RangeInclusive<u64> = 1..=1_000_000;
 
 /// Seconds that a trace may last.
-const TRACE_SECONDS: RangeInclusive<u64> = 1..=3_600;
+pub const TRACE_SECONDS: RangeInclusive<u64> = 1..=3_600;
 
 /// Bytes of a frame that may be captured.
-const SNAP_BYTES: RangeInclusive<u64> = 14..=65_535;
+pub const SNAP_BYTES: RangeInclusive<u64> = 14..=65_535;
 
 /// Frames after which a trace ends by default.
 pub const TRACE_COUNT_DEFAULT: u64 = 1_000;
@@ -371,6 +375,10 @@ mod tests {
         assert!(
             named("edge/TCP:80").is_listener("edge/TCP:80") && named("edge/80").is_listener("edge/TCP:80")
         );
+        for one in ["edge/TCP:80", "edge/80", "edge@198.18.100.1/TCP:80", "edge@198.18.100.1/80"] {
+            assert!(named(one).is_listener("edge@198.18.100.1/TCP:80"), "{one}");
+        }
+        assert!(!named("edge@198.18.100.2/TCP:80").is_listener("edge@198.18.100.1/TCP:80"));
         for other in ["edge/TCP:81", "edge/UDP:80", "other/80", "edge", ""] {
             assert!(!named(other).is_listener("edge/TCP:80"), "{other}");
         }

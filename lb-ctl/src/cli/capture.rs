@@ -7,8 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::builder::RangedU64ValueParser;
+
 use super::{Failure, interrupt, output::note, trace::FrameArguments};
 use crate::{
+    api::SNAP_BYTES,
     capture::pcapng::Blocks,
     client::{Chunks, Client},
     show::text,
@@ -24,7 +27,7 @@ pub(super) struct CaptureArguments {
     frames: FrameArguments,
 
     /// Most bytes of each frame; by default all
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = RangedU64ValueParser::<u32>::new().range(SNAP_BYTES))]
     snap: Option<u32>,
 
     /// Overwrite the file if it is there

@@ -1,5 +1,7 @@
 //! `lbctl trace`, and what it has in common with `lbctl capture`: which frames are meant.
 
+use clap::builder::RangedU64ValueParser;
+
 use super::{
     Failure, interrupt,
     output::{Format, note, say},
@@ -7,7 +9,7 @@ use super::{
     values::ListenerName,
 };
 use crate::{
-    api::{AddressFilter, ProtocolName, ReasonName, TraceLine, TraceQuery},
+    api::{AddressFilter, ProtocolName, ReasonName, TRACE_SECONDS, TRACED_FRAMES, TraceLine, TraceQuery},
     client::{Client, Lines},
     show,
 };
@@ -46,15 +48,15 @@ pub(super) struct FrameArguments {
     reason: Option<ReasonName>,
 
     /// Only one in so many of these frames
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     sample: Option<u32>,
 
     /// End after so many frames, up to 1,000,000 [default: 1000, of a capture 100000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(TRACED_FRAMES))]
     count: Option<u64>,
 
     /// End after so many seconds, up to 3,600 [default: 60]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = RangedU64ValueParser::<u32>::new().range(TRACE_SECONDS))]
     seconds: Option<u32>,
 }
 

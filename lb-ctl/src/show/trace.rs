@@ -97,7 +97,9 @@ fn hit(flow: &WhyFlow) -> String {
 fn selected(row: &TraceSelection) -> String {
     let target = row.target.map_or("nobody".into(), |target| target.to_string());
     let instead = match row.owner.filter(|owner| Some(*owner) != row.target) {
-        Some(owner) if row.target.is_some() => format!(", instead of {owner}"),
+        Some(owner) if row.target.is_some() => {
+            format!(", instead of {owner}, to which this client's port leads by another listener")
+        }
         _ => String::new(),
     };
     match row.slot {

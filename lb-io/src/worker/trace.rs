@@ -20,7 +20,7 @@ use std::sync::{
 
 use crossbeam_channel::{Sender, TrySendError};
 use lb_core::{
-    datapath::{Datapath, Parties, key_of},
+    datapath::{Datapath, Parties, key_of, later_piece},
     flow_key::FlowKey,
     frame::Frame,
     tables::InterfaceId,
@@ -170,8 +170,20 @@ impl Tracing {
         let mut begun = 0;
         for at in 0..frames.len() {
             let noted = self.pending.len();
+            if self.has_filter() && later_piece(frames[at].bytes()).is_some() {
+                // Its ports are known once its first piece has been processed, which may be in this burst.
+                let before = begun..at;
+                datapath.process_burst(
+                    &mut frames[before.clone()],
+                    origin.arrival(),
+                    now,
+                    &mut verdicts[before],
+                );
+                begun = at;
+            }
             let seen = Seen::of(&frames[at], origin);
-            if !self.look(datapath, seen, (at, key_of(seen.bytes)), now) {
+            let mark = Mark::of(seen.bytes, datapath, now);
+            if !self.look(datapath, seen, (at, mark), now) {
                 continue;
             }
             // What came before it goes first, so that it is foretold by what it finds.
@@ -193,8 +205,8 @@ impl Tracing {
         now: Instant,
     ) {
         let noted = self.pending.len();
-        let key = key_of(frame.bytes()).map(|key| key.opposite());
-        self.look(datapath, Seen::of(frame, Origin::Own), (0, key), now);
+        let mark = Mark::of(frame.bytes(), datapath, now).map(Mark::opposite);
+        self.look(datapath, Seen::of(frame, Origin::Own), (0, mark), now);
         self.foresee(datapath, noted, now);
         for pending in &mut self.pending[noted..] {
             pending.note.verdict = verdict;
@@ -214,7 +226,8 @@ impl Tracing {
     ) {
         let Some(seen) = seen else { return };
         let noted = self.pending.len();
-        self.look(datapath, seen, (0, key_of(seen.bytes)), now);
+        let mark = Mark::of(seen.bytes, datapath, now);
+        self.look(datapath, seen, (0, mark), now);
         for pending in &mut self.pending[noted..] {
             pending.note.verdict = Verdict::drop(reason);
         }
@@ -240,17 +253,21 @@ impl Tracing {
         }
     }
 
-    /// Notes a frame, which is known by a key, for the traces that it passes. Whether one of them wants it processed by itself.
+    fn has_filter(&self) -> bool {
+        self.tracers.iter().any(Tracer::has_filter)
+    }
+
+    /// Notes a frame, which is known by a mark, for the traces that it passes. Whether one of them wants it processed by itself.
     fn look(
         &mut self,
         datapath: &Datapath<'_>,
         seen: Seen<'_>,
-        (at, key): (usize, Option<FlowKey>),
+        (at, mark): (usize, Option<Mark>),
         now: Instant,
     ) -> bool {
         // A look-up, which not every trace needs.
-        let has_filter = self.tracers.iter().any(Tracer::has_filter);
-        let parties = key.filter(|_| has_filter).and_then(|key| datapath.parties(&key));
+        let parties = mark.filter(|_| self.has_filter()).and_then(|mark| mark.parties(datapath));
+        let key = mark.and_then(Mark::key);
         let mut is_foreseen = false;
         for (number, tracer) in self.tracers.iter_mut().enumerate() {
             if !tracer.passes(parties.as_ref()) || !tracer.is_by_reason() && !tracer.takes(now) {
@@ -293,6 +310,46 @@ impl Tracing {
                 let snap_bytes = self.tracers[*tracer].query.snap_bytes;
                 note.after = Some(glimpse(frames[*at].bytes(), snap_bytes, &mut self.spare));
             }
+        }
+    }
+}
+
+/// By what it is known whose a frame is.
+#[derive(Clone, Copy)]
+enum Mark {
+    /// Its key.
+    Key(FlowKey),
+    /// Of a later piece whose first has not come here: addresses and protocol.
+    Addresses(FlowKey),
+}
+
+impl Mark {
+    fn of(frame: &[u8], datapath: &Datapath<'_>, now: Instant) -> Option<Mark> {
+        let of_piece = || {
+            let piece = later_piece(frame)?;
+            Some(datapath.key_of_piece(&piece, now).map_or(Mark::Addresses(piece.packet.key), Mark::Key))
+        };
+        key_of(frame).map(Mark::Key).or_else(of_piece)
+    }
+
+    fn opposite(self) -> Mark {
+        match self {
+            Mark::Key(key) => Mark::Key(key.opposite()),
+            Mark::Addresses(key) => Mark::Addresses(key.opposite()),
+        }
+    }
+
+    fn parties(self, datapath: &Datapath<'_>) -> Option<Parties> {
+        match self {
+            Mark::Key(key) => datapath.parties(&key),
+            Mark::Addresses(key) => datapath.parties_of_piece(&key),
+        }
+    }
+
+    fn key(self) -> Option<FlowKey> {
+        match self {
+            Mark::Key(key) => Some(key),
+            Mark::Addresses(_) => None,
         }
     }
 }
