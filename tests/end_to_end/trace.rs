@@ -155,7 +155,9 @@ fn sleeping_reader() -> Result<(), Failed> {
     let rig = Rig::serve(PLAN)?;
     let mut crowd = rig.crowd(20)?;
     let datagrams = Flows::open(&rig.network.client, udp_vip(), 50)?;
-    let reader = Follower::start(&rig, &["--count", "1000000", "-o", "json"])?;
+    let mut reader = Follower::start(&rig, &["--count", "1000000", "-o", "json"])?;
+    datagrams.blast(Duration::from_secs(2))?;
+    reader.line()?;
     reader.signal(libc::SIGSTOP)?;
     let begun = Instant::now();
     let mut slowest = Duration::ZERO;
