@@ -82,7 +82,7 @@ fn misuse_and_an_absent_daemon_exit_with_2() {
         (&["--socket", missing, "trace"], "cannot reach lbd on"),
         (&["capture"], "required arguments were not provided"),
         (&["capture", config], "give --force"),
-        (&["capture", "-", "--snap", "10"], "--snap is a number from 14 to 65535"),
+        (&["capture", "-", "--snap", "10"], "10 is not in 14..=65535"),
         (&["doctor", ""], "expected the name of an interface"),
         (&["why", "198.18.0.2:40000"], "expected IP:PORT -> VIP:PORT"),
         (&["why", "198.18.0.2:40000", "-"], "quote it, or leave it out"),
