@@ -479,15 +479,26 @@ impl Flow {
         self.kind & (kind::WIDE | kind::SHIFTED | kind::PREAMBLE) == 0
     }
 
-    /// Whether the target is owed a PROXY header: of a TCP flow one, as the [`Preamble`] beside says, of a UDP flow one with every
-    /// datagram.
+    /// Whether the target is owed a PROXY header: ahead of a client's stream, or with every datagram.
     #[inline]
-    pub fn has_preamble(&self) -> bool {
+    pub fn is_owed_header(&self) -> bool {
         self.kind & kind::PREAMBLE != 0
     }
 
+    /// Whether it is a TCP flow whose target has not acknowledged its PROXY header, as the [`Preamble`] beside says.
+    #[inline]
+    pub fn has_preamble(&self) -> bool {
+        self.is_owed_header() && !self.is_udp()
+    }
+
+    /// Whether every datagram to the target has a PROXY header.
+    #[inline]
+    pub fn heads_datagrams(&self) -> bool {
+        self.is_owed_header() && self.is_udp()
+    }
+
     /// Notes that the target is owed a PROXY header.
-    pub(crate) fn begin_preamble(&mut self) {
+    pub(crate) fn owe_header(&mut self) {
         self.kind |= kind::PREAMBLE;
     }
 

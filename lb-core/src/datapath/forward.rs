@@ -48,9 +48,7 @@ impl Pipeline<'_> {
         }
         match self.refuse_length(it, &flow, &addresses, direction, hop) {
             Some(refusal) => refusal,
-            None if flow.has_preamble() && !flow.is_udp() => {
-                self.forward_in_preamble(it, record, direction, hop, reason)
-            }
+            None if flow.has_preamble() => self.forward_in_preamble(it, record, direction, hop, reason),
             None => self.send_on(it, record, direction, hop, reason),
         }
     }

@@ -267,7 +267,7 @@ impl Pipeline<'_> {
         let packet = it.packet;
         self.make(it.frame, |this, copy| {
             let (flow, addresses) = (this.flows.flow(record), this.flows.addresses(record));
-            if flow.has_preamble() && !flow.is_udp() {
+            if flow.has_preamble() {
                 preamble::renumber(copy, packet, &this.flows.annex(record).preamble, direction);
             }
             super::forward::rewrite_frame(copy, packet, (flow, addresses), direction, (from, hop.mac))

@@ -122,7 +122,7 @@ impl Pipeline<'_> {
             self.counters.count_unhealthy_routing(known.0, choice.target_id);
         }
         if state != State::Established && header_placement(tables, choice.target_id).is_some() {
-            new.flow.begin_preamble();
+            new.flow.owe_header();
         }
         new.flow.set_hop(Direction::Reverse, last_hop(it.frame));
         new.flow.set_hop(Direction::Forward, choice.hop);
@@ -163,7 +163,7 @@ impl Pipeline<'_> {
         let client = (key.destination(), key.destination_port());
         let mut new = NewFlow::new(&forward, client, (key.source(), key.source_port()), state);
         if state == State::Udp && header_placement(tables, target_id).is_some() {
-            new.flow.begin_preamble();
+            new.flow.owe_header();
         }
         let Some(hop) = tables.hop(client.0) else {
             self.want(client.0);
@@ -223,7 +223,7 @@ impl Pipeline<'_> {
             }
             Err(Full)
                 if new.flow.is_source_translated()
-                    || new.flow.has_preamble() && direction == Direction::Forward =>
+                    || new.flow.is_owed_header() && direction == Direction::Forward =>
             {
                 Verdict::drop(Reason::FlowTableFull)
             }

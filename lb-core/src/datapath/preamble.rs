@@ -305,7 +305,7 @@ pub(super) fn header_placement(tables: &Tables, target: TargetId) -> Option<Head
 
 /// Bytes of the header that goes with a flow's datagrams of this direction; its client has this address.
 pub(super) fn header_of_datagrams(flow: &Flow, direction: Direction, client: IpAddr) -> u32 {
-    match flow.is_udp() && flow.has_preamble() && direction == Direction::Forward {
+    match flow.heads_datagrams() && direction == Direction::Forward {
         true if client.is_ipv6() => proxy::IPV6_LENGTH as u32,
         true => proxy::IPV4_LENGTH as u32,
         false => 0,

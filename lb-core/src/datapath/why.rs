@@ -170,7 +170,7 @@ impl Pipeline<'_> {
             is_over: flow.state().is_over(),
             cut: standing.cause.filter(|_| is_revalidated && standing.is_cut(flow.state())),
             has_next_hop: hop.is_some(),
-            is_owed_header: flow.has_preamble(),
+            is_owed_header: flow.is_owed_header(),
         })
     }
 

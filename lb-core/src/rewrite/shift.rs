@@ -46,7 +46,7 @@ impl<'f> Quoted<'f> {
     pub fn of(flow: &'f Flow, preamble: &'f Preamble, direction: Direction) -> Quoted<'f> {
         match direction {
             Direction::Forward if flow.is_shifted() => Quoted::Shifted(flow),
-            Direction::Reverse if flow.has_preamble() && !flow.is_udp() => Quoted::InPreamble(preamble),
+            Direction::Reverse if flow.has_preamble() => Quoted::InPreamble(preamble),
             _ => Quoted::Same,
         }
     }

@@ -69,6 +69,11 @@ impl Talk {
         self.answer.as_ref().map(|answer| answer.client)
     }
 
+    /// Whether what came back to who began it came from whom he had asked.
+    pub(super) fn is_answered_by_whom_it_asked(&self) -> bool {
+        self.crossings(Way::Back).last().is_some_and(|crossing| crossing.hop.source == self.to)
+    }
+
     fn is_request(&self, hop: &Hop) -> bool {
         let is_first = hop.is_syn() || hop.protocol == Protocol::Udp;
         is_first && (hop.source, hop.destination) == (self.from, self.to)

@@ -127,8 +127,7 @@ pub(super) fn hairpin(stage: &mut Stage, findings: &mut Findings) -> Result<(), 
 }
 
 fn claim_answer_by_vip(talk: &Talk, findings: &mut Findings) {
-    let answers = talk.crossings(Way::Back).last().is_some_and(|crossing| crossing.hop.source == talk.to);
-    findings.claim(answers, "the client is answered by the VIP, whom it asked");
+    findings.claim(talk.is_answered_by_whom_it_asked(), "the client is answered by the VIP, whom it asked");
 }
 
 const TO_POD51: [&str; 4] = [

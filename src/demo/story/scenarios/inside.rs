@@ -78,8 +78,7 @@ pub(super) fn cluster_ip(stage: &mut Stage, findings: &mut Findings) -> Result<(
     findings.walk("there", there, &["pod51/eth0 > node1/pod51", "node1/pod52 > pod52/eth0"]);
     findings.walk("back", back, &["pod52/eth0 > node1/pod52", "node1/pod51 > pod51/eth0"]);
     findings.claim(talk.seen_client() == Some(talk.from), "pod52 sees pod51's own address");
-    let answers = talk.crossings(Way::Back).last().is_some_and(|crossing| crossing.hop.source == talk.to);
-    findings.claim(answers, "pod51 is answered by the cluster IP, whom it asked");
+    findings.claim(talk.is_answered_by_whom_it_asked(), "pod51 is answered by the cluster IP, whom it asked");
     Ok(())
 }
 
