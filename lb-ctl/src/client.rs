@@ -144,12 +144,26 @@ impl Client {
         let unreachable = |error| ClientError::Unreachable(self.socket.clone(), error);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
-        let exchange = async { tokio::time::timeout(PATIENCE, self.exchange(question)).await };
+        let exchange = async { tokio::time::timeout(PATIENCE, self.insist(question)).await };
         let (status, answer) = match runtime.block_on(exchange) {
             Ok(answer) => answer?,
             Err(_) => return Err(unreachable(ErrorKind::TimedOut.into())),
         };
         if status.is_success() { Ok(answer) } else { Err(failure(status, &answer.body)) }
+    }
+
+    /// Asks, and asks again where that changes nothing (RFC 9110 section 9.2.2): in a crowd the daemon may end a connection before it
+    /// has read the question.
+    async fn insist(&self, question: Question) -> Result<(StatusCode, Answer), ClientError> {
+        if question.method.is_safe() {
+            for _ in 0..REPEATS {
+                match self.exchange(question.clone()).await {
+                    Err(ClientError::Stopped) => tokio::time::sleep(PAUSE).await,
+                    answer => return answer,
+                }
+            }
+        }
+        self.exchange(question).await
     }
 
     async fn exchange(&self, question: Question) -> Result<(StatusCode, Answer), ClientError> {
@@ -201,7 +215,7 @@ fn failure(status: StatusCode, body: &[u8]) -> ClientError {
 }
 
 /// A request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Question {
     /// The method.
     pub method: Method,
@@ -299,5 +313,48 @@ impl std::error::Error for ClientError {}
 /// Time that a call may take; longer than the server's own patience.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Times that a question is asked again when its answer breaks off.
+const REPEATS: usize = 4;
+
+/// Time before it is asked again.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Longest answer, in bytes.
 const ANSWER_BYTES: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        os::unix::net::UnixListener,
+        thread,
+    };
+
+    use super::*;
+
+    const WHOLE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]";
+
+    /// What becomes of a question when the daemon's connections have these answers, one after the other.
+    fn asked(method: Method, answers: &'static [&str]) -> Result<Answer, ClientError> {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("lbd.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let daemon = thread::spawn(move || {
+            for answer in answers {
+                let mut stream = listener.accept().unwrap().0;
+                assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let answer = Client::new(&socket).ask(Question::new(method, "/"));
+        daemon.join().unwrap();
+        answer
+    }
+
+    #[test]
+    fn a_question_is_asked_again_but_a_change_is_not() {
+        assert_eq!(asked(Method::GET, &["", "HTTP/1.1", WHOLE]).unwrap().body, "[]");
+        assert!(matches!(asked(Method::POST, &[""]), Err(ClientError::Stopped)));
+        assert!(matches!(asked(Method::GET, &[""]), Err(ClientError::Unreachable(..))));
+    }
+}

@@ -1,9 +1,7 @@
 //! `flows`: filters find what is there, and a worker that is stuck holds nobody up.
 
 use std::{
-    fs,
     net::SocketAddr,
-    ptr,
     time::{Duration, Instant},
 };
 
@@ -17,6 +15,7 @@ use libtest_mimic::Failed;
 use crate::{
     Test,
     harness::{PORTS, Rig, tcp_vip, udp_vip},
+    stopped_thread::StoppedThread,
 };
 
 /// The tests of this file.
@@ -79,7 +78,7 @@ fn filters_find_what_is_there() -> Result<(), Failed> {
 fn stuck_worker() -> Result<(), Failed> {
     let rig = Rig::serve(PLAN)?;
     let crowd = rig.crowd(20)?;
-    let worker = Stopped::worker(rig.daemon.as_ref().ok_or("no daemon")?.pid(), "worker 0")?;
+    let worker = StoppedThread::of(&rig, "worker 0")?;
     let control = rig.control.clone();
     let asking = std::thread::spawn(move || control.flows(&FlowsQuery::default()));
     let begun = Instant::now();
@@ -98,49 +97,6 @@ fn stuck_worker() -> Result<(), Failed> {
     assert_eq!((list.flows.len(), list.silent_workers), (20, vec![]));
     drop(crowd);
     rig.finish().map(drop)
-}
-
-/// A thread of another process that does not run, for as long as this is there. Held by the thread that made it.
-struct Stopped {
-    thread: libc::pid_t,
-}
-
-impl Stopped {
-    fn worker(process: u32, name: &str) -> Result<Stopped, Failed> {
-        for entry in fs::read_dir(format!("/proc/{process}/task"))? {
-            let directory = entry?.path();
-            if fs::read_to_string(directory.join("comm"))?.trim_end() == name {
-                let thread = directory.file_name().and_then(|name| name.to_str()).ok_or("no thread id")?;
-                return Stopped::seize(thread.parse()?);
-            }
-        }
-        Err(format!("process {process} has no thread called {name}").into())
-    }
-
-    fn seize(thread: libc::pid_t) -> Result<Stopped, Failed> {
-        let nothing = ptr::null_mut::<libc::c_void>();
-        let stopped = Stopped { thread };
-        for request in [libc::PTRACE_SEIZE, libc::PTRACE_INTERRUPT] {
-            // SAFETY: these requests read and write no memory of either process.
-            if unsafe { libc::ptrace(request, thread, nothing, nothing) } != 0 {
-                return Err(std::io::Error::last_os_error().into());
-            }
-        }
-        let mut status = 0;
-        // SAFETY: the status lives as long as the call.
-        match unsafe { libc::waitpid(thread, &mut status, libc::__WALL) } {
-            -1 => Err(std::io::Error::last_os_error().into()),
-            _ => Ok(stopped),
-        }
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        let nothing = ptr::null_mut::<libc::c_void>();
-        // SAFETY: lets the thread go on; touches no memory. One that was not held is none of ours.
-        unsafe { libc::ptrace(libc::PTRACE_DETACH, self.thread, nothing, nothing) };
-    }
 }
 
 const PLAN: Plan = Plan { layout: Layout::Switched, targets: 3, queues: 2, offload: Offload::Off };

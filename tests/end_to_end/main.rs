@@ -40,6 +40,7 @@ mod readme;
 mod refusals;
 mod reserved_ports;
 mod restart;
+mod stopped_thread;
 mod store;
 mod storm;
 mod story;
