@@ -38,6 +38,10 @@ pub struct Scene {
     pub preserves_client_ip: bool,
     /// Sources of all listeners.
     pub sources: Arc<Sources>,
+    /// Idle timeout of the TCP listeners, in seconds.
+    pub tcp_idle_s: u16,
+    /// Of the UDP listeners.
+    pub udp_idle_s: u16,
     /// Of all listeners.
     pub adopts_strays: bool,
     /// Of all listeners.
@@ -64,6 +68,8 @@ impl Default for Scene {
             is_dual_stack: false,
             preserves_client_ip: true,
             sources: Sources::none(),
+            tcp_idle_s: limits::TCP_IDLE_S,
+            udp_idle_s: limits::UDP_IDLE_S,
             adopts_strays: false,
             has_syn_cookies: false,
             is_closing: false,
@@ -149,8 +155,8 @@ impl Scene {
     fn listener(&self, vip: impl Into<IpAddr>, protocol: Protocol, port: u16) -> Listener {
         let address = vip.into();
         let idle_timeout_s = match protocol {
-            Protocol::Tcp => limits::TCP_IDLE_S,
-            Protocol::Udp => limits::UDP_IDLE_S,
+            Protocol::Tcp => self.tcp_idle_s,
+            Protocol::Udp => self.udp_idle_s,
         };
         Listener {
             name: format!("edge@{address}/{}:{port}", protocol.name()).into(),
