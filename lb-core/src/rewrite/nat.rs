@@ -81,10 +81,16 @@ fn renumber(header: &mut [u8; ipv4::HEADER], out: &End) {
         return;
     }
     let old = [header[4], header[5]];
-    let salt = u16::from_be_bytes(out.local_port).wrapping_mul(SALT);
-    let new = u16::from_be_bytes(old).wrapping_add(salt).to_be_bytes();
+    let new = renumbered(old, out.local_port);
     header[ipv4::IDENTIFICATION].copy_from_slice(&new);
     update(&mut header[ipv4::CHECKSUM], Delta::replacing(&old, &new));
+}
+
+/// The identification that a packet gets for its client's, given its source port: clients of one source address have different ones.
+#[inline]
+pub(super) fn renumbered(identification: [u8; 2], source_port: [u8; 2]) -> [u8; 2] {
+    let salt = u16::from_be_bytes(source_port).wrapping_mul(SALT);
+    u16::from_be_bytes(identification).wrapping_add(salt).to_be_bytes()
 }
 
 #[inline]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{
     link,
-    nat::{update, update_udp},
+    nat::{renumbered, update, update_udp},
 };
 use crate::{
     flow::{Outward, WideEnd},
@@ -125,18 +125,13 @@ fn ipv6_to_ipv4(frame: &mut Frame<'_>, packet: &Packet, out: &Outward) -> Result
     let length = ipv4::HEADER + upper;
     let old = frame.bytes();
     let traffic_class = old[ethernet::HEADER] << 4 | old[ethernet::HEADER + 1] >> 4;
+    rewrite_l4(&mut frame.bytes_mut()[usize::from(packet.l4)..], packet, out);
     let (number, flags) = match packet.piece {
         Piece::Whole if length > LARGEST_WITHOUT_PATH_MTU => ([0, 0], ipv4::DO_NOT_FRAGMENT),
-        // The number tells packets apart that a router on the way cuts up; the checksum is as good as any.
-        Piece::Whole => (checksum_of(old, packet), 0),
-        Piece::First | Piece::Later => {
-            let header = &old[usize::from(packet.l4) - fragment::HEADER..usize::from(packet.l4)];
-            let offset = u16::from_be_bytes([header[2], header[3]]);
-            let more = if offset & fragment::MORE != 0 { ipv4::MORE_FRAGMENTS } else { 0 };
-            ([header[6], header[7]], offset >> 3 | more)
-        }
+        // The number tells packets apart that a router on the way cuts up; the new checksum is as good as any.
+        Piece::Whole => (checksum_of(frame.bytes(), packet), 0),
+        Piece::First | Piece::Later => number_and_flags(frame.bytes(), packet, out),
     };
-    rewrite_l4(&mut frame.bytes_mut()[usize::from(packet.l4)..], packet, out);
     frame.drop_front(usize::from(packet.l4) - ethernet::HEADER - ipv4::HEADER);
     let bytes = frame.bytes_mut();
     bytes[ethernet::ETHERTYPE].copy_from_slice(&ethernet::IPV4);
@@ -154,6 +149,15 @@ fn ipv6_to_ipv4(frame: &mut Frame<'_>, packet: &Packet, out: &Outward) -> Result
     let sum = checksum::checksum(header, 0);
     header[ipv4::CHECKSUM].copy_from_slice(&sum.to_be_bytes());
     Ok(())
+}
+
+/// Identification, flags and offset that a piece gets for what its fragment header says (RFC 7915 section 5.1.1).
+fn number_and_flags(frame: &[u8], packet: &Packet, out: &Outward) -> ([u8; 2], u16) {
+    let header = &frame[usize::from(packet.l4) - fragment::HEADER..usize::from(packet.l4)];
+    let offset = u16::from_be_bytes([header[2], header[3]]);
+    let more = if offset & fragment::MORE != 0 { ipv4::MORE_FRAGMENTS } else { 0 };
+    let number = [header[6], header[7]];
+    (if out.is_source_shared { renumbered(number, out.source_port) } else { number }, offset >> 3 | more)
 }
 
 /// Whether a packet is UDP that has no checksum, where its header is there to tell.
