@@ -11,6 +11,7 @@ mod ipv4;
 mod ipv6;
 mod nat;
 mod neighbour;
+mod proxy;
 mod tcp;
 mod translation;
 
