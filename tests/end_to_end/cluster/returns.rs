@@ -74,11 +74,13 @@ fn to_itself() -> Result<(), Failed> {
     Ok(())
 }
 
-/// The node, which knows the way from pod to pod, would pass the load balancer by: so its address stands in for the client's, whatever
-/// becomes of other replies.
+/// The node, which knows the way from pod to pod, would pass the load balancer by: so the load balancer's address stands in for the
+/// client's, whatever becomes of other replies.
 fn to_neighbour() -> Result<(), Failed> {
     let mut scene = Scene::serve()?;
-    for returns in [Return::ByNodes, Return::ByRouter] {
+    let elsewhere = format!("    {{ address = \"{}\", zone = \"b\" }},\n", Pod::P71.address());
+    scene.reconfigure("pods-kept", &elsewhere, "")?;
+    for returns in [Return::ByNodes, Return::Nowhere] {
         scene.cluster.set_return(returns)?;
         let neighbour = |answer: &Answer| answer.target == "pod52" && answer.client.ip() == LB;
         scene.walk(Caller::Pod(Pod::P51), KEPT, neighbour)?.assert(
