@@ -30,6 +30,8 @@ pub struct Scene {
     pub targets: Vec<(u8, bool, FlowPolicy)>,
     pub target_family: Family,
     pub is_resolved: bool,
+    /// Whether all targets are behind the next hop of the first.
+    pub is_one_node: bool,
     pub hops: Vec<(IpAddr, NextHop)>,
     /// A second TCP listener on this port, to the same group.
     pub second_port: Option<u16>,
@@ -63,6 +65,7 @@ impl Default for Scene {
             targets: (1..=3).map(|n| (n, true, FlowPolicy::Keep)).collect(),
             target_family: Family::V4,
             is_resolved: true,
+            is_one_node: false,
             hops: Vec::new(),
             second_port: None,
             is_dual_stack: false,
@@ -190,7 +193,10 @@ impl Scene {
                 address: self.target(n).ip(),
                 port: 8080,
                 protocols: &[Protocol::Tcp, Protocol::Udp],
-                next_hop: self.is_resolved.then_some(NextHop { interface: INSIDE, mac: target_mac(n) }),
+                next_hop: self.is_resolved.then_some(NextHop {
+                    interface: INSIDE,
+                    mac: target_mac(if self.is_one_node { 1 } else { n }),
+                }),
                 flow_policy,
             });
         }
