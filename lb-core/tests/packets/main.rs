@@ -10,6 +10,7 @@ mod icmp;
 mod ipv4;
 mod ipv6;
 mod nat;
+mod source;
 mod tcp;
 mod translation;
 
