@@ -94,8 +94,8 @@ impl Control {
             entry.is_some_and(|entry| entry.roles & roles != 0)
         };
         let reason = why.reason();
-        let is_nobodys =
-            why.outlook == Outlook::Nobody && matches!(reason, Reason::NoListener | Reason::MartianSource);
+        let is_nobodys = why.outlook == Outlook::Nobody
+            && matches!(reason, Reason::NoListener | Reason::MartianSource | Reason::OwnSource);
         match () {
             () if is_nobodys && has(role::HOST) => Reason::PassHost,
             () if is_nobodys && !has(role::VIP) => Reason::PassNotOurs,

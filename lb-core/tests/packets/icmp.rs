@@ -151,6 +151,22 @@ fn rfc_5508_req_4_and_5_an_error_reaches_the_sender_of_the_packet_about_its_own_
     }
 }
 
+/// Whoever made it, it was not us: neither side is told, in any mode.
+#[test]
+fn rfc_1812_5_3_7_and_rfc_2827_an_error_from_an_own_address_is_dropped() {
+    for mode in modes() {
+        for (mut path, it) in complained(&mode) {
+            let family = if it.receiver().is_ipv4() { Family::V4 } else { Family::V6 };
+            for own in own_addresses(family) {
+                let outcome = it.send(&mut path, &it.error(own, it.ip_header() + 8));
+                assert_eq!(outcome, (Reason::OwnSource, None), "{} {own}", mode.name);
+            }
+            let error = it.error(it.router(), it.ip_header() + 8);
+            assert_eq!(it.send(&mut path, &error).0, Reason::IcmpError, "{}", mode.name);
+        }
+    }
+}
+
 /// The same between families: an error of the other family, whose quote is the sender's packet with an IP header made anew.
 #[test]
 fn rfc_7915_4_3_and_5_3_an_error_reaches_a_sender_of_the_other_family() {

@@ -12,6 +12,7 @@ mod ipv6;
 mod nat;
 mod neighbour;
 mod proxy;
+mod source;
 mod tcp;
 mod translation;
 
