@@ -41,7 +41,7 @@ reasons! {
     HeaderRepeated, "header_repeated", Reply, "PROXY header that went without data, and that its target has not acknowledged: sent again.";
     ResetBeforeHeader, "reset_before_header", Transmit, "Copy of a client's reset for a target that may not have got its PROXY header.";
 
-    CutUp, "cut_up", Transmit, "Further piece of an IPv4 packet that was too long for the way out.";
+    CutUp, "cut_up", Transmit, "Further piece of a packet that was too long for the way out.";
     IcmpError, "icmp_error", Transmit, "ICMP error about a packet of a flow: translated for the side that sent the packet.";
 
     ResetNoFlow, "reset_no_flow", Reply, "TCP packet of no flow: answered by a reset.";
