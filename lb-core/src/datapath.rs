@@ -39,6 +39,7 @@ mod plain;
 mod plain_ipv6;
 mod preamble;
 mod purge;
+mod renew;
 mod reply;
 mod source;
 mod split;

@@ -66,7 +66,7 @@ impl Pipeline<'_> {
         let target_id = *start.pool.eligible.get(owner)?;
         let target = tables.target(target_id)?;
         let IpAddr::V4(address) = target.address else { return None };
-        if target.address == client {
+        if target.address == client || tables.shares_hop(client, target) {
             return None;
         }
         let target_end = End {

@@ -167,7 +167,7 @@ impl Pipeline<'_> {
             view: FlowView::new((self.worker, flow, self.flows.addresses(record)), now_ms),
             state: flow.state(),
             direction,
-            is_over: flow.state().is_over(),
+            is_over: flow.state().is_over() && !self.is_renewable(tables, record),
             cut: standing.cause.filter(|_| is_revalidated && standing.is_cut(flow.state())),
             has_next_hop: hop.is_some(),
             is_owed_header: flow.is_owed_header(),

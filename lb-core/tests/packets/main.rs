@@ -10,6 +10,8 @@ mod icmp;
 mod ipv4;
 mod ipv6;
 mod nat;
+mod neighbour;
+mod proxy;
 mod tcp;
 mod translation;
 

@@ -180,6 +180,17 @@ fn listeners_have_names_endpoints_and_timeouts() {
     assert_eq!(tables.vips().len(), 2);
 }
 
+/// A listener of both protocols has two idle timeouts, each for the flows of its own.
+#[test]
+fn idle_timeouts_are_those_of_the_protocol() {
+    let mut bench = Bench::new();
+    let both = &mut bench.config.load_balancers[0].listeners[0];
+    (both.tcp_idle_timeout_seconds, both.udp_idle_timeout_seconds) = (60, 30);
+    let tables = bench.compile();
+    let timeouts: Vec<u16> = tables.listeners().iter().flatten().map(|row| row.idle_timeout_s).collect();
+    assert_eq!(timeouts, [60, 30, 350]);
+}
+
 #[test]
 fn eligibility_and_flow_policy_follow_health() {
     let rows: &[(&[&str], &[&str], &str)] = &[

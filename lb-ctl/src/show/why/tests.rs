@@ -174,6 +174,10 @@ fn every_turn_of_the_story_is_told() {
             "instead of the client, because the client is that target itself.",
         ),
         (
+            with_source("same_node", &["198.18.100.1"]),
+            "instead of the client, because the client is behind the same next hop as the target,",
+        ),
+        (
             with_source("not_preserved", &["198.18.100.1", "198.18.100.2"]),
             "sees 198.18.100.1 or 198.18.100.2, a port from 1024 to 65535,",
         ),
