@@ -236,8 +236,6 @@ pub struct Outward {
     pub source_port: [u8; 2],
     /// Destination port.
     pub destination_port: [u8; 2],
-    /// Whether packets of other clients have the source address, too: to a target, from a source of ours.
-    pub is_source_shared: bool,
 }
 
 impl Outward {
@@ -248,7 +246,6 @@ impl Outward {
             destination: self.source,
             source_port: self.destination_port,
             destination_port: self.source_port,
-            is_source_shared: false,
         }
     }
 }
@@ -414,7 +411,6 @@ impl Flow {
             destination: key.source(),
             source_port: key.destination_port(),
             destination_port: key.source_port(),
-            is_source_shared: self.is_source_translated() && direction == Direction::Forward,
         }
     }
 

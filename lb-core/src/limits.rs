@@ -108,6 +108,9 @@ pub const EXTENSION_HEADERS: usize = 8;
 /// Most pieces beyond the first that a packet is cut into.
 pub const PIECES: usize = 8;
 
+/// Counters of one worker that number IPv4 packets, by source and destination.
+pub const IDENTIFICATION_COUNTERS: usize = 1_024;
+
 /// Datagrams in pieces that one worker knows at a time.
 pub const FRAGMENTED_DATAGRAMS: usize = 4_096;
 

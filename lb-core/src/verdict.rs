@@ -41,7 +41,7 @@ reasons! {
     HeaderRepeated, "header_repeated", Reply, "PROXY header that went without data, and that its target has not acknowledged: sent again.";
     ResetBeforeHeader, "reset_before_header", Transmit, "Copy of a client's reset for a target that may not have got its PROXY header.";
 
-    CutUp, "cut_up", Transmit, "Further piece of an IPv4 packet that was too long for the way out.";
+    CutUp, "cut_up", Transmit, "Further piece of a packet that was too long for the way out.";
     IcmpError, "icmp_error", Transmit, "ICMP error about a packet of a flow: translated for the side that sent the packet.";
 
     ResetNoFlow, "reset_no_flow", Reply, "TCP packet of no flow: answered by a reset.";
@@ -76,6 +76,7 @@ reasons! {
     Ipv4HeaderLength, "ipv4_header_length", Drop, "IPv4 header length under 5 words or past the frame (RFC 1812 5.2.2).";
     Ipv4TotalLength, "ipv4_total_length", Drop, "IPv4 total length under the header or past the frame (RFC 1812 5.2.2).";
     Ipv4Checksum, "ipv4_checksum", Drop, "IPv4 header checksum is wrong (RFC 1812 5.2.2).";
+    Ipv4Options, "ipv4_options", Drop, "IPv4 option whose length is under 2, or past the header (RFC 791 3.1).";
     Ipv6Truncated, "ipv6_truncated", Drop, "Shorter than an IPv6 header.";
     Ipv6Version, "ipv6_version", Drop, "IP version is not 6.";
     Ipv6PayloadLength, "ipv6_payload_length", Drop, "IPv6 payload length past the frame, or a packet of more than 65,535 bytes.";

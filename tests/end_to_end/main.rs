@@ -36,6 +36,7 @@ mod layouts;
 mod lbctl;
 mod metrics;
 mod path_mtu;
+mod pieces;
 mod readme;
 mod refusals;
 mod reserved_ports;

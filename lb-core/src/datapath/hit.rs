@@ -266,12 +266,11 @@ impl Pipeline<'_> {
         let from = self.egress(hop.interface).mac;
         let packet = it.packet;
         self.make(it.frame, |this, copy| {
-            let (flow, addresses) = (this.flows.flow(record), this.flows.addresses(record));
+            let (flow, addresses) = (*this.flows.flow(record), *this.flows.addresses(record));
             if flow.has_preamble() {
                 preamble::renumber(copy, packet, &this.flows.annex(record).preamble, direction);
             }
-            super::forward::rewrite_frame(copy, packet, (flow, addresses), direction, (from, hop.mac))
-                .ok()?;
+            this.rewrite(copy, packet, (&flow, &addresses), direction, (from, hop.mac)).ok()?;
             let rewritten = parse(copy.bytes()).ok()?;
             reset::replace(copy, &rewritten, from, hop.mac);
             this.counters.count_own_reset(ListenerId(flow.listener_id));

@@ -1,6 +1,7 @@
 //! Network address translation of IPv4 packets: addresses, ports, time to live, and both checksums by RFC 1624 deltas, so that
 //! one that was wrong stays wrong.
 
+use super::identification::Ports;
 use crate::{
     flow::{Deltas, Direction, Flow, Hop},
     flow_key::{End, FlowKey},
@@ -81,16 +82,9 @@ fn renumber(header: &mut [u8; ipv4::HEADER], out: &End) {
         return;
     }
     let old = [header[4], header[5]];
-    let new = renumbered(old, out.local_port);
+    let new = Ports(out.local_port, out.remote_port).renumber_ipv4(old);
     header[ipv4::IDENTIFICATION].copy_from_slice(&new);
     update(&mut header[ipv4::CHECKSUM], Delta::replacing(&old, &new));
-}
-
-/// The identification that a packet gets for its client's, given its source port: clients of one source address have different ones.
-#[inline]
-pub(super) fn renumbered(identification: [u8; 2], source_port: [u8; 2]) -> [u8; 2] {
-    let salt = u16::from_be_bytes(source_port).wrapping_mul(SALT);
-    u16::from_be_bytes(identification).wrapping_add(salt).to_be_bytes()
 }
 
 #[inline]
@@ -109,9 +103,6 @@ pub(super) fn update_udp(field: &mut [u8], delta: Delta) {
         }
     }
 }
-
-/// Odd, so that different ports give different identifications.
-const SALT: u16 = 0x9e35;
 
 #[cfg(test)]
 mod tests {

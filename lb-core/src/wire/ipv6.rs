@@ -52,6 +52,20 @@ pub mod fragment {
     pub const MORE: u16 = 1;
 }
 
+/// The first fragment header among the extension headers of a packet, given from its IPv6 header on.
+pub fn fragment_header(packet: &[u8]) -> Option<&[u8; fragment::HEADER]> {
+    let mut kind = *packet.get(NEXT_HEADER)?;
+    let mut rest = packet.get(HEADER..)?;
+    while kind != next::FRAGMENT {
+        if !matches!(kind, next::HOP_BY_HOP | next::ROUTING | next::DESTINATION) {
+            return None;
+        }
+        let &[following, words, ..] = rest else { return None };
+        (kind, rest) = (following, rest.get((usize::from(words) + 1) * 8..)?);
+    }
+    rest.first_chunk()
+}
+
 /// Routing header (RFC 8200 section 4.4). Offsets count from its start.
 pub mod routing {
     /// Kind of route; 0 is deprecated (RFC 5095).

@@ -148,7 +148,21 @@ fn rfc_7126_4_3_and_4_4_source_routes_are_dropped_wherever_they_stand() {
     }
 }
 
-/// One rule for all other options: they pass as they are, legal or not.
+#[test]
+fn rfc_791_3_1_an_option_whose_length_is_not_possible_is_dropped() {
+    for options in [
+        vec![7, 0x40, 4, 0], // Past the header.
+        vec![7, 0, 4, 0],    // Too short for itself.
+        vec![99, 1, 0, 0],
+        vec![1, 1, 1, 7], // None at all.
+        vec![148, 4, 0, 0, 68, 5, 0, 0],
+    ] {
+        let packet = Crafted { options, ..mode().syn() };
+        assert_eq!(reason_of(&packet.bytes()), Reason::Ipv4Options, "{:?}", packet.options);
+    }
+}
+
+/// One rule for all other options: they pass as they are.
 #[test]
 fn rfc_7126_other_options_pass_unchanged() {
     for mode in modes().into_iter().filter(|mode| mode.is_ipv4() && mode.scene.target_family == Family::V4) {
@@ -160,7 +174,7 @@ fn rfc_7126_other_options_pass_unchanged() {
             vec![148, 4, 0, 0],            // Router alert.
             vec![1; 40],                   // As many as there can be.
             vec![0, 131, 7, 4],            // Behind the end.
-            vec![99, 0, 0, 0],             // No length that is possible.
+            vec![99, 4, 0, 0],             // Of no known kind.
         ] {
             let request = Crafted { options: options.clone(), ..flow.request(ACK) };
             let (_, out) = through(&mut path, &request, 0);

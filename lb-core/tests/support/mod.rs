@@ -25,7 +25,7 @@ use lb_core::{
 
 pub use fleet::{Delivery, Fleet};
 pub use flow::*;
-pub use fragment::{cut, join, piece};
+pub use fragment::{cut, join, number, piece};
 pub use icmp::{SeenError, fix_icmp_checksum, icmp_error, read_error, with_word};
 pub use packet::*;
 pub use scene::*;
