@@ -19,6 +19,8 @@ use crate::log::{complain, say};
 #[derive(Debug, Default)]
 pub struct Addresses {
     ours: BTreeSet<(String, IpAddr)>,
+    /// Those of ours that nobody wants any more, but that flows may have as their source.
+    kept: BTreeSet<IpAddr>,
     /// Taken off by us, and maybe still among those that the host is known to have: news of that takes a moment.
     released: BTreeSet<IpAddr>,
     /// The marker in the state directory.
@@ -30,7 +32,7 @@ impl Addresses {
     pub fn left_behind_by(marker: Option<&RunMarker>) -> Addresses {
         let rows = marker.map(|marker| marker.assigned.as_slice()).unwrap_or_default();
         let ours = rows.iter().map(|row| (row.interface.clone(), row.address)).collect();
-        Addresses { ours, released: BTreeSet::new(), noted: marker.cloned() }
+        Addresses { ours, noted: marker.cloned(), ..Addresses::default() }
     }
 
     /// Who else uses an address, given all that the host has.
@@ -102,10 +104,26 @@ impl Addresses {
         }
     }
 
-    /// Takes the addresses off that `config` does not want (any more).
-    pub fn release(&mut self, config: &Config, state: &StateDirectory) -> Result<(), Box<dyn Error>> {
-        self.keep_only(&wanted(config));
+    /// Takes the addresses off that `config` does not want (any more), but for those of `in_use` that it wants on no interface.
+    pub fn release(
+        &mut self,
+        config: &Config,
+        in_use: &BTreeSet<IpAddr>,
+        state: &StateDirectory,
+    ) -> Result<(), Box<dyn Error>> {
+        let mut keep = wanted(config);
+        let is_wanted = |address: &IpAddr| keep.iter().any(|row| row.1 == *address);
+        let kept = |row: &&(String, IpAddr)| in_use.contains(&row.1) && !is_wanted(&row.1);
+        let kept: Vec<(String, IpAddr)> = self.ours.iter().filter(kept).cloned().collect();
+        self.kept = kept.iter().map(|row| row.1).collect();
+        keep.extend(kept);
+        self.keep_only(&keep);
         self.note(state)
+    }
+
+    /// Whether an address is still on an interface only because flows may have it as their source.
+    pub fn is_kept(&self, address: IpAddr) -> bool {
+        self.kept.contains(&address)
     }
 
     /// Takes all addresses off.

@@ -147,6 +147,7 @@ fn start(
         path: path.to_owned(),
         compiler: Compiler::new(),
         addresses: Addresses::left_behind_by(unclean.as_ref()),
+        leaving: Default::default(),
         reserved_ports: ReservedPorts::left_behind(&state)?,
         tables: lb_core::tables::Tables::empty(),
         steering: Default::default(),
