@@ -47,8 +47,8 @@ impl Addresses {
     }
 
     /// Puts the addresses that `config` wants on interfaces where they are missing, and says so: also one of ours that a reboot
-    /// or somebody's hand has taken off. An address that the host has already stays the host's. On an error those that this
-    /// call has added are off again.
+    /// or somebody's hand has taken off. One of ours that it wants on another interface moves. An address that the host has already
+    /// stays the host's. On an error all are where they were.
     pub fn assign(
         &mut self,
         config: &Config,
@@ -57,6 +57,11 @@ impl Addresses {
     ) -> Result<(), Box<dyn Error>> {
         let before = self.ours.clone();
         let wanted = wanted(config);
+        let is_moved = |row: &&(String, IpAddr)| {
+            !wanted.contains(*row) && wanted.iter().any(|elsewhere| elsewhere.1 == row.1)
+        };
+        let moved: Vec<(String, IpAddr)> = before.iter().filter(is_moved).cloned().collect();
+        self.keep_only(&before.iter().filter(|row| !moved.contains(row)).cloned().collect());
         for row in wanted.iter().filter(|row| !before.contains(*row)) {
             if host.contains(&row.1) && !self.released.contains(&row.1) {
                 say!("{} is the host's already: ports that are not ours stay the host's", row.1);
@@ -69,8 +74,17 @@ impl Addresses {
         if assigned.is_err() {
             self.keep_only(&before);
             self.ours = before;
+            moved.iter().for_each(|row| self.put_back(row));
         }
         self.note(state).and(assigned)
+    }
+
+    /// Adds one of ours again that was taken off in vain.
+    fn put_back(&mut self, row: &(String, IpAddr)) {
+        match add(row) {
+            Ok(_) => drop(self.released.remove(&row.1)),
+            Err(error) => complain!("{error}"),
+        }
     }
 
     /// Adds those of ours that are wanted where they are missing. One that somebody else adds in this moment is not ours.

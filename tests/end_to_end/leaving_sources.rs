@@ -23,6 +23,7 @@ use crate::{
 pub const TESTS: &[Test] = &[
     ("leaving_sources::stay_until_their_flows_are_over", stay_until_their_flows_are_over),
     ("leaving_sources::stay_when_assign_is_turned_off", stay_when_assign_is_turned_off),
+    ("leaving_sources::may_move_to_another_interface", may_move_to_another_interface),
     ("leaving_sources::may_have_been_a_load_balancers_address", may_have_been_a_load_balancers_address),
     ("leaving_sources::are_known_after_a_crash", are_known_after_a_crash),
 ];
@@ -52,6 +53,19 @@ fn stay_when_assign_is_turned_off() -> Result<(), Failed> {
     rig.control.reload()?;
     wait_for_log(&rig, &format!("{SOURCE} is kept"))?;
     assert_unhurt(&rig, &mut crowd)?;
+    rig.finish().map(drop)
+}
+
+fn may_move_to_another_interface() -> Result<(), Failed> {
+    let rig = Rig::serve_by(PLAN, &config(&[SOURCE]))?;
+    let mut crowd = crowd(&rig)?;
+    let [_, other] = &rig.network.interfaces[..] else { return Err("expected two interfaces".into()) };
+    let text = config(&[SOURCE]).text(&rig.network.interfaces, rig.directory.path());
+    rig.write_text(&text.replace("[source_nat]\n", &format!("[source_nat]\ninterface = \"{other}\"\n")))?;
+    rig.control.reload()?;
+    wait_for_log(&rig, &format!("added {SOURCE} to {other}"))?;
+    assert_unhurt(&rig, &mut crowd)?;
+    drop(crowd);
     rig.finish().map(drop)
 }
 
