@@ -240,7 +240,10 @@ mod tests {
         };
         assert_eq!(with(false, 1_024..=65_535), Some(Ok));
         assert_eq!(with(true, 1_024..=65_535), Some(Fault));
-        assert_eq!(with(true, 1_024..=40_000), Some(Note));
+        assert_eq!(with(true, 1_024..=59_976), Some(Fault), "1,023 would be left");
+        assert_eq!(with(true, 1_024..=59_975), Some(Warning));
+        assert_eq!(with(true, 1_024..=56_904), Some(Warning), "4,095 are left");
+        assert_eq!(with(true, 1_024..=56_903), Some(Note));
         assert_eq!(with(true, 1_024..=32_767), Some(Ok));
     }
 
