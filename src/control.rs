@@ -348,7 +348,7 @@ impl Control {
             next_hop: &|address| self.next_hops.resolve(address),
             hops: self.wanted_hops.iter().filter_map(hop).collect(),
             ownership: &|address| self.addresses.ownership(address, &host),
-            is_host_address: &|address| host.contains(&address),
+            host_addresses: &host,
             now: clock::now(),
         };
         self.compiler.compile(&inputs).map_err(|error| format!("the configuration does not fit: {error:?}"))

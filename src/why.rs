@@ -94,8 +94,8 @@ impl Control {
             entry.is_some_and(|entry| entry.roles & roles != 0)
         };
         let reason = why.reason();
-        let is_nobodys =
-            why.outlook == Outlook::Nobody && matches!(reason, Reason::NoListener | Reason::MartianSource);
+        let is_nobodys = why.outlook == Outlook::Nobody
+            && matches!(reason, Reason::NoListener | Reason::MartianSource | Reason::OwnSource);
         match () {
             () if is_nobodys && has(role::HOST) => Reason::PassHost,
             () if is_nobodys && !has(role::VIP) => Reason::PassNotOurs,
@@ -283,12 +283,16 @@ fn source(why: &Why, client: SocketAddr, target: Option<&TargetRow>) -> Option<W
 /// Why a flow's target sees another source than the client, as far as the tables of today tell.
 fn cause_of(tables: &Arc<Tables>, flow: &FlowFate) -> Option<TranslationCause> {
     let view = &flow.view;
-    let group = || tables.group(tables.target(view.target_id)?.group);
+    let target = tables.target(view.target_id);
+    let group = || tables.group(target?.group);
     match () {
         () if view.source == view.client => None,
         () if view.client.0 == view.target.0 => Some(TranslationCause::Hairpin),
         () if view.client.0.is_ipv4() != view.target.0.is_ipv4() => Some(TranslationCause::OtherFamily),
         () if group().is_some_and(|group| !group.preserves_client_ip) => Some(TranslationCause::NotPreserved),
+        () if target.is_some_and(|target| tables.shares_hop(view.client.0, target)) => {
+            Some(TranslationCause::SameNode)
+        }
         () => None,
     }
 }

@@ -61,7 +61,7 @@ pub struct WorkerCounters {
     /// Frames that the load balancer made beside those that it received. `received` + `made` = the sum of all reasons but
     /// `HandedOver` and `FragmentHeld`, over all workers, once no fragment is held.
     pub made: Counter,
-    /// Flows of a target to itself, whose source address was translated for that.
+    /// Flows of a target to itself, or to another behind the same next hop, whose source address was translated for that.
     pub hairpins: Counter,
     /// Ended flows that the flow log had no room for.
     pub ended_flows_lost: Counter,

@@ -39,6 +39,7 @@ mod plain;
 mod plain_ipv6;
 mod preamble;
 mod purge;
+mod renew;
 mod reply;
 mod source;
 mod split;
@@ -58,6 +59,7 @@ use crate::{
     limits,
     listener::ListenerId,
     parse::{Packet, parse_into},
+    rewrite::identification,
     select,
     tables::{Interface, InterfaceId, Mac, NextHop, Tables, TargetGroupId, TargetId},
     time::Instant,
@@ -194,6 +196,7 @@ struct Pipeline<'m> {
     extras: extra::Extras,
     flow_log: flow_log::FlowLog,
     fragments: fragment::Fragments,
+    identifications: identification::Counters,
     cookies: cookie::Cookies,
     unanswered: VecDeque<cookie::Unanswered>,
     unheard: VecDeque<preamble::Unheard>,
@@ -257,6 +260,7 @@ impl<'m> Datapath<'m> {
             extras: extra::Extras::new(),
             flow_log: flow_log::FlowLog::new(),
             fragments: fragment::Fragments::new(),
+            identifications: identification::Counters::new(),
             cookies: cookie::Cookies::new(&settings.flow_hash_key),
             unanswered: VecDeque::with_capacity(limits::SYNS_REPEATED),
             unheard: VecDeque::with_capacity(limits::HEADERS_REPEATED),
@@ -506,16 +510,20 @@ impl Pipeline<'_> {
 
     #[inline(never)]
     fn process(&mut self, tables: &Tables, hash: u64, mut it: InFlight<'_, '_>) -> Verdict {
-        if it.packet.ttl == 1 {
-            return self.time_exceeded(tables, hash, &mut it);
-        }
-        if let Some((record, direction)) = self.flows.lookup(hash, &it.packet.key) {
+        let is_last_hop = it.packet.ttl == 1;
+        if !is_last_hop && let Some((record, direction)) = self.flows.lookup(hash, &it.packet.key) {
             if let Some(verdict) = self.hit(tables, &mut it, record, direction) {
                 return verdict;
             }
             self.end_rest(tables, hash, &it);
         }
-        self.miss(tables, &mut it)
+        if tables.is_own(it.packet.key.source()) {
+            return Verdict::drop(Reason::OwnSource); // Not sooner: no flow has such a source.
+        }
+        match is_last_hop {
+            true => self.time_exceeded(tables, hash, &mut it),
+            false => self.miss(tables, &mut it),
+        }
     }
 
     /// A flow that is over rests under the key of its target's packets. Where a listener has come to the port of its source since,

@@ -60,8 +60,12 @@ pub const TCP_IDLE_S: u16 = 350;
 /// Range of `tcp.idle_timeout.seconds`.
 pub const TCP_IDLE_RANGE_S: std::ops::RangeInclusive<u16> = 60..=6_000;
 
-/// UDP flow without packets (NLB: fixed), in seconds.
+/// UDP flow without packets, by default (NLB: always), in seconds.
 pub const UDP_IDLE_S: u16 = 120;
+
+/// Range of `udp.idle_timeout.seconds`. RFC 4787 REQ-5 wants two minutes at least, but on well-known ports, where questions have one
+/// answer: there, less is less state. An answer takes its time, so not below 10 s.
+pub const UDP_IDLE_RANGE_S: std::ops::RangeInclusive<u16> = 10..=*TCP_IDLE_RANGE_S.end();
 
 /// Time that a target has to answer a new TCP flow and the client to confirm it (NLB's half-open timeout), in seconds.
 pub const HALF_OPEN_S: u16 = 30;
@@ -103,6 +107,9 @@ pub const EXTENSION_HEADERS: usize = 8;
 
 /// Most pieces beyond the first that a packet is cut into.
 pub const PIECES: usize = 8;
+
+/// Counters of one worker that number IPv4 packets, by source and destination.
+pub const IDENTIFICATION_COUNTERS: usize = 1_024;
 
 /// Datagrams in pieces that one worker knows at a time.
 pub const FRAGMENTED_DATAGRAMS: usize = 4_096;

@@ -169,8 +169,8 @@ fn parse_ipv4<'f>(ethernet: &[u8; ethernet::HEADER], packet: &'f [u8]) -> Result
     if total_length < header_length || total_length > packet.len() {
         return Err(Reason::Ipv4TotalLength);
     }
-    if header_length > ipv4::HEADER && ipv4::has_source_route(&packet[ipv4::HEADER..header_length]) {
-        return Err(Reason::SourceRoute);
+    if header_length > ipv4::HEADER {
+        check_options(&packet[ipv4::HEADER..header_length])?;
     }
     if ipv4::is_martian_source([header[12], header[13], header[14], header[15]]) {
         return Err(Reason::MartianSource);
@@ -179,6 +179,15 @@ fn parse_ipv4<'f>(ethernet: &[u8; ethernet::HEADER], packet: &'f [u8]) -> Result
         return Err(Reason::TtlExpired);
     }
     Ok(Ipv4 { header, header_length, total_length })
+}
+
+#[cold]
+fn check_options(options: &[u8]) -> Result<(), Reason> {
+    ipv4::options(options).try_for_each(|option| match option {
+        Some((kind, _)) if ipv4::is_source_route(kind) => Err(Reason::SourceRoute),
+        Some(_) => Ok(()),
+        None => Err(Reason::Ipv4Options),
+    })
 }
 
 /// Whether packets with a key are dropped here for their source address.

@@ -3,7 +3,9 @@
 pub mod complaint;
 pub mod cut;
 pub mod icmp;
+mod icmp_extension;
 pub mod icmp_translate;
+pub mod identification;
 pub mod nat;
 pub mod preamble;
 pub mod reset;

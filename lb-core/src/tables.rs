@@ -1,6 +1,7 @@
 //! The tables that the packet path reads: one immutable value per generation, made by `compile` and swapped between bursts.
 
 mod directory;
+mod shared_hops;
 
 use std::{iter, net::IpAddr, sync::Arc};
 
@@ -13,6 +14,7 @@ pub use crate::{
     target::{CutCause, FlowPolicy, HeaderPlacement, Pool, Target, TargetGroup, TargetGroupId, TargetId},
 };
 use directory::Directory;
+use shared_hops::SharedHops;
 
 /// A link-layer address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,6 +104,8 @@ pub struct TablesParts {
     pub vips: Vec<Vip>,
     /// Every address and port range that flows which do not keep the client's have as their source. VIPs can be among them.
     pub sources: Vec<Source>,
+    /// The host's own addresses, VIPs or not, and the broadcast addresses of its subnets.
+    pub host_addresses: Vec<IpAddr>,
     /// Ways to single addresses that a worker asked for ([`crate::datapath::Datapath::take_wanted_hops`]).
     pub hops: Vec<(IpAddr, NextHop)>,
 }
@@ -143,8 +147,11 @@ pub struct Tables {
     directory: Arc<Directory>,
     /// By `TargetId`: whether flows can have been sent to it, for there is or was a way.
     reached: Box<[bool]>,
+    /// Addresses that no packet comes from, sorted.
+    own: Box<[IpAddr]>,
     /// Ways to single addresses, sorted.
     hops: Box<[(IpAddr, NextHop)]>,
+    shared_hops: Arc<SharedHops>,
 }
 
 /// Why parts do not make tables: a defect in whoever compiled them.
@@ -166,7 +173,8 @@ impl Tables {
         check(&parts)?;
         let directory = Directory::new(&parts)?.into();
         let reached = parts.targets.iter().map(has_way).collect();
-        Ok(Tables::assemble((parts.generation, reached), parts, directory))
+        let shared_hops = SharedHops::among(&parts.targets).into();
+        Ok(Tables::assemble((parts.generation, reached), parts, directory, shared_hops))
     }
 
     /// The same as [`Tables::new`], sooner when listeners and targets are those of the tables before.
@@ -178,25 +186,38 @@ impl Tables {
         };
         let epoch = if flows_fare_alike(before, &parts) { before.epoch } else { parts.generation };
         let reached = reached_since(before, &parts);
-        Ok(Tables::assemble((epoch, reached), parts, directory))
+        let shared_hops = match SharedHops::are_common(&before.parts.targets, &parts.targets) {
+            true => before.shared_hops.clone(),
+            false => SharedHops::among(&parts.targets).into(),
+        };
+        Ok(Tables::assemble((epoch, reached), parts, directory, shared_hops))
     }
 
     /// Tables without listeners: every frame is dropped.
     pub fn empty() -> Arc<Tables> {
         let parts = TablesParts { generation: 1, ..TablesParts::default() };
-        Arc::new(Tables::assemble((parts.generation, Box::default()), parts, Arc::default()))
+        Arc::new(Tables::assemble((parts.generation, Box::default()), parts, Arc::default(), Arc::default()))
     }
 
     fn assemble(
         (epoch, reached): (u32, Box<[bool]>),
         mut parts: TablesParts,
         directory: Arc<Directory>,
+        shared_hops: Arc<SharedHops>,
     ) -> Tables {
         parts.vips.sort_unstable();
         parts.sources.sort_unstable();
         let mut hops = std::mem::take(&mut parts.hops);
         hops.sort_unstable_by_key(|row| row.0);
-        Tables { parts, epoch, directory, reached, hops: hops.into() }
+        Tables {
+            own: own_addresses(&parts),
+            parts,
+            epoch,
+            directory,
+            reached,
+            hops: hops.into(),
+            shared_hops,
+        }
     }
 
     /// Whether exactly the same packets are the load balancer's by these tables and by others. A `false` may be wrong.
@@ -311,10 +332,24 @@ impl Tables {
         self.parts.sources.binary_search_by_key(&address, |source| source.address).is_ok()
     }
 
+    /// Whether an address is ours: a VIP, a source, or one of the host's own or of its subnets' broadcast addresses. No packet that
+    /// comes in has one as its source, but a forged or looped one (RFC 1812 section 5.3.7, RFC 2827).
+    #[inline]
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.own.binary_search(&address).is_ok()
+    }
+
     /// The way to an address that a worker asked for, once it is known.
     pub fn hop(&self, address: IpAddr) -> Option<NextHop> {
         let at = self.hops.binary_search_by_key(&address, |row| row.0).ok()?;
         Some(self.hops[at].1)
+    }
+
+    /// Whether a client is itself a target behind the next hop of this one: a pod of the same node, or the node, that would be
+    /// answered there.
+    #[inline]
+    pub fn shares_hop(&self, client: IpAddr, target: &Target) -> bool {
+        self.shared_hops.of(client).is_some_and(|hop| Some(hop) == target.next_hop)
     }
 
     /// The listener on an endpoint.
@@ -327,6 +362,15 @@ impl Tables {
     pub fn listeners_of_target(&self, endpoint: &Endpoint) -> &[(Endpoint, ListenerId, TargetId)] {
         self.directory.listeners_of_target(endpoint)
     }
+}
+
+fn own_addresses(parts: &TablesParts) -> Box<[IpAddr]> {
+    let vips = parts.vips.iter().map(|vip| vip.address);
+    let sources = parts.sources.iter().map(|source| source.address);
+    let mut own: Vec<IpAddr> = vips.chain(sources).chain(parts.host_addresses.iter().copied()).collect();
+    own.sort_unstable();
+    own.dedup();
+    own.into()
 }
 
 /// Whether all numbers are within limits and all ids lead somewhere; listeners' groups are left to the directory.

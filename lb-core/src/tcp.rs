@@ -48,7 +48,7 @@ fn step(state: State, direction: Direction, flags: u8) -> State {
 /// Whether a segment ends a connection that its target will not have. What a client refuses stays half-open: a flood of such would
 /// use up source ports, which rest only after those who meant it.
 #[inline]
-pub fn is_refusal(state: State, direction: Direction, flags: u8) -> bool {
+fn is_refusal(state: State, direction: Direction, flags: u8) -> bool {
     state.is_half_open() && direction == Direction::Reverse && flags & RST != 0
 }
 
@@ -56,6 +56,18 @@ pub fn is_refusal(state: State, direction: Direction, flags: u8) -> bool {
 #[inline]
 pub fn is_repeated_syn(state: State, direction: Direction, flags: u8) -> bool {
     state == State::HalfOpen && direction == Direction::Forward && flags & (SYN | ACK) == SYN
+}
+
+/// Whether a segment of a flow in this state is not simply rewritten.
+#[inline]
+pub fn is_unusual(state: State, direction: Direction, flags: u8) -> bool {
+    state.needs_attention() || is_refusal(state, direction, flags) || is_renewal(state, flags)
+}
+
+/// Whether a segment begins a connection, or answers one that does, where the last one was reset.
+#[inline]
+fn is_renewal(state: State, flags: u8) -> bool {
+    state == State::Reset && flags & (SYN | RST) == SYN
 }
 
 /// How long a flow in this state is kept without packets, in seconds.

@@ -41,7 +41,7 @@ reasons! {
     HeaderRepeated, "header_repeated", Reply, "PROXY header that went without data, and that its target has not acknowledged: sent again.";
     ResetBeforeHeader, "reset_before_header", Transmit, "Copy of a client's reset for a target that may not have got its PROXY header.";
 
-    CutUp, "cut_up", Transmit, "Further piece of an IPv4 packet that was too long for the way out.";
+    CutUp, "cut_up", Transmit, "Further piece of a packet that was too long for the way out.";
     IcmpError, "icmp_error", Transmit, "ICMP error about a packet of a flow: translated for the side that sent the packet.";
 
     ResetNoFlow, "reset_no_flow", Reply, "TCP packet of no flow: answered by a reset.";
@@ -76,6 +76,7 @@ reasons! {
     Ipv4HeaderLength, "ipv4_header_length", Drop, "IPv4 header length under 5 words or past the frame (RFC 1812 5.2.2).";
     Ipv4TotalLength, "ipv4_total_length", Drop, "IPv4 total length under the header or past the frame (RFC 1812 5.2.2).";
     Ipv4Checksum, "ipv4_checksum", Drop, "IPv4 header checksum is wrong (RFC 1812 5.2.2).";
+    Ipv4Options, "ipv4_options", Drop, "IPv4 option whose length is under 2, or past the header (RFC 791 3.1).";
     Ipv6Truncated, "ipv6_truncated", Drop, "Shorter than an IPv6 header.";
     Ipv6Version, "ipv6_version", Drop, "IP version is not 6.";
     Ipv6PayloadLength, "ipv6_payload_length", Drop, "IPv6 payload length past the frame, or a packet of more than 65,535 bytes.";
@@ -83,7 +84,7 @@ reasons! {
     Ipv6NoNextHeader, "ipv6_no_next_header", Drop, "IPv6 packet that says that nothing follows (RFC 8200 4.7).";
     SourceRoute, "source_route", Drop, "IPv4 source-route option (RFC 7126 4.3, 4.4), or IPv6 routing header of type 0 or with segments left (RFC 5095).";
     MartianSource, "martian_source", Drop, "Source address that no packet may have (RFC 1812 5.3.7).";
-    OwnSource, "own_source", Drop, "Source address is a VIP or a source address of this load balancer.";
+    OwnSource, "own_source", Drop, "Source address is one of ours: a VIP, a source of full NAT, or the host's own or a broadcast address of its subnets (RFC 1812 5.3.7, RFC 2827).";
     TtlExpired, "ttl_expired", Drop, "Time to live is 0, or would reach 0 here and the packet is of no listener or flow (RFC 1812 5.3.1).";
     Fragment, "fragment", Drop, "Piece of a packet that is neither TCP nor UDP.";
     TcpFragment, "tcp_fragment", Drop, "TCP segment in pieces: not carried, as NLB does not (RFC 1858, RFC 3128).";

@@ -170,7 +170,12 @@ fn compare_flow(packet: &Packet, flow: &FlowFate, event: &Event) {
     let (reason, said) = (event.verdict.reason, flow.reason());
     let is_reset_or_syn = packet.tcp_flags & RST != 0 || packet.is_syn();
     let has_header = flow.is_owed_header && reason == Reason::ProxyHeader && !packet.is_udp();
-    if flow.state == State::Connecting || has_header || is_reset_or_syn && said != Reason::FlowHit {
+    let is_renewal = flow.state == State::Reset && packet.tcp_flags & SYN != 0;
+    if flow.state == State::Connecting
+        || is_renewal
+        || has_header
+        || is_reset_or_syn && said != Reason::FlowHit
+    {
         return; // What comes of it, the numbers in the packet say.
     }
     assert_eq!(reason, said, "{packet:?} {flow:?}");
@@ -253,6 +258,7 @@ const OUTCOMES: [Reason; 12] = [
 ];
 /// More than there are numbers.
 const NEVER: usize = 1 << 40;
+const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ROUNDS: usize = 9;
 const PACKETS: usize = 8_000;

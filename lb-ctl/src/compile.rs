@@ -55,8 +55,8 @@ pub struct Inputs<'a> {
     pub hops: Vec<(IpAddr, NextHop)>,
     /// Who else uses an address of a load balancer.
     pub ownership: &'a dyn Fn(IpAddr) -> Ownership,
-    /// Whether the host itself has an address.
-    pub is_host_address: &'a dyn Fn(IpAddr) -> bool,
+    /// The host's own addresses, and the broadcast addresses of its subnets.
+    pub host_addresses: &'a BTreeSet<IpAddr>,
     /// The time now.
     pub now: Instant,
 }
@@ -147,6 +147,7 @@ impl Compiler {
             interfaces: inputs.interfaces.clone(),
             vips: layout.vips.clone(),
             sources: layout.sources.clone(),
+            host_addresses: inputs.host_addresses.iter().copied().collect(),
             hops: inputs.hops.clone(),
         };
         let findings = Findings {

@@ -345,6 +345,8 @@ pub struct Listener {
     pub rules: Vec<Rule>,
     /// Attribute `tcp.idle_timeout.seconds`; no meaning for UDP.
     pub tcp_idle_timeout_seconds: u16,
+    /// Attribute `udp.idle_timeout.seconds`; no meaning for TCP.
+    pub udp_idle_timeout_seconds: u16,
     /// Attribute `tcp.adopt_strays.enabled`: whether TCP packets of no flow start one, always.
     pub adopts_strays: bool,
     /// Attribute `tcp.syn_cookies.enabled`: whether targets meet only TCP clients that have confirmed their address.

@@ -284,7 +284,7 @@ impl Mirror {
         let mut found = BTreeSet::new();
         vip::visit_addresses(&mut self.requests, |address| {
             found.insert(address.local);
-            found.extend(address.broadcast);
+            found.extend(address.broadcasts.into_iter().flatten());
         })?;
         self.host_addresses = found;
         Ok(())

@@ -1,18 +1,21 @@
 //! The same service in every layout: TCP and UDP, one and two arms, one and two queues, checksums finished or not.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr, process::Command, time::Duration};
 
 use lbd::testbed::{
     client::{self, Answer, Crowd, Flows},
-    network::{CLIENT, GATEWAY, Layout, Offload, Plan, VIP},
+    network::{CLIENT, Family, GATEWAY, Layout, Offload, Plan, VIP},
     sniffer::Sniffer,
+    tap::{Direction, Hop, LinkEnd, Protocol, Taps},
     target::{Ports, Target},
 };
 use libtest_mimic::Failed;
 
 use crate::{
     Test,
+    config::Config,
     harness::{PATIENCE, Rig, tcp_vip, udp_vip},
+    web::output_of,
 };
 
 /// The tests of this file.
@@ -26,6 +29,7 @@ pub const TESTS: &[Test] = &[
     ("layouts::unfinished_checksums", || serves(Layout::Direct, 1, Offload::On)),
     ("layouts::unfinished_checksums_two_workers", || serves(Layout::OneArmed, 2, Offload::On)),
     ("layouts::the_hosts_own_connections_are_left_alone", the_hosts_own_connections_are_left_alone),
+    ("layouts::a_vip_is_answered_for_by_the_load_balancer_alone", a_vip_is_answered_for_by_one),
     ("layouts::a_thousand_udp_flows", a_thousand_udp_flows),
 ];
 
@@ -62,6 +66,54 @@ fn the_hosts_own_connections_are_left_alone() -> Result<(), Failed> {
     rig.finish().map(drop)
 }
 
+/// Client, load balancer and targets are on one link, on which the client asks who has the VIP (RFC 826, RFC 4861): each question has one
+/// answer, of the load balancer's host.
+fn a_vip_is_answered_for_by_one() -> Result<(), Failed> {
+    let plan = Plan { layout: Layout::OneArmed, targets: 3, queues: 2, offload: Offload::Off };
+    let rig = Rig::serve_by(plan, &Config::dual_stack(&plan))?;
+    let client = &rig.network.client;
+    let mut taps = Taps::on(&[LinkEnd::at(client, "eth0", "client")])?;
+    for family in Family::BOTH {
+        let vip = family.vip().to_string();
+        output_of(Command::new("ip").args(["-n", client.name(), "route", "add", &vip, "dev", "eth0"]))?;
+        client.within(|| client::ping(family.gateway()))?;
+        client.within(|| client::ping(family.vip()))?;
+    }
+    std::thread::sleep(SECOND_ANSWER);
+    let hops = taps.take_all()?;
+    for family in Family::BOTH {
+        let (gateway, vip) = (family.gateway(), family.vip());
+        let has_answered = |hop: &&Hop| hop.direction == Direction::In && hop.source.ip() == gateway;
+        let host = hops.iter().find(has_answered).ok_or("no answer of the gateway")?.source_mac;
+        let asked = hops.iter().filter(|hop| hop.direction == Direction::Out && asks_for(hop, vip)).count();
+        let answers: Vec<_> =
+            hops.iter().filter(|hop| hop.direction == Direction::In && answers_for(hop, vip)).collect();
+        assert!(asked > 0, "nobody asked for {vip}: {hops:#?}");
+        assert_eq!(answers.len(), asked, "{hops:#?}");
+        assert!(answers.iter().all(|hop| hop.source_mac == host), "{hops:#?}");
+    }
+    rig.finish().map(drop)
+}
+
+/// Whether it is an ARP request or a neighbour solicitation for an address.
+fn asks_for(hop: &Hop, address: IpAddr) -> bool {
+    is_about(hop, address, hop.destination.ip(), (ARP_REQUEST, SOLICITATION))
+}
+
+/// Whether it is an ARP reply or a neighbour advertisement for an address.
+fn answers_for(hop: &Hop, address: IpAddr) -> bool {
+    is_about(hop, address, hop.source.ip(), (ARP_REPLY, ADVERTISEMENT))
+}
+
+/// Whether it is an ARP packet of this operation with the address at this `end`, or a message of neighbour discovery of this type about it.
+fn is_about(hop: &Hop, address: IpAddr, end: IpAddr, (operation, kind): (u8, u8)) -> bool {
+    hop.protocol == Protocol::Neighbours
+        && match address {
+            IpAddr::V4(_) => end == address && hop.frame[21] == operation,
+            IpAddr::V6(v6) => end.is_ipv6() && hop.frame[54] == kind && hop.frame[62..78] == v6.octets(),
+        }
+}
+
 fn a_thousand_udp_flows() -> Result<(), Failed> {
     const FLOWS: usize = 1000;
     const ROUNDS: usize = 3;
@@ -84,3 +136,10 @@ fn a_thousand_udp_flows() -> Result<(), Failed> {
 fn targets_of(answers: &[Answer]) -> Vec<&str> {
     answers.iter().map(|answer| answer.target.as_str()).collect()
 }
+
+/// A second answer to one question would be there by then.
+const SECOND_ANSWER: Duration = Duration::from_millis(500);
+const ARP_REQUEST: u8 = 1;
+const ARP_REPLY: u8 = 2;
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;

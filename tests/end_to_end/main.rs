@@ -37,6 +37,7 @@ mod lbctl;
 mod leaving_sources;
 mod metrics;
 mod path_mtu;
+mod pieces;
 mod readme;
 mod refusals;
 mod reserved_ports;

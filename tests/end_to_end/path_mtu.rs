@@ -20,6 +20,7 @@ pub const TESTS: &[Test] = &[
     ("path_mtu::narrow_link_to_the_targets", || finds_the_way(Layout::Direct, Side::Targets)),
     ("path_mtu::narrow_hop_to_the_client", || finds_the_way(Layout::Routed, Side::Client)),
     ("path_mtu::narrow_hop_to_the_targets", || finds_the_way(Layout::Routed, Side::Targets)),
+    ("path_mtu::ipv6_clients_over_an_ipv4_link_that_ipv6_could_not_use", over_a_link_below_1280),
 ];
 
 /// Transfers towards the narrow side arrive whole, and whoever sends is told the longest packet, in its own family's terms.
@@ -56,6 +57,22 @@ fn finds_the_way(layout: Layout, side: Side) -> Result<(), Failed> {
     rig.finish().map(drop)
 }
 
+/// IPv6 clients send packets of 1,280 bytes whatever they are told, and those are cut up (RFC 7915 section 5.1).
+fn over_a_link_below_1280() -> Result<(), Failed> {
+    let plan = Plan { layout: Layout::Direct, targets: 1, queues: 2, offload: Offload::Off };
+    let mut rig = Rig::build(plan)?;
+    rig.network.set_mtu(&rig.network.interfaces[Side::Targets as usize], VERY_NARROW_BYTES)?;
+    let servers = WebServers::start(&rig)?;
+    servers.make_noise(1 << 20)?;
+    let services = vec![Service::LINES];
+    rig.start_daemon(&Config { services, ..Config::dual_stack(&plan) })?;
+    let to = vip_of(Family::V6, &Service::LINES);
+    servers.upload(&rig.network.client, to)?;
+    servers.download(&rig.network.client, to)?;
+    assert!(rig.frames("cut_up")? > 1_000, "a megabyte in packets of 1,280 bytes");
+    rig.finish().map(drop)
+}
+
 /// The longest packet of a sender that fits the narrow link after translation (RFC 7915 sections 4.2, 5.2).
 fn translated(sender: Family, narrow: Family) -> u32 {
     match (sender, narrow) {
@@ -73,5 +90,6 @@ const LONGEST_FIRST: [(Family, Service); 4] = [
     (Family::V6, Service::LINES_V6),
 ];
 const NARROW_BYTES: u32 = 1_400;
+const VERY_NARROW_BYTES: u32 = 600;
 /// An IPv6 header is so much longer than an IPv4 one.
 const HEADERS_DIFFER_BYTES: u32 = 20;

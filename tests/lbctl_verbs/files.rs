@@ -58,12 +58,14 @@ fn what_is_exported_changes_nothing_when_it_is_applied() {
         "tg create web --protocol TCP --port 8080 --health-check protocol=HTTP --health-check matcher=200",
         "tg create spare --protocol UDP --port 53",
         "listener create edge TCP:80 --forward web --attribute tcp.idle_timeout.seconds=400",
+        "listener create edge UDP:53 --forward spare --attribute udp.idle_timeout.seconds=30",
         "targets register web 198.19.1.2 --zone a",
     ]);
     let text = daemon.lbctl("export").done();
     let path = daemon.file(&text);
     let path = path.to_str().unwrap();
-    let taken = "~ listener edge/TCP:80: owner: calls -> file\n~ load balancer edge: owner: calls -> file\n\
+    let taken = "~ listener edge/TCP:80: owner: calls -> file\n~ listener edge/UDP:53: owner: calls -> file\n\
+                 ~ load balancer edge: owner: calls -> file\n\
                  ~ target group spare: owner: calls -> file\n~ target group web: owner: calls -> file\n";
     assert_eq!(daemon.lbctl_with(&["diff", path]).done(), taken);
     let said = daemon.lbctl_with(&["apply", path]).done();

@@ -21,7 +21,7 @@ pub(super) struct Choice {
     pub(super) target: (IpAddr, [u8; 2]),
     pub(super) source: (IpAddr, [u8; 2]),
     pub(super) hop: NextHop,
-    /// Whether the client is the target itself.
+    /// Whether the client is the target itself, or on its node.
     pub(super) is_hairpin: bool,
     /// Whether targets are chosen without regard to their health.
     pub(super) is_failing_open: bool,
@@ -42,6 +42,8 @@ pub(super) struct Preference<'t> {
 pub enum TranslationCause {
     /// The client is the target itself.
     Hairpin,
+    /// The client is another target behind the same next hop, and would be answered there: a pod of the same node, or the node.
+    SameNode,
     /// The target's address is of the other family.
     OtherFamily,
     /// The target group does not preserve clients' addresses (NLB `preserve_client_ip.enabled`).
@@ -55,6 +57,7 @@ impl TranslationCause {
     pub const fn name(self) -> &'static str {
         match self {
             TranslationCause::Hairpin => "hairpin",
+            TranslationCause::SameNode => "same_node",
             TranslationCause::OtherFamily => "other_family",
             TranslationCause::NotPreserved => "not_preserved",
             TranslationCause::Collision => "collision",
@@ -80,6 +83,7 @@ impl Pipeline<'_> {
                 () if target.address == key.source() => Some(TranslationCause::Hairpin),
                 () if target.address.is_ipv6() != key.is_ipv6() => Some(TranslationCause::OtherFamily),
                 () if !start.group.preserves_client_ip => Some(TranslationCause::NotPreserved),
+                () if tables.shares_hop(key.source(), target) => Some(TranslationCause::SameNode),
                 () => None,
             };
             if translated.is_some() || !self.is_reply_taken(target, key, now) {
@@ -154,7 +158,7 @@ impl Pipeline<'_> {
             target: (target.address, target.port.to_be_bytes()),
             source,
             hop: wanted.hop,
-            is_hairpin: translated == Some(TranslationCause::Hairpin),
+            is_hairpin: matches!(translated, Some(TranslationCause::Hairpin | TranslationCause::SameNode)),
             is_failing_open,
         })
     }

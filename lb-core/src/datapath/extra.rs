@@ -59,14 +59,26 @@ impl Extras {
 
     /// A buffer with a copy of a frame; `None` when there is none, or the frame is too long.
     pub(super) fn copy(&mut self, frame: &Frame<'_>) -> Option<Buffer> {
-        if frame.len() > limits::EXTRA_FRAME_BYTES {
+        self.join(frame.bytes(), &[], frame.ingress)
+    }
+
+    /// A buffer with a frame of these two parts; `None` when there is none, or the frame is too long.
+    pub(super) fn join(&mut self, head: &[u8], tail: &[u8], ingress: InterfaceId) -> Option<Buffer> {
+        let length = head.len() + tail.len();
+        if length > limits::EXTRA_FRAME_BYTES {
             return None;
         }
         let mut buffer = self.free.pop()?;
-        (buffer.start, buffer.end) = (HEADROOM, HEADROOM + frame.len());
-        buffer.ingress = frame.ingress;
-        buffer.bytes[buffer.start..buffer.end].copy_from_slice(frame.bytes());
+        (buffer.start, buffer.end, buffer.ingress) = (HEADROOM, HEADROOM + length, ingress);
+        let (first, second) = buffer.bytes[buffer.start..buffer.end].split_at_mut(head.len());
+        first.copy_from_slice(head);
+        second.copy_from_slice(tail);
         Some(buffer)
+    }
+
+    /// Whether so many frames more, of so many bytes, can be kept or made.
+    pub(super) fn has_room(&self, frames: usize, bytes: usize) -> bool {
+        frames <= self.free.len() && bytes <= limits::EXTRA_FRAME_BYTES
     }
 
     /// The fate of a frame is decided.

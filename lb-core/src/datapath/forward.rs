@@ -79,32 +79,34 @@ impl Pipeline<'_> {
         hop: NextHop,
         reason: Reason,
     ) -> Verdict {
-        if self.excess(it.packet, flow, direction, hop) > 0 {
+        if self.length_after(it.packet, flow, direction) > self.longest(it, flow, direction, hop) {
             return self.send_in_pieces(it, flow, direction, hop, reason);
         }
         let macs = (self.egress(hop.interface).mac, hop.mac);
-        if let Err(reason) = rewrite_frame(it.frame, it.packet, flow, direction, macs) {
+        if let Err(reason) = self.rewrite(it.frame, it.packet, flow, direction, macs) {
             return Verdict::drop(reason);
         }
         self.counters.count_segment(flow.0, direction, it.packet.total_length, it.packet.tcp_flags);
         Verdict::to(reason, hop.interface.0)
     }
-}
 
-/// Rewrites a packet as one of `flow` in `direction`, between two link addresses. On an error it is as it was.
-pub(super) fn rewrite_frame(
-    frame: &mut Frame<'_>,
-    packet: &Packet,
-    (flow, addresses): (&Flow, &Addresses),
-    direction: Direction,
-    (from, to): (Mac, Mac),
-) -> Result<(), Reason> {
-    if flow.is_shifted() && packet.piece != Piece::Later {
-        shift::apply(&mut frame.bytes_mut()[usize::from(packet.l4)..packet.end()], flow, direction);
+    /// Rewrites a packet as one of `flow` in `direction`, between two link addresses. On an error it is as it was.
+    pub(super) fn rewrite(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        (flow, addresses): (&Flow, &Addresses),
+        direction: Direction,
+        macs: (Mac, Mac),
+    ) -> Result<(), Reason> {
+        if flow.is_shifted() && packet.piece != Piece::Later {
+            shift::apply(&mut frame.bytes_mut()[usize::from(packet.l4)..packet.end()], flow, direction);
+        }
+        if flow.is_wide() {
+            let out = flow.outward(addresses, direction);
+            return translate::apply(frame, packet, &out, macs, &mut self.identifications);
+        }
+        nat::apply(frame.bytes_mut(), packet, flow, direction, macs.0, macs.1);
+        Ok(())
     }
-    if flow.is_wide() {
-        return translate::apply(frame, packet, &flow.outward(addresses, direction), from, to);
-    }
-    nat::apply(frame.bytes_mut(), packet, flow, direction, from, to);
-    Ok(())
 }

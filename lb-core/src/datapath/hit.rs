@@ -78,19 +78,18 @@ impl Pipeline<'_> {
         }
         let state = self.flows.flow(record).state();
         if state != State::Udp {
-            if state != State::Established
-                && (state.needs_attention() || tcp::is_refusal(state, direction, it.packet.tcp_flags))
-            {
+            let flags = it.packet.tcp_flags;
+            if state != State::Established && tcp::is_unusual(state, direction, flags) {
                 return self.hit_unusual(tables, it, record, direction);
             }
             if direction == Direction::Forward && state.is_over() && it.packet.is_syn() {
                 self.forget(record, now_ms);
                 return None;
             }
-            if tcp::is_repeated_syn(state, direction, it.packet.tcp_flags) {
+            if tcp::is_repeated_syn(state, direction, flags) {
                 self.counters.count_repeated_syn(self.flows.flow(record));
             }
-            let next = tcp::next(state, direction, it.packet.tcp_flags);
+            let next = tcp::next(state, direction, flags);
             if next != state {
                 self.advance(tables, record, (next, direction), now_ms);
             }
@@ -108,7 +107,7 @@ impl Pipeline<'_> {
         }
     }
 
-    /// A packet of a flow that was cut, rests, is refused, or waits for its target's answer to a confirmed SYN cookie.
+    /// A packet of a flow that was cut, rests, is refused, begins anew, or waits for its target's answer to a confirmed SYN cookie.
     #[cold]
     fn hit_unusual(
         &mut self,
@@ -124,6 +123,7 @@ impl Pipeline<'_> {
                 None
             }
             State::Cut => Some(self.refuse_cut(it, record)),
+            State::Reset => self.renew(tables, it, record, direction),
             state if state.is_half_open() => Some(self.forward_refusal(tables, it, record)),
             _ => None,
         }
@@ -139,7 +139,7 @@ impl Pipeline<'_> {
 
     /// A target's packet to a client whose packets have not been seen: the tables may know the way.
     #[cold]
-    fn forward_by_route(
+    pub(super) fn forward_by_route(
         &mut self,
         tables: &Tables,
         it: &mut InFlight<'_, '_>,
@@ -266,12 +266,11 @@ impl Pipeline<'_> {
         let from = self.egress(hop.interface).mac;
         let packet = it.packet;
         self.make(it.frame, |this, copy| {
-            let (flow, addresses) = (this.flows.flow(record), this.flows.addresses(record));
+            let (flow, addresses) = (*this.flows.flow(record), *this.flows.addresses(record));
             if flow.has_preamble() {
                 preamble::renumber(copy, packet, &this.flows.annex(record).preamble, direction);
             }
-            super::forward::rewrite_frame(copy, packet, (flow, addresses), direction, (from, hop.mac))
-                .ok()?;
+            this.rewrite(copy, packet, (&flow, &addresses), direction, (from, hop.mac)).ok()?;
             let rewritten = parse(copy.bytes()).ok()?;
             reset::replace(copy, &rewritten, from, hop.mac);
             this.counters.count_own_reset(ListenerId(flow.listener_id));

@@ -54,11 +54,7 @@ impl Pipeline<'_> {
             return None;
         }
         let client = packet.key.source();
-        if start.pool.is_failing_open
-            || tables.is_vip(client)
-            || tables.is_source(client)
-            || !self.is_home(client, key.end.remote_port)
-        {
+        if start.pool.is_failing_open || tables.is_own(client) || !self.is_home(client, key.end.remote_port) {
             return None;
         }
         let slot = start.pool.maglev.slot(start.hash)?;
@@ -66,7 +62,7 @@ impl Pipeline<'_> {
         let target_id = *start.pool.eligible.get(owner)?;
         let target = tables.target(target_id)?;
         let IpAddr::V4(address) = target.address else { return None };
-        if target.address == client {
+        if target.address == client || tables.shares_hop(client, target) {
             return None;
         }
         let target_end = End {

@@ -52,8 +52,7 @@ impl Pipeline<'_> {
         let egress = self.egress.get(egress_of(flow, slot))?;
         let (direction, flags, state) = (slot.candidate.direction(), slot.packet.tcp_flags, flow.state());
         if !is_common(flow, key, tables.epoch(), burst, slot)
-            || state.needs_attention()
-            || tcp::is_refusal(state, direction, flags)
+            || tcp::is_unusual(state, direction, flags)
             || (state.is_over() && slot.packet.is_syn())
         {
             return None;

@@ -12,7 +12,7 @@
 
 use std::net::IpAddr;
 
-use super::{InFlight, Pipeline, forward::rewrite_frame, reply::has_right_checksum};
+use super::{InFlight, Pipeline, reply::has_right_checksum};
 use crate::{
     flow::{Addresses, Direction, Flow},
     flow_key::FlowKey,
@@ -88,7 +88,7 @@ impl Pipeline<'_> {
             return Verdict::drop(Reason::FrameOversize);
         };
         let macs = (self.egress(hop.interface).mac, hop.mac);
-        if let Err(reason) = rewrite_frame(it.frame, &longer, (&flow, &addresses), Direction::Forward, macs) {
+        if let Err(reason) = self.rewrite(it.frame, &longer, (&flow, &addresses), Direction::Forward, macs) {
             return Verdict::drop(reason);
         }
         self.counters.count_packet(&flow, Direction::Forward, it.packet.total_length);
@@ -165,7 +165,7 @@ impl Pipeline<'_> {
         };
         let Some(together) = together else { return Verdict::drop(Reason::FrameOversize) };
         let macs = (self.egress(hop.interface).mac, hop.mac);
-        if let Err(reason) = rewrite_frame(it.frame, &together, (&flow, &addresses), Direction::Forward, macs)
+        if let Err(reason) = self.rewrite(it.frame, &together, (&flow, &addresses), Direction::Forward, macs)
         {
             return Verdict::drop(reason);
         }
@@ -199,8 +199,8 @@ impl Pipeline<'_> {
             return;
         }
         let (packet, macs) = (it.packet, (self.egress(hop.interface).mac, hop.mac));
-        self.make(it.frame, |_, copy| {
-            rewrite_frame(copy, packet, flow, Direction::Forward, macs).ok()?;
+        self.make(it.frame, |this, copy| {
+            this.rewrite(copy, packet, flow, Direction::Forward, macs).ok()?;
             Some(Verdict::to(Reason::BehindHeader, hop.interface.0))
         });
     }
@@ -209,9 +209,9 @@ impl Pipeline<'_> {
     fn send_reset_ahead(&mut self, it: &InFlight<'_, '_>, record: u32, preamble: &Preamble, hop: NextHop) {
         let flow = (*self.flows.flow(record), *self.flows.addresses(record));
         let (packet, macs) = (it.packet, (self.egress(hop.interface).mac, hop.mac));
-        self.make(it.frame, |_, copy| {
+        self.make(it.frame, |this, copy| {
             write::move_ahead(&mut copy.bytes_mut()[usize::from(packet.l4)..packet.end()], preamble.length());
-            rewrite_frame(copy, packet, (&flow.0, &flow.1), Direction::Forward, macs).ok()?;
+            this.rewrite(copy, packet, (&flow.0, &flow.1), Direction::Forward, macs).ok()?;
             Some(Verdict::to(Reason::ResetBeforeHeader, hop.interface.0))
         });
     }
@@ -289,10 +289,10 @@ impl Pipeline<'_> {
             options: &options[..length],
         };
         let macs = (self.egress(hop.interface).mac, hop.mac);
-        self.make_new(|_, frame| {
+        self.make_new(|this, frame| {
             let packet = acknowledgement.write(frame, macs.0, macs.1).then(|| parse(frame.bytes()))?.ok()?;
             let packet = write::insert(frame, &packet, header(&key).bytes())?;
-            rewrite_frame(frame, &packet, (&flow, &addresses), Direction::Forward, macs).ok()?;
+            this.rewrite(frame, &packet, (&flow, &addresses), Direction::Forward, macs).ok()?;
             Some(Verdict::to(reason, hop.interface.0))
         });
     }

@@ -16,7 +16,7 @@ use crate::{
     tables::{Mac, NextHop, Tables},
     time::Instant,
     verdict::{Reason, Verdict},
-    wire::{checksum, ethernet, ipv4, ipv6},
+    wire::{checksum, ethernet, ipv6},
 };
 
 impl Pipeline<'_> {
@@ -68,7 +68,8 @@ impl Pipeline<'_> {
         hop: NextHop,
     ) -> Option<Verdict> {
         let excess = self.excess(it.packet, (flow, addresses), direction, hop);
-        if excess == 0 || may_be_cut(it) {
+        let to_ipv6 = is_ipv6_behind(flow, addresses, direction);
+        if excess == 0 || translate::may_be_cut(it.frame.bytes(), it.packet, to_ipv6) {
             return None;
         }
         let least = if it.packet.key.is_ipv6() { ipv6::MINIMUM_MTU } else { 0 };
@@ -82,16 +83,25 @@ impl Pipeline<'_> {
     pub(super) fn excess(
         &self,
         packet: &Packet,
-        (flow, addresses): (&Flow, &Addresses),
+        flow: (&Flow, &Addresses),
         direction: Direction,
         hop: NextHop,
     ) -> u32 {
-        let length = match flow.is_wide() {
+        let header = header_of_datagrams(flow.0, direction, packet.key.source());
+        (self.length_after(packet, flow, direction) + header).saturating_sub(self.egress(hop.interface).mtu)
+    }
+
+    /// Bytes of a packet once it is rewritten.
+    pub(super) fn length_after(
+        &self,
+        packet: &Packet,
+        (flow, addresses): (&Flow, &Addresses),
+        direction: Direction,
+    ) -> u32 {
+        match flow.is_wide() {
             true => translate::length_after(packet, &flow.outward(addresses, direction)) as u32,
             false => u32::from(packet.total_length),
-        };
-        let header = header_of_datagrams(flow, direction, packet.key.source());
-        (length + header).saturating_sub(self.egress(hop.interface).mtu)
+        }
     }
 
     /// The address of ours that a packet's sender knows, for errors about the packet: the VIP where the family allows.
@@ -140,10 +150,9 @@ impl Pipeline<'_> {
     }
 }
 
-/// Whether a packet's sender lets others cut it up.
-fn may_be_cut(it: &InFlight<'_, '_>) -> bool {
-    let flags = it.frame.bytes().get(FLAGS).map_or(0, |flags| u16::from_be_bytes([flags[0], flags[1]]));
-    !it.packet.key.is_ipv6() && flags & ipv4::DO_NOT_FRAGMENT == 0
+/// Whether packets of a flow leave as IPv6 packets.
+pub(super) fn is_ipv6_behind(flow: &Flow, addresses: &Addresses, direction: Direction) -> bool {
+    flow.is_wide() && flow.outward(addresses, direction).source.is_ipv6()
 }
 
 /// Whether the checksum of a whole TCP segment is right. A wrong one goes on elsewhere, for the receiver to find; where the segment
@@ -172,7 +181,3 @@ impl ReplyBudget {
         self.sent <= limits::REPLIES_PER_SECOND
     }
 }
-
-/// Flags and fragment offset in a frame.
-const FLAGS: std::ops::Range<usize> =
-    ethernet::HEADER + ipv4::FRAGMENT.start..ethernet::HEADER + ipv4::FRAGMENT.end;

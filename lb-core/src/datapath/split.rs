@@ -1,7 +1,7 @@
-//! IPv4 packets that are too long for the way out, and may be cut up: a router does so (RFC 1812 section 5.2.6), and a translator
-//! to IPv6, where nobody else can (RFC 7915 section 4).
+//! Packets that are too long for the way out, and may be cut up as IPv4 packets: a router does so (RFC 1812 section 5.2.6), and a
+//! translator, where nobody else can, or the sender cannot send shorter ones (RFC 7915 sections 4, 5.1).
 
-use super::{InFlight, Pipeline, extra::Buffer, forward::rewrite_frame};
+use super::{InFlight, Pipeline, reply::is_ipv6_behind};
 use crate::{
     flow::{Addresses, Direction, Flow},
     limits,
@@ -9,10 +9,28 @@ use crate::{
     rewrite::{cut, translate},
     tables::NextHop,
     verdict::{Reason, Verdict},
-    wire::{ethernet, ipv6},
+    wire::{ethernet, ipv4, ipv6},
 };
 
 impl Pipeline<'_> {
+    /// Length of the longest packet that leaves as one, as it is then, in bytes: the MTU of the way out. Of one that becomes an IPv6
+    /// packet, and was not forbidden to be cut up, no more than what every way carries: its sender may not look for the path's MTU,
+    /// and behind us nobody can cut it up (RFC 7915 section 4).
+    pub(super) fn longest(
+        &self,
+        it: &InFlight<'_, '_>,
+        (flow, addresses): (&Flow, &Addresses),
+        direction: Direction,
+        hop: NextHop,
+    ) -> u32 {
+        let mtu = self.egress(hop.interface).mtu;
+        let to_ipv6 = is_ipv6_behind(flow, addresses, direction);
+        match to_ipv6 && translate::may_be_cut(it.frame.bytes(), it.packet, to_ipv6) {
+            true => mtu.min(ipv6::MINIMUM_MTU),
+            false => mtu,
+        }
+    }
+
     /// Sends a packet in pieces, the first in its own frame. None goes when not all can.
     #[cold]
     pub(super) fn send_in_pieces(
@@ -23,60 +41,62 @@ impl Pipeline<'_> {
         hop: NextHop,
         reason: Reason,
     ) -> Verdict {
-        let egress = self.egress(hop.interface);
-        let data = usize::from(it.packet.l4);
-        let to_ipv6 = flow.0.is_wide() && flow.0.outward(flow.1, direction).source.is_ipv6();
-        let headers = if to_ipv6 { ipv6::HEADER + ipv6::fragment::HEADER } else { data - ethernet::HEADER };
-        let most = (egress.mtu as usize).saturating_sub(headers) & !7;
-        let length = it.packet.end() - data;
-        let count = length.div_ceil(most.max(1));
-        let mut copies = [const { None::<Buffer> }; limits::PIECES];
-        let lacks_checksum = to_ipv6 && translate::lacks_checksum(it.frame.bytes(), it.packet);
-        let is_whole = it.packet.piece == Piece::Whole;
-        if lacks_checksum && !is_whole {
-            return Verdict::drop(Reason::UdpChecksumZero);
-        }
-        let Some(copies) = copies.get_mut(..count - 1) else { return Verdict::drop(Reason::MtuExceeded) };
-        if most < LONGEST_L4_HEADER || !self.copy_to_all(it, copies) {
+        let to_ipv6 = is_ipv6_behind(flow.0, flow.1, direction);
+        let data = data_behind(it.packet, to_ipv6);
+        let longest = self.longest(it, flow, direction, hop) as usize;
+        let most = (ethernet::HEADER + longest).saturating_sub(data) & !7;
+        let length = it.packet.end() - usize::from(it.packet.l4);
+        let rest = length.div_ceil(most.max(1)) - 1;
+        if most < LONGEST_L4_HEADER || rest > limits::PIECES || !self.extras.has_room(rest, data + most) {
             return Verdict::drop(Reason::MtuExceeded);
         }
-
-        let macs = (egress.mac, hop.mac);
-        if lacks_checksum {
-            translate::add_checksum(it.frame.bytes_mut(), it.packet);
-        }
-        cut::apply(it.frame, data, 0..most, false);
-        let piece = if is_whole { Piece::First } else { it.packet.piece };
-        let first = Packet { piece, total_length: (data - ethernet::HEADER + most) as u16, ..*it.packet };
-        if let Err(reason) = rewrite_frame(it.frame, &first, flow, direction, macs) {
-            copies.iter_mut().filter_map(Option::take).for_each(|copy| self.extras.give_back(copy));
+        if let Err(reason) = self.rewrite_to_be_cut(it, flow, direction, hop) {
             return Verdict::drop(reason);
         }
-        for (number, mut copy) in (1..).zip(copies.iter_mut().filter_map(Option::take)) {
-            let range = number * most..length.min((number + 1) * most);
-            let total_length = (data - ethernet::HEADER + range.len()) as u16;
-            let piece = Packet { piece: Piece::Later, total_length, ..*it.packet };
-            let mut frame = copy.frame();
-            cut::apply(&mut frame, data, range, number + 1 == count);
-            let rewritten = rewrite_frame(&mut frame, &piece, flow, direction, macs);
-            let place = (frame.start(), frame.len());
-            copy.keep(place);
+        let sent = Verdict::to(Reason::CutUp, hop.interface.0);
+        for offset in (most..length).step_by(most) {
+            let (headers, all) = it.frame.bytes().split_at(data);
+            let (end, is_last) = (length.min(offset + most), offset + most >= length);
+            let Some(mut piece) = self.extras.join(headers, &all[offset..end], it.frame.ingress) else {
+                return Verdict::drop(Reason::MtuExceeded);
+            };
+            cut::apply(piece.frame().bytes_mut(), data, offset, is_last);
             self.counters.made.add(1);
-            let sent = Verdict::to(Reason::CutUp, hop.interface.0);
-            self.extras.push(copy, rewritten.map_or_else(Verdict::drop, |()| sent));
+            self.extras.push(piece, sent);
         }
+        let is_shorter = it.frame.set_len(data + most);
+        debug_assert!(is_shorter, "a piece is no longer than its packet");
+        cut::apply(it.frame.bytes_mut(), data, 0, false);
         self.counters.count_packet(flow.0, direction, it.packet.total_length);
         Verdict::to(reason, hop.interface.0)
     }
 
-    /// Copies the frame as often as asked, or not at all.
-    fn copy_to_all(&mut self, it: &InFlight<'_, '_>, copies: &mut [Option<Buffer>]) -> bool {
-        copies.iter_mut().for_each(|copy| *copy = self.extras.copy(it.frame));
-        let is_complete = copies.iter().all(Option::is_some);
-        if !is_complete {
-            copies.iter_mut().filter_map(Option::take).for_each(|copy| self.extras.give_back(copy));
+    /// Rewrites a packet of which pieces are to be made. One that becomes an IPv6 packet gets a fragment header, if it is whole, too.
+    fn rewrite_to_be_cut(
+        &mut self,
+        it: &mut InFlight<'_, '_>,
+        flow: (&Flow, &Addresses),
+        direction: Direction,
+        hop: NextHop,
+    ) -> Result<(), Reason> {
+        let mut packet = *it.packet;
+        if packet.piece == Piece::Whole && is_ipv6_behind(flow.0, flow.1, direction) {
+            if translate::lacks_checksum(it.frame.bytes(), &packet) {
+                translate::add_checksum(it.frame.bytes_mut(), &packet);
+            }
+            packet.piece = Piece::First;
         }
-        is_complete
+        let macs = (self.egress(hop.interface).mac, hop.mac);
+        self.rewrite(it.frame, &packet, flow, direction, macs)
+    }
+}
+
+/// Where the data of a packet in pieces begins in their frames.
+fn data_behind(packet: &Packet, to_ipv6: bool) -> usize {
+    match (packet.key.is_ipv6(), to_ipv6) {
+        (_, true) => ethernet::HEADER + ipv6::HEADER + ipv6::fragment::HEADER,
+        (true, false) => ethernet::HEADER + ipv4::HEADER,
+        (false, false) => usize::from(packet.l4),
     }
 }
 

@@ -1,28 +1,43 @@
-//! Cuts a piece out of an IPv4 packet (RFC 791 section 3.2).
+//! Makes pieces of packets: in IPv4 as a router does (RFC 791 section 3.2), in IPv6 as a translator does, by a fragment header that
+//! is there already (RFC 7915 section 4, RFC 8200 section 4.5).
 
-use std::ops::Range;
-
-use super::nat::update;
-use crate::{
-    frame::Frame,
-    wire::{checksum::Delta, ethernet, ipv4},
+use crate::wire::{
+    checksum, ethernet, ipv4,
+    ipv6::{self, fragment},
 };
 
-/// Reduces a packet, whose data begins at `data` in the frame, to the piece with this range of its data. Every piece has all of the
-/// packet's options. The range begins at a multiple of 8, and is inside of the data.
-pub fn apply(frame: &mut Frame<'_>, data: usize, range: Range<usize>, is_last: bool) {
-    let bytes = frame.bytes_mut();
-    bytes.copy_within(data + range.start..data + range.end, data);
-    let header = &mut bytes[ethernet::HEADER..data];
+/// Makes a frame the piece that it holds of a packet: the packet's headers, as they were up to `data`, and a part of its data,
+/// which was so many bytes behind their beginning, a multiple of 8. The last header of an IPv6 packet is its fragment header.
+pub fn apply(frame: &mut [u8], data: usize, offset: usize, is_last: bool) {
+    let is_ipv6 = frame[ethernet::ETHERTYPE] == ethernet::IPV6;
+    let length = frame.len() - ethernet::HEADER;
+    let header = &mut frame[ethernet::HEADER..data];
+    match is_ipv6 {
+        true => cut_ipv6(header, length, offset, is_last),
+        false => cut_ipv4(header, length, offset, is_last),
+    }
+}
+
+fn cut_ipv4(header: &mut [u8], length: usize, offset: usize, is_last: bool) {
     let field = u16::from_be_bytes([header[6], header[7]]);
     let more = if is_last { field & ipv4::MORE_FRAGMENTS } else { ipv4::MORE_FRAGMENTS };
-    let offset = (field & ipv4::OFFSET_MASK) + (range.start / 8) as u16;
-    let length = (data - ethernet::HEADER + range.len()) as u16;
-    let old = [header[2], header[3], header[6], header[7]];
-    header[ipv4::TOTAL_LENGTH].copy_from_slice(&length.to_be_bytes());
+    let offset = (field & ipv4::OFFSET_MASK) + (offset / 8) as u16;
+    if offset != 0 {
+        ipv4::blank_options_of_first_piece(&mut header[ipv4::HEADER..]);
+    }
+    header[ipv4::TOTAL_LENGTH].copy_from_slice(&(length as u16).to_be_bytes());
     header[ipv4::FRAGMENT].copy_from_slice(&(more | offset).to_be_bytes());
-    let new = [header[2], header[3], header[6], header[7]];
-    update(&mut header[ipv4::CHECKSUM], Delta::replacing(&old, &new));
-    let shortened = frame.set_len(data + range.len());
-    debug_assert!(shortened, "a piece is no longer than its packet");
+    header[ipv4::CHECKSUM].fill(0);
+    let sum = checksum::checksum(header, 0);
+    header[ipv4::CHECKSUM].copy_from_slice(&sum.to_be_bytes());
+}
+
+fn cut_ipv6(header: &mut [u8], length: usize, offset: usize, is_last: bool) {
+    header[ipv6::PAYLOAD_LENGTH].copy_from_slice(&((length - ipv6::HEADER) as u16).to_be_bytes());
+    let at = header.len() - fragment::HEADER;
+    let fragment = &mut header[at..];
+    let field = u16::from_be_bytes([fragment[2], fragment[3]]);
+    let more = if is_last { field & fragment::MORE } else { fragment::MORE };
+    let field = ((field & fragment::OFFSET_MASK) + offset as u16) | more;
+    fragment[fragment::OFFSET].copy_from_slice(&field.to_be_bytes());
 }

@@ -1,6 +1,6 @@
 //! ICMP errors about packets of flows between both families, made anew in the other family (RFC 7915 sections 4.2, 4.3, 5.2, 5.3).
 
-use super::{IpHeader, shift::Quoted, translate};
+use super::{IpHeader, icmp_extension::Parts, shift::Quoted, translate};
 use crate::{
     flow::Outward,
     frame::Frame,
@@ -21,20 +21,18 @@ pub fn apply(
 ) -> Result<(), Reason> {
     let to_ipv4 = out.source.is_ipv4();
     let about = error.quoted_l4 - error.icmp - icmp::HEADER + quoted_payload(frame.bytes(), error);
-    let kind = kind(&frame.bytes()[error.icmp..error.icmp + icmp::HEADER], to_ipv4, about)?;
+    let mut kind = kind(&frame.bytes()[error.icmp..error.icmp + icmp::HEADER], to_ipv4, about)?;
+    let inner = quoted_header(frame.bytes(), error, out);
+    let parts = Parts::of(frame.bytes(), error, inner.payload);
+    let layout = parts.lay_out(&mut kind, to_ipv4, inner.len(), QUOTE_BYTES);
     let mut quote = [0; QUOTE_BYTES];
-    let quoted = quote_l4(frame.bytes(), error, sequence, out, &mut quote);
-    let quote = &quote[..quoted];
-
+    let quote = &mut quote[..layout.len()];
+    quote[..layout.l4].copy_from_slice(&frame.bytes()[parts.l4][..layout.l4]);
+    translate_l4(&mut quote[..layout.l4], error, sequence, out);
+    if !layout.extension.is_empty() {
+        quote[layout.extension].copy_from_slice(&frame.bytes()[parts.extension]);
+    }
     let ttl = error.ttl - 1; // The caller lets no message with less than 2 through.
-    let inner = IpHeader {
-        source: out.destination,
-        destination: out.source,
-        protocol: error.quoted.protocol(),
-        tos: traffic_class(&frame.bytes()[error.icmp + icmp::HEADER..]),
-        ttl: 1,
-        payload: quoted_payload(frame.bytes(), error),
-    };
     let header = IpHeader {
         source: out.source,
         destination: out.destination,
@@ -64,18 +62,21 @@ pub fn apply(
     Ok(())
 }
 
-/// Copies the quoted transport header, and as much of the data as fits, with its ports and checksum translated.
-fn quote_l4(
-    frame: &[u8],
-    error: &IcmpError,
-    sequence: &Quoted<'_>,
-    out: &Outward,
-    quote: &mut [u8; QUOTE_BYTES],
-) -> usize {
-    let quoted = &frame[error.quoted_l4..error.end];
-    let length = quoted.len().min(QUOTE_BYTES);
-    let quote = &mut quote[..length];
-    quote.copy_from_slice(&quoted[..length]);
+/// The IP header of the quoted packet, as its sender made it.
+fn quoted_header(frame: &[u8], error: &IcmpError, out: &Outward) -> IpHeader {
+    let quote = &frame[error.icmp + icmp::HEADER..];
+    IpHeader {
+        source: out.destination,
+        destination: out.source,
+        protocol: error.quoted.protocol(),
+        tos: traffic_class(quote),
+        ttl: quote[if error.quoted.is_ipv6() { ipv6::HOP_LIMIT } else { ipv4::TTL }],
+        payload: quoted_payload(frame, error),
+    }
+}
+
+/// Translates ports and checksum of a quoted transport header, which may be cut short behind the ports.
+fn translate_l4(quote: &mut [u8], error: &IcmpError, sequence: &Quoted<'_>, out: &Outward) {
     quote[l4::SOURCE_PORT].copy_from_slice(&out.destination_port);
     quote[l4::DESTINATION_PORT].copy_from_slice(&out.source_port);
     let key = &error.quoted;
@@ -87,7 +88,6 @@ fn quote_l4(
         Some(field) => super::nat::update(field, delta),
         None => {}
     }
-    length
 }
 
 /// Type of service or traffic class in the IP header that `packet` begins with: copied (RFC 7915 sections 4.1, 5.1).

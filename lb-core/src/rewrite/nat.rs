@@ -1,6 +1,7 @@
 //! Network address translation of IPv4 packets: addresses, ports, time to live, and both checksums by RFC 1624 deltas, so that
 //! one that was wrong stays wrong.
 
+use super::identification::Ports;
 use crate::{
     flow::{Deltas, Direction, Flow, Hop},
     flow_key::{End, FlowKey},
@@ -81,8 +82,7 @@ fn renumber(header: &mut [u8; ipv4::HEADER], out: &End) {
         return;
     }
     let old = [header[4], header[5]];
-    let salt = u16::from_be_bytes(out.local_port).wrapping_mul(SALT);
-    let new = u16::from_be_bytes(old).wrapping_add(salt).to_be_bytes();
+    let new = Ports(out.local_port, out.remote_port).renumber_ipv4(old);
     header[ipv4::IDENTIFICATION].copy_from_slice(&new);
     update(&mut header[ipv4::CHECKSUM], Delta::replacing(&old, &new));
 }
@@ -103,9 +103,6 @@ pub(super) fn update_udp(field: &mut [u8], delta: Delta) {
         }
     }
 }
-
-/// Odd, so that different ports give different identifications.
-const SALT: u16 = 0x9e35;
 
 #[cfg(test)]
 mod tests {

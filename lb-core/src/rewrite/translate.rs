@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::{
+    identification::{Counters, Ports},
     link,
     nat::{update, update_udp},
 };
@@ -24,17 +25,17 @@ use crate::{
 };
 
 /// Rewrites a packet in place, so that it has the addresses and ports of `out`. The frame's start moves when the family changes.
-/// On an error the frame is as it was.
+/// An IPv4 packet that has no number to take over gets one of `counters`. On an error the frame is as it was.
 pub fn apply(
     frame: &mut Frame<'_>,
     packet: &Packet,
     out: &Outward,
-    from: Mac,
-    to: Mac,
+    (from, to): (Mac, Mac),
+    counters: &mut Counters,
 ) -> Result<(), Reason> {
     match (&packet.key, out.source) {
         (FlowKey::V6(_), IpAddr::V6(_)) => rewrite_ipv6(frame.bytes_mut(), packet, out),
-        (FlowKey::V6(_), IpAddr::V4(_)) => ipv6_to_ipv4(frame, packet, out)?,
+        (FlowKey::V6(_), IpAddr::V4(_)) => ipv6_to_ipv4(frame, packet, out, counters)?,
         (FlowKey::V4(_), IpAddr::V6(_)) => ipv4_to_ipv6(frame, packet, out)?,
         (FlowKey::V4(_), IpAddr::V4(_)) => return Err(Reason::NoSource), // `nat` has those.
     }
@@ -50,6 +51,32 @@ pub fn length_after(packet: &Packet, out: &Outward) -> usize {
         (false, true) if packet.piece != Piece::Whole => ipv6::HEADER + fragment::HEADER + upper,
         (false, true) => ipv6::HEADER + upper,
         _ => usize::from(packet.total_length),
+    }
+}
+
+/// Whether the IPv4 packet that a packet is, or becomes, may be cut up by whoever finds it too long (RFC 7915 sections 4, 5.1).
+pub fn may_be_cut(frame: &[u8], packet: &Packet, to_ipv6: bool) -> bool {
+    match (packet.key.is_ipv6(), to_ipv6) {
+        (false, _) => ipv4_field(&frame[ethernet::HEADER..]) & ipv4::DO_NOT_FRAGMENT == 0,
+        (true, false) => {
+            let length = ipv4::HEADER + packet.end() - usize::from(packet.l4);
+            length <= LARGEST_WITHOUT_PATH_MTU || fragment_header(frame, packet).is_some()
+        }
+        (true, true) => false,
+    }
+}
+
+/// Flags and fragment offset of an IPv4 header.
+fn ipv4_field(header: &[u8]) -> u16 {
+    u16::from_be_bytes([header[ipv4::FRAGMENT.start], header[ipv4::FRAGMENT.start + 1]])
+}
+
+/// The fragment header of an IPv6 packet, which one that is all of its pieces may have, too (RFC 6946).
+fn fragment_header<'f>(frame: &'f [u8], packet: &Packet) -> Option<&'f [u8; fragment::HEADER]> {
+    let headers = &frame[ethernet::HEADER..usize::from(packet.l4)];
+    match packet.piece {
+        Piece::Whole => ipv6::fragment_header(headers),
+        Piece::First | Piece::Later => headers.last_chunk(),
     }
 }
 
@@ -71,7 +98,17 @@ fn rewrite_ipv6(frame: &mut [u8], packet: &Packet, out: &Outward) {
     header[ipv6::HOP_LIMIT] -= 1; // The caller lets no packet with less than 2 through.
     header[ipv6::SOURCE].copy_from_slice(&octets(out.source));
     header[ipv6::DESTINATION].copy_from_slice(&octets(out.destination));
+    if packet.piece != Piece::Whole && out.source != packet.key.source() {
+        let at = header.len() - fragment::HEADER;
+        renumber_ipv6(&mut header[at..], out);
+    }
     rewrite_l4(segment, packet, out);
+}
+
+fn renumber_ipv6(header: &mut [u8], out: &Outward) {
+    if let Ok(number) = <[u8; 4]>::try_from(&header[fragment::IDENTIFICATION]) {
+        header[fragment::IDENTIFICATION].copy_from_slice(&Ports::of(out).renumber_ipv6(number));
+    }
 }
 
 /// Rewrites a whole packet without extension headers in place, as [`apply`] does, but for its link addresses, as it leaves by the end
@@ -117,7 +154,12 @@ fn rewrite_l4(segment: &mut [u8], packet: &Packet, out: &Outward) {
 }
 
 /// RFC 7915 section 5.1. Extension headers go; of a fragment header its contents stay.
-fn ipv6_to_ipv4(frame: &mut Frame<'_>, packet: &Packet, out: &Outward) -> Result<(), Reason> {
+fn ipv6_to_ipv4(
+    frame: &mut Frame<'_>,
+    packet: &Packet,
+    out: &Outward,
+    counters: &mut Counters,
+) -> Result<(), Reason> {
     let (IpAddr::V4(source), IpAddr::V4(destination)) = (out.source, out.destination) else {
         return Err(Reason::NoSource);
     };
@@ -125,16 +167,14 @@ fn ipv6_to_ipv4(frame: &mut Frame<'_>, packet: &Packet, out: &Outward) -> Result
     let length = ipv4::HEADER + upper;
     let old = frame.bytes();
     let traffic_class = old[ethernet::HEADER] << 4 | old[ethernet::HEADER + 1] >> 4;
-    let (number, flags) = match packet.piece {
-        Piece::Whole if length > LARGEST_WITHOUT_PATH_MTU => ([0, 0], ipv4::DO_NOT_FRAGMENT),
-        // The number tells packets apart that a router on the way cuts up; the checksum is as good as any.
-        Piece::Whole => (checksum_of(old, packet), 0),
-        Piece::First | Piece::Later => {
-            let header = &old[usize::from(packet.l4) - fragment::HEADER..usize::from(packet.l4)];
-            let offset = u16::from_be_bytes([header[2], header[3]]);
+    let (number, field) = match fragment_header(old, packet) {
+        Some(&[_, _, high, low, .., number_high, number_low]) => {
+            let offset = u16::from_be_bytes([high, low]);
             let more = if offset & fragment::MORE != 0 { ipv4::MORE_FRAGMENTS } else { 0 };
-            ([header[6], header[7]], offset >> 3 | more)
+            (Ports::of(out).renumber_ipv4([number_high, number_low]), offset >> 3 | more)
         }
+        None if length > LARGEST_WITHOUT_PATH_MTU => ([0, 0], ipv4::DO_NOT_FRAGMENT),
+        None => (counters.next(source, destination), 0),
     };
     rewrite_l4(&mut frame.bytes_mut()[usize::from(packet.l4)..], packet, out);
     frame.drop_front(usize::from(packet.l4) - ethernet::HEADER - ipv4::HEADER);
@@ -146,7 +186,7 @@ fn ipv6_to_ipv4(frame: &mut Frame<'_>, packet: &Packet, out: &Outward) -> Result
     header[ipv4::TOS] = traffic_class;
     header[ipv4::TOTAL_LENGTH].copy_from_slice(&(length as u16).to_be_bytes());
     header[ipv4::IDENTIFICATION].copy_from_slice(&number);
-    header[ipv4::FRAGMENT].copy_from_slice(&flags.to_be_bytes());
+    header[ipv4::FRAGMENT].copy_from_slice(&field.to_be_bytes());
     header[ipv4::TTL] = packet.ttl - 1;
     header[ipv4::PROTOCOL] = packet.key.protocol();
     header[ipv4::SOURCE].copy_from_slice(&source.octets());
@@ -178,7 +218,7 @@ fn ipv4_to_ipv6(frame: &mut Frame<'_>, packet: &Packet, out: &Outward) -> Result
     let old = frame.bytes();
     let header = &old[ethernet::HEADER..ethernet::HEADER + ipv4::HEADER];
     let (tos, number) = (header[ipv4::TOS], [header[4], header[5]]);
-    let flags = u16::from_be_bytes([header[6], header[7]]);
+    let field = ipv4_field(header);
     let l4 = usize::from(packet.l4);
     let lacks_checksum = lacks_checksum(old, packet);
     if lacks_checksum && packet.piece == Piece::First {
@@ -211,12 +251,12 @@ fn ipv4_to_ipv6(frame: &mut Frame<'_>, packet: &Packet, out: &Outward) -> Result
     header[ipv6::SOURCE].copy_from_slice(&octets(out.source));
     header[ipv6::DESTINATION].copy_from_slice(&octets(out.destination));
     if extension != 0 {
-        let more = if flags & ipv4::MORE_FRAGMENTS != 0 { fragment::MORE } else { 0 };
-        let offset = (flags & ipv4::OFFSET_MASK) << 3 | more;
+        let more = if field & ipv4::MORE_FRAGMENTS != 0 { fragment::MORE } else { 0 };
+        let offset = (field & ipv4::OFFSET_MASK) << 3 | more;
         let header = &mut header[ipv6::HEADER..];
         header[fragment::NEXT_HEADER] = packet.key.protocol();
         header[fragment::OFFSET].copy_from_slice(&offset.to_be_bytes());
-        header[6..8].copy_from_slice(&number);
+        header[fragment::IDENTIFICATION].copy_from_slice(&Ports::of(out).widen(number));
     }
     rewrite_l4(&mut bytes[upper..], packet, out);
     if lacks_checksum {
@@ -284,7 +324,8 @@ mod tests {
             apply_plain_ipv6(&mut plain, &ipv6_key, (out, flow.end(direction.opposite())), is_udp);
             let length = bytes.len();
             let mut frame = Frame::new(&mut bytes, 0, length, InterfaceId(0));
-            apply(&mut frame, &packet, &flow.outward(&addresses, direction), Mac([0; 6]), Mac([0; 6])).unwrap();
+            let out = flow.outward(&addresses, direction);
+            apply(&mut frame, &packet, &out, (Mac([0; 6]), Mac([0; 6])), &mut Counters::new()).unwrap();
             prop_assert_eq!(frame.bytes(), &plain);
         }
     }

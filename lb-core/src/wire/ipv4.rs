@@ -38,29 +38,53 @@ pub const MORE_FRAGMENTS: u16 = 0x2000;
 /// The flag that forbids fragmentation.
 pub const DO_NOT_FRAGMENT: u16 = 0x4000;
 
-/// Whether the options hold a loose or strict source route (RFC 791 section 3.1; dropped by RFC 7126 section 4.3, 4.4).
-pub fn has_source_route(options: &[u8]) -> bool {
+/// The options of a header, each with its kind and where it stands (RFC 791 section 3.1); `None` in the place of one whose length
+/// is not possible, which is the last.
+pub fn options(options: &[u8]) -> impl Iterator<Item = Option<(u8, Range<usize>)>> + '_ {
     let mut at = 0;
-    while let Some(&kind) = options.get(at) {
-        match kind {
-            END => return false,
-            NO_OPERATION => at += 1,
-            LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE => return true,
-            _ => match options.get(at + 1) {
-                Some(&length) if length >= 2 => at += usize::from(length),
-                _ => return false,
-            },
+    std::iter::from_fn(move || {
+        let option = option_at(options, at)?;
+        at = option.as_ref().map_or(options.len(), |(_, place)| place.end);
+        Some(option)
+    })
+}
+
+fn option_at(options: &[u8], at: usize) -> Option<Option<(u8, Range<usize>)>> {
+    let kind = *options.get(at).filter(|kind| **kind != END)?;
+    let length = match (kind, options.get(at + 1)) {
+        (NO_OPERATION, _) => 1,
+        (_, Some(&length)) if length >= 2 => usize::from(length),
+        _ => return Some(None),
+    };
+    Some((at + length <= options.len()).then_some((kind, at..at + length)))
+}
+
+/// Whether an option is a loose or strict source route (dropped by RFC 7126 sections 4.3, 4.4).
+pub const fn is_source_route(kind: u8) -> bool {
+    matches!(kind, LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE)
+}
+
+/// Blanks the options that only the first piece of a packet has: those without the copied flag (RFC 791 section 3.1).
+pub fn blank_options_of_first_piece(options: &mut [u8]) {
+    let mut at = 0;
+    while let Some(Some((kind, place))) = option_at(options, at) {
+        at = place.end;
+        if kind & COPIED == 0 {
+            options[place].fill(NO_OPERATION);
         }
     }
-    false
 }
 
-/// Whether no packet that is routed may have this source address (RFC 1812 section 5.3.7, RFC 3927 section 2.7, RFC 6890).
+/// Whether no packet that is routed may have this source address (RFC 1812 section 5.3.7, RFC 3927 section 2.7, RFC 6890 section 2.2.2:
+/// of 192.0.0.0/24 those that no protocol was given to send from). The documentation prefixes (192.0.2.0/24, 198.51.100.0/24,
+/// 203.0.113.0/24), which may be no source either, pass on purpose: laboratories have clients with them.
 #[inline]
 pub const fn is_martian_source(address: [u8; 4]) -> bool {
-    matches!(address, [0 | 127 | 224..=255, ..] | [169, 254, ..])
+    matches!(address, [0 | 127 | 224..=255, ..] | [169, 254, ..] | [192, 0, 0, 11..=255])
 }
 
+/// The flag in an option's kind that says that every piece has it.
+const COPIED: u8 = 0x80;
 const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
 const LOOSE_SOURCE_ROUTE: u8 = 131;

@@ -49,6 +49,23 @@ fn of_udp_is_120_s_and_then_another_target_may_be_selected() {
 }
 
 #[test]
+fn that_is_changed_counts_for_a_flow_from_its_next_packet_on() {
+    for mode in modes() {
+        for (before_s, after_s) in [(120, 30), (30, 120)] {
+            let scene = Scene { udp_idle_s: before_s, ..mode.scene.clone() };
+            for (silence_ms, reason) in [(0, Reason::FlowHit), (1, Reason::NoFlow)] {
+                let mut path = leaked_datapath(64, settings(), &scene);
+                let flow = OpenFlow::open(&mut path, &mode.datagram(), 0);
+                path.install(Scene { udp_idle_s: after_s, generation: 2, ..scene.clone() }.tables());
+                flow.to_target(&mut path, &flow.request(0), 30_000);
+                let late_ms = 30_000 + u64::from(after_s) * 1_000 + silence_ms;
+                assert_eq!(through(&mut path, &flow.reply(0), late_ms).0.reason, reason, "{}", mode.name);
+            }
+        }
+    }
+}
+
+#[test]
 fn of_a_handshake_is_30_s() {
     for mode in modes() {
         let mut path = mode.path();

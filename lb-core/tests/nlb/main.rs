@@ -10,6 +10,7 @@ mod a_target_that_is_cut;
 mod idle_timeout;
 mod packets_of_no_flow;
 mod pieces;
+mod ports_used_again;
 mod resets;
 mod source_address;
 

@@ -27,3 +27,26 @@ fn follows_from_the_families_and_the_attribute() {
         }
     }
 }
+
+/// Limitation 1 of client IP preservation, mended: pods of one node, and the node, answer each other past the load balancer.
+#[test]
+fn a_client_behind_the_next_hop_of_its_target_is_hidden_from_it() {
+    for family in [Family::V4, Family::V6] {
+        let vip: IpAddr = if family == Family::V4 { VIP.into() } else { VIP6.into() };
+        for (is_one_node, is_target) in [(true, true), (true, false), (false, true), (false, false)] {
+            let scene = Scene { is_one_node, ..Scene::dual_stack(family) };
+            let mut path = leaked_datapath(64, settings(), &scene);
+            let number = if is_target { 2 } else { 200 };
+            for port in 40_000..40_020 {
+                let client = (scene.target(number).ip(), port);
+                let (_, out) = through(&mut path, &tcp(client, (vip, 80), SYN), 0);
+                let seen = read(&out.unwrap());
+                let is_itself = seen.destination.ip() == client.0;
+                let is_hidden = is_target && (is_one_node || is_itself);
+                assert_eq!(seen.source == client.into(), !is_hidden, "{is_one_node} {is_target}");
+            }
+            let hairpins = path.counters().hairpins.value();
+            assert_eq!(hairpins == 20, is_target && is_one_node, "{hairpins}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Errors of the load balancer's own: RFC 1122, RFC 1191, RFC 1812, RFC 4443, RFC 8200, RFC 8201.
 
-use lb_core::{limits, verdict::Reason};
+use lb_core::{datapath::Datapath, limits, verdict::Reason};
 
 use super::{dropped, support::*};
 
@@ -59,7 +59,10 @@ fn rfc_1812_5_2_6_and_rfc_7915_4_a_packet_that_may_be_fragmented_is_cut_up() {
         for packet in [flow.request(ACK), flow.reply(ACK)].into_iter().filter(|one| one.source.is_ipv4()) {
             let data: Vec<u8> = (0..3_000u32).map(|at| at as u8).collect();
             let long = Crafted { do_not_fragment: false, ..packet }.payload(&data);
-            let (_, whole) = send(&mut wide, ingress_of(&long), &long.bytes(), 0);
+            // Only what may not be cut up becomes one IPv6 packet of this length.
+            let is_translated = mode.is_ipv4() != (mode.scene.target_family == Family::V4);
+            let uncut = Crafted { do_not_fragment: is_translated, ..long.clone() };
+            let (_, whole) = send(&mut wide, ingress_of(&uncut), &uncut.bytes(), 0);
             let (verdict, first) = process(&mut narrow, ingress_of(&long), &long.bytes(), 0);
             assert_eq!(verdict.reason, Reason::FlowHit, "{}", mode.name);
             let rest = take_extras(&mut narrow);
@@ -73,12 +76,104 @@ fn rfc_1812_5_2_6_and_rfc_7915_4_a_packet_that_may_be_fragmented_is_cut_up() {
     }
 }
 
+/// A packet, and the pieces in which it leaves; whole, it is the only one.
+fn leaving(path: &mut Datapath<'_>, packet: &Crafted, frame: &[u8]) -> (Reason, Vec<Vec<u8>>) {
+    let (verdict, first) = process(path, ingress_of(packet), frame, 0);
+    let rest = take_extras(path);
+    assert!(rest.iter().all(|(verdict, _)| verdict.reason == Reason::CutUp));
+    (verdict.reason, first.into_iter().chain(rest.into_iter().map(|(_, frame)| frame)).collect())
+}
+
+/// No IPv6 link cuts a packet up, and its sender looks for no MTU: it leaves in pieces that every link carries.
+#[test]
+fn rfc_7915_4_what_becomes_an_ipv6_packet_and_may_be_fragmented_leaves_in_at_most_1280_bytes() {
+    for mtu in [1_280, 1_500, 9_000] {
+        for (mode, is_request) in [(v4_to_v6(), true), (v6_to_v4(), false)] {
+            let mut path = leaked_datapath(64, settings(), &Scene { mtus: [mtu; 2], ..mode.scene.clone() });
+            for first in [mode.syn(), mode.datagram()] {
+                let flow = OpenFlow::open(&mut path, &first, 0);
+                let packet = if is_request { flow.request(ACK) } else { flow.reply(ACK) };
+                let headers = if packet.protocol == 6 { 40 } else { 28 };
+                for (total_length, expected) in
+                    [(1_260, vec![1_280]), (1_261, vec![1_280, 57]), (1_500, vec![1_280, 296])]
+                {
+                    let sent = Crafted { do_not_fragment: false, ..packet.clone() }
+                        .payload(&vec![7; total_length - headers]);
+                    let (_, pieces) = leaving(&mut path, &sent, &sent.bytes());
+                    let lengths: Vec<usize> = pieces.iter().map(|piece| piece.len() - 14).collect();
+                    assert_eq!(lengths, expected, "{} {total_length}", mode.name);
+                    if let [_, _] = &pieces[..] {
+                        assert_eq!(read(&join(&pieces)).payload, sent.payload);
+                    }
+                }
+                let whole = packet.payload(&vec![7; 1_280 - headers]);
+                let reason = if mtu < 1_300 { Reason::TooBig } else { Reason::FlowHit };
+                assert_eq!(through(&mut path, &whole, 0).0.reason, reason, "one that may not be");
+            }
+        }
+    }
+}
+
+/// A sender of IPv6 packets need not send shorter ones than 1,280 bytes: what becomes of them may be cut up, here as behind us. So may
+/// what its sender has cut up itself.
+#[test]
+fn rfc_7915_5_1_ipv6_packets_of_1280_bytes_are_cut_up_for_a_way_that_carries_less() {
+    for (mode, is_request) in [(v6_to_v4(), true), (v4_to_v6(), false)] {
+        let narrow = if is_request { [1_500, 576] } else { [576, 1_500] };
+        let mut path = leaked_datapath(64, settings(), &Scene { mtus: narrow, ..mode.scene.clone() });
+        for first in [mode.syn(), mode.datagram()] {
+            let flow = OpenFlow::open(&mut path, &first, 0);
+            let packet = if is_request { flow.request(ACK) } else { flow.reply(ACK) };
+            let headers = if packet.protocol == 6 { 60 } else { 48 };
+            for total_length in [597, 1_279, 1_280] {
+                let sent = packet.clone().payload(&vec![9; total_length - headers]);
+                let (reason, pieces) = leaving(&mut path, &sent, &sent.bytes());
+                assert_eq!(reason, Reason::FlowHit, "{} {total_length}", mode.name);
+                assert_eq!(pieces.len(), (total_length - 40).div_ceil(552));
+                assert!(pieces.iter().all(|piece| piece.len() <= 14 + 576));
+                assert_eq!(read(&join(&pieces)).payload, sent.payload);
+            }
+            let long = packet.clone().payload(&vec![9; 1_281 - headers]);
+            let (_, out) = through(&mut path, &long, 0);
+            assert_eq!(read_error(&out.unwrap()).word, 1_280, "{}", mode.name);
+            if packet.protocol == 17 {
+                let sent = packet.payload(&[9; 2_000]);
+                let pieces = cut(&sent.bytes(), &[1_200], 5);
+                let pieces = pieces.iter().flat_map(|piece| leaving(&mut path, &sent, piece).1);
+                assert_eq!(read(&join(&pieces.collect::<Vec<_>>())).payload, sent.payload);
+            }
+        }
+        assert_books_balance(path.counters());
+    }
+}
+
+/// The options without the copied flag stand in the piece that has the packet's beginning, and nowhere else.
+#[test]
+fn rfc_791_3_1_options_that_are_not_copied_stand_in_the_first_piece_alone() {
+    let [mode, ..] = modes();
+    let mut path = leaked_datapath(64, settings(), &Scene { mtus: [576; 2], ..mode.scene.clone() });
+    let flow = OpenFlow::open(&mut path, &mode.datagram(), 0);
+    let options = vec![7, 7, 4, 0, 0, 0, 0, 148, 4, 0, 0, 1, 68, 8, 5, 0, 0, 0, 0, 0];
+    let copied = vec![1, 1, 1, 1, 1, 1, 1, 148, 4, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1];
+    let long = Crafted { do_not_fragment: false, options, ..flow.request(0) }.payload(&[3; 1_472]);
+    for parts in [vec![long.bytes()], cut(&long.bytes(), &[800], 9)] {
+        let pieces = parts.iter().flat_map(|part| leaving(&mut path, &long, part).1).collect::<Vec<_>>();
+        assert!(pieces.len() > parts.len());
+        for piece in &pieces {
+            let header = read_ip(piece).header;
+            let is_first = u16::from_be_bytes([header[6], header[7]]) & 0x1fff == 0;
+            let expected = if is_first { &long.options } else { &copied };
+            assert_eq!(header[20..], expected[..], "{header:02x?}");
+        }
+    }
+}
+
 #[test]
 fn rfc_8200_5_no_ipv6_sender_is_told_less_than_1280() {
     let mode = v6_to_v4();
     let mut path = leaked_datapath(64, settings(), &Scene { mtus: [1_500, 600], ..mode.scene.clone() });
     let flow = OpenFlow::open(&mut path, &mode.syn(), 0);
-    let (_, out) = through(&mut path, &flow.request(ACK).payload(&[1; 700]), 0);
+    let (_, out) = through(&mut path, &flow.request(ACK).payload(&[1; 1_300]), 0);
     assert_eq!(read_error(&out.unwrap()).word, 1_280);
 }
 

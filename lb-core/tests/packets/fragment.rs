@@ -1,5 +1,7 @@
 //! Pieces of packets: RFC 791, RFC 1858, RFC 3128, RFC 4787, RFC 5722, RFC 8200.
 
+use std::{collections::HashSet, net::IpAddr};
+
 use lb_core::{datapath::Datapath, limits, time::Instant, verdict::Reason};
 
 use super::{assert_books_balance, dropped, support::*};
@@ -240,5 +242,49 @@ fn pieces_of_a_datagram_whose_first_is_dropped_do_not_go_on() {
         assert_eq!(path.counters().reasons[Reason::FragmentLost as usize].value(), 1);
         path.install(Scene { generation: 2, ..mode.scene.clone() }.tables());
         assert_eq!(process(&mut path, OUTSIDE, &pieces[2], 1).1, None, "{}", mode.name);
+    }
+}
+
+/// Clients that share an address behind us number their datagrams without each other's knowledge, in 32 bits or in 16: those of one
+/// datagram have one number there, in whatever order they come, and no other's have it.
+#[test]
+fn rfc_6864_5_3_and_rfc_7915_5_1_1_pieces_of_clients_of_one_source_do_not_meet() {
+    let [_, v4, _, v6, v4_to_v6, v6_to_v4] = modes();
+    for mode in [v4, v6, v4_to_v6, v6_to_v4] {
+        let mut path = leaked_datapath(256, settings(), &mode.scene.clone().with_targets(1));
+        let mut numbers = HashSet::new();
+        for at in 0..100u8 {
+            let client = match mode.client.ip() {
+                IpAddr::V4(_) => IpAddr::from([198, 18, 1, at]),
+                IpAddr::V6(_) => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 1, at.into()]),
+            };
+            let datagram = Crafted { source: (client, 40_000).into(), ..mode.datagram() }.payload(&[at; 100]);
+            let mut pieces = cut(&datagram.bytes(), &[24, 64], 7 | u32::from(at % 2) << 16);
+            pieces.rotate_left(usize::from(at) % 3);
+            let pieces = leaving(&mut path, &datagram, &pieces);
+            assert_eq!(read(&join(&pieces)).payload, datagram.payload, "{}", mode.name);
+            assert!(numbers.insert(number(&pieces[0])), "{} {at}", mode.name);
+        }
+    }
+}
+
+/// The same of targets, whose datagrams a client gets from the VIP.
+#[test]
+fn rfc_7915_5_1_1_pieces_of_targets_behind_one_vip_do_not_meet() {
+    let [_, _, v6, full_nat, v4_to_v6, v6_to_v4] = modes();
+    for mode in [v6, full_nat, v4_to_v6, v6_to_v4] {
+        let mut path = mode.path();
+        let (mut targets, mut numbers) = (HashSet::new(), HashSet::new());
+        for port in 40_000..40_100 {
+            let first = Crafted { source: (mode.client.ip(), port).into(), ..mode.datagram() };
+            let flow = OpenFlow::open(&mut path, &first, 0);
+            if targets.insert(flow.target) {
+                let datagram = flow.reply(0).payload(&[port as u8; 100]);
+                let pieces = leaving(&mut path, &datagram, &cut(&datagram.bytes(), &[24, 64], 7));
+                assert_eq!(read(&join(&pieces)).payload, datagram.payload, "{}", mode.name);
+                assert!(numbers.insert(number(&pieces[0])), "{} {port}", mode.name);
+            }
+        }
+        assert_eq!(targets.len(), 3);
     }
 }

@@ -1,10 +1,15 @@
-//! ICMP and ICMPv6 errors about packets of flows: RFC 792, RFC 5508, RFC 6633, RFC 6918, RFC 7915, RFC 8201.
+//! ICMP and ICMPv6 errors about packets of flows: RFC 792, RFC 4787, RFC 5382, RFC 5508, RFC 6633, RFC 6918, RFC 7915, RFC 8201.
 
 use std::net::IpAddr;
 
-use lb_core::{datapath::Datapath, tables::Mac, verdict::Reason};
+use lb_core::{
+    datapath::Datapath,
+    steer::{Steer, Steering},
+    tables::Mac,
+    verdict::Reason,
+};
 
-use super::support::*;
+use super::{assert_books_balance, support::*};
 
 /// A packet that went through, as its sender sent it and as the other side got it, and who could complain about it.
 struct Complained {
@@ -71,12 +76,54 @@ impl Complained {
         icmp_error(kind, (source, self.apparent_sender()), self.macs(), &self.got, quoted)
     }
 
+    /// One error of every kind that both families have, from a router and from the receiver itself.
+    fn errors_of_all_kinds(&self) -> Vec<Vec<u8>> {
+        let kinds = if self.receiver().is_ipv4() { &KINDS[..] } else { &KINDS6[..] };
+        let error =
+            |source, &(kind, word)| with_word(self.error_of(kind, source, self.ip_header() + 8), word);
+        [self.router(), self.receiver()]
+            .into_iter()
+            .flat_map(|source| kinds.iter().map(move |row| error(source, row)))
+            .collect()
+    }
+
     fn send(&self, path: &mut Datapath<'_>, error: &[u8]) -> (Reason, Option<Vec<u8>>) {
+        self.send_at(path, error, 1)
+    }
+
+    fn send_at(&self, path: &mut Datapath<'_>, error: &[u8], now_ms: u64) -> (Reason, Option<Vec<u8>>) {
         let ingress = if self.is_request { INSIDE } else { OUTSIDE };
-        let (verdict, out) = send(path, ingress, error, 1);
+        let (verdict, out) = send(path, ingress, error, now_ms);
         (verdict.reason, out)
     }
 }
+
+/// Unreachable in many ways, too long, time exceeded, a parameter problem: type and code, second word.
+const KINDS: [((u8, u8), u32); 11] = [
+    ((3, 0), 0),
+    ((3, 1), 0),
+    ((3, 2), 0),
+    ((3, 3), 0),
+    ((3, 4), 1_400),
+    ((3, 9), 0),
+    ((3, 13), 0),
+    ((11, 0), 0),
+    ((11, 1), 0),
+    ((12, 0), 0),
+    ((12, 0), 8 << 24),
+];
+/// The same of IPv6.
+const KINDS6: [((u8, u8), u32); 9] = [
+    ((1, 0), 0),
+    ((1, 1), 0),
+    ((1, 3), 0),
+    ((1, 4), 0),
+    ((2, 0), 1_400),
+    ((3, 0), 0),
+    ((3, 1), 0),
+    ((4, 0), 7),
+    ((4, 1), 0),
+];
 
 /// Bytes of a transport header that quotes have: the ports alone, the 8 of RFC 792, up to and behind the checksums, and more.
 const CUTS: [usize; 8] = [4, 5, 6, 8, 16, 18, 21, 300];
@@ -100,6 +147,22 @@ fn rfc_5508_req_4_and_5_an_error_reaches_the_sender_of_the_packet_about_its_own_
                 let own = Crafted { ttl: it.sent.ttl - 1, ..it.sent.clone() }.bytes();
                 assert_eq!(seen.quote[14..], own[14..14 + quoted], "{} {cut}", mode.name);
             }
+        }
+    }
+}
+
+/// Whoever made it, it was not us: neither side is told, in any mode.
+#[test]
+fn rfc_1812_5_3_7_and_rfc_2827_an_error_from_an_own_address_is_dropped() {
+    for mode in modes() {
+        for (mut path, it) in complained(&mode) {
+            let family = if it.receiver().is_ipv4() { Family::V4 } else { Family::V6 };
+            for own in own_addresses(family) {
+                let outcome = it.send(&mut path, &it.error(own, it.ip_header() + 8));
+                assert_eq!(outcome, (Reason::OwnSource, None), "{} {own}", mode.name);
+            }
+            let error = it.error(it.router(), it.ip_header() + 8);
+            assert_eq!(it.send(&mut path, &error).0, Reason::IcmpError, "{}", mode.name);
         }
     }
 }
@@ -214,6 +277,60 @@ fn rfc_5508_req_4_an_error_about_a_packet_of_no_flow_is_dropped_in_silence() {
     }
 }
 
+/// How far a flow has come when its last packet is complained about.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Datagrams,
+    HalfOpen,
+    Established,
+}
+
+impl Stage {
+    /// A flow with its last packet at 0, and how long it lives from then on, in milliseconds.
+    fn reach(self, mode: &Mode, is_request: bool) -> (Datapath<'static>, Complained, u64) {
+        let mut path = mode.path();
+        let (flow, flags, idle_ms) = match self {
+            Stage::Datagrams => (OpenFlow::open(&mut path, &mode.datagram(), 0), [0, 0], 120_000),
+            Stage::HalfOpen => (OpenFlow::open(&mut path, &mode.syn(), 0), [SYN, SYN | ACK], 30_000),
+            Stage::Established => (mode.connect(&mut path), [ACK, ACK], 350_000),
+        };
+        let sent = if is_request { flow.request(flags[0]) } else { flow.reply(flags[1]) };
+        let got = through(&mut path, &sent, 0).1.unwrap();
+        (path, Complained { flow, sent, got, is_request }, idle_ms)
+    }
+}
+
+/// Of no kind, about a packet of neither side, of neither protocol, in no state: each goes to the packet's sender, and the flow lives as
+/// long as it would without them, not a millisecond less or more.
+#[test]
+fn rfc_4787_req_12_and_rfc_5382_req_10_and_rfc_5508_req_6_no_error_ends_or_refreshes_a_flow() {
+    for mode in modes() {
+        for stage in [Stage::Datagrams, Stage::HalfOpen, Stage::Established] {
+            for is_request in [true, false] {
+                for is_over in [false, true] {
+                    let (mut path, it, idle_ms) = stage.reach(&mode, is_request);
+                    for error in it.errors_of_all_kinds() {
+                        for at_ms in [1, idle_ms] {
+                            let (reason, out) = it.send_at(&mut path, &error, at_ms);
+                            assert_eq!(reason, Reason::IcmpError, "{} {stage:?} {is_request}", mode.name);
+                            assert_eq!(read_error(&out.unwrap()).destination, it.sent.source.ip());
+                        }
+                    }
+                    let (reply, past) = match stage {
+                        Stage::Datagrams => (it.flow.reply(0), Reason::NoFlow),
+                        Stage::HalfOpen => (it.flow.reply(SYN | ACK), Reason::ResetNoFlow),
+                        Stage::Established => (it.flow.reply(ACK), Reason::ResetNoFlow),
+                    };
+                    let expected = if is_over { past } else { Reason::FlowHit };
+                    let (verdict, _) = through(&mut path, &reply, idle_ms + u64::from(is_over));
+                    assert_eq!(verdict.reason, expected, "{} {stage:?} {is_request}", mode.name);
+                    assert_books_balance(path.counters());
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn rfc_5508_a_quote_that_is_no_packet_from_here_is_dropped() {
     for mode in modes() {
@@ -259,6 +376,30 @@ fn rfc_6633_and_rfc_6918_messages_that_are_no_errors_are_ignored() {
             for &kind in others {
                 let message = it.error_of((kind, 0), it.router(), it.ip_header() + 8);
                 assert_eq!(it.send(&mut path, &message), (Reason::IcmpType, None), "{} {kind}", mode.name);
+            }
+        }
+    }
+}
+
+/// Queries are not translated: an echo is the kernel's, by which the load balancer's own addresses can be pinged, whoever asks or
+/// answers. One that got here all the same would go nowhere.
+#[test]
+fn rfc_5508_req_1_and_2_echo_is_not_translated_but_left_to_the_kernel() {
+    for mode in modes() {
+        let tables = mode.scene.tables();
+        let steering = Steering::new(&tables, &[]);
+        for (mut path, it) in complained(&mode) {
+            let about = &it.got;
+            let (receiver, sender) = (it.receiver(), it.apparent_sender());
+            for kind in if receiver.is_ipv4() { [8, 0] } else { [128, 129] } {
+                let echo = icmp_error((kind, 0), (receiver, sender), it.macs(), about, it.ip_header() + 8);
+                let expected = match sender {
+                    _ if sender == mode.vip => Reason::PassIcmp,
+                    _ if tables.is_source(sender) => Reason::PassHost,
+                    _ => Reason::PassNotOurs,
+                };
+                assert_eq!(steering.steer(&echo), Steer::Pass(expected), "{} {kind}", mode.name);
+                assert_eq!(it.send(&mut path, &echo), (Reason::IcmpType, None), "{} {kind}", mode.name);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The IPv4 header: RFC 791, RFC 1812, RFC 6890, RFC 7126.
+//! The IPv4 header: RFC 791, RFC 1812, RFC 7126.
 
 use lb_core::verdict::Reason;
 
@@ -106,39 +106,6 @@ fn rfc_1812_5_3_1_ttl_zero_is_never_forwarded() {
 }
 
 #[test]
-fn rfc_1812_5_3_7_and_rfc_6890_martian_sources_are_dropped() {
-    let from = |source: &str| {
-        let source: std::net::Ipv4Addr = source.parse().unwrap();
-        Crafted { source: (source, 40_000).into(), ..mode().syn() }
-    };
-    for source in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "127.255.0.1", "169.254.0.1", "169.254.255.1"] {
-        assert_eq!(reason_of(&from(source).bytes()), Reason::MartianSource, "{source}");
-    }
-    for source in ["224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255"] {
-        assert_eq!(reason_of(&from(source).bytes()), Reason::MartianSource, "{source}");
-    }
-    for source in
-        ["1.0.0.1", "10.0.0.1", "100.64.0.1", "169.253.0.1", "169.255.0.1", "192.168.0.1", "223.255.255.1"]
-    {
-        assert_eq!(through(&mut mode().path(), &from(source), 0).0.reason, Reason::FlowNew, "{source}");
-    }
-}
-
-#[test]
-fn rfc_2827_own_addresses_are_no_sources() {
-    for mode in modes() {
-        let own: [std::net::IpAddr; 2] =
-            if mode.is_ipv4() { [VIP.into(), SOURCE.into()] } else { [VIP6.into(), SOURCE6.into()] };
-        for source in own {
-            for packet in [mode.syn(), mode.datagram()] {
-                let packet = Crafted { source: (source, 40_000).into(), ..packet };
-                assert_eq!(dropped(&mut mode.path(), &packet, &packet.bytes()), Reason::OwnSource);
-            }
-        }
-    }
-}
-
-#[test]
 fn rfc_1812_5_3_4_link_multicast_carrying_unicast_is_neither_forwarded_nor_answered() {
     for mode in modes() {
         let mut path = mode.path();
@@ -181,7 +148,21 @@ fn rfc_7126_4_3_and_4_4_source_routes_are_dropped_wherever_they_stand() {
     }
 }
 
-/// One rule for all other options: they pass as they are, legal or not.
+#[test]
+fn rfc_791_3_1_an_option_whose_length_is_not_possible_is_dropped() {
+    for options in [
+        vec![7, 0x40, 4, 0], // Past the header.
+        vec![7, 0, 4, 0],    // Too short for itself.
+        vec![99, 1, 0, 0],
+        vec![1, 1, 1, 7], // None at all.
+        vec![148, 4, 0, 0, 68, 5, 0, 0],
+    ] {
+        let packet = Crafted { options, ..mode().syn() };
+        assert_eq!(reason_of(&packet.bytes()), Reason::Ipv4Options, "{:?}", packet.options);
+    }
+}
+
+/// One rule for all other options: they pass as they are.
 #[test]
 fn rfc_7126_other_options_pass_unchanged() {
     for mode in modes().into_iter().filter(|mode| mode.is_ipv4() && mode.scene.target_family == Family::V4) {
@@ -193,7 +174,7 @@ fn rfc_7126_other_options_pass_unchanged() {
             vec![148, 4, 0, 0],            // Router alert.
             vec![1; 40],                   // As many as there can be.
             vec![0, 131, 7, 4],            // Behind the end.
-            vec![99, 0, 0, 0],             // No length that is possible.
+            vec![99, 4, 0, 0],             // Of no known kind.
         ] {
             let request = Crafted { options: options.clone(), ..flow.request(ACK) };
             let (_, out) = through(&mut path, &request, 0);

@@ -10,6 +10,9 @@ mod icmp;
 mod ipv4;
 mod ipv6;
 mod nat;
+mod neighbour;
+mod proxy;
+mod source;
 mod tcp;
 mod translation;
 

@@ -1,8 +1,12 @@
 //! Rewriting addresses and ports: RFC 768, RFC 1624, RFC 3022, RFC 4787, RFC 7857, RFC 2474, RFC 3168, RFC 6864, RFC 6888.
 
+use std::{collections::HashSet, net::SocketAddr};
+
 use lb_core::{
+    datapath::Settings,
     limits,
     tables::FlowPolicy,
+    time::Instant,
     verdict::{Action, Reason},
 };
 
@@ -11,6 +15,12 @@ use super::{dropped, support::*};
 /// Modes in which both sides have one family, so that a packet keeps all but its addresses and ports.
 fn one_family_modes() -> impl Iterator<Item = Mode> {
     modes().into_iter().filter(|mode| mode.is_ipv4() == (mode.scene.target_family == Family::V4))
+}
+
+/// Modes in which every flow has a source of ours.
+fn translating_modes() -> [Mode; 4] {
+    let [v4, v6] = source_translating_modes();
+    [v4, v6, v4_to_v6(), v6_to_v4()]
 }
 
 /// The golden frames: what leaves is, byte for byte, what the sender would have sent there, one hop on.
@@ -160,6 +170,44 @@ fn rfc_4787_req_5_datagrams_of_the_client_refresh_a_flow_and_120_s_of_silence_en
     }
 }
 
+/// The timeout is the listener's, short or long.
+#[test]
+fn rfc_4787_req_5_a_udp_flow_lives_for_its_listeners_idle_timeout() {
+    for mode in modes() {
+        for udp_idle_s in [10, 30, 6_000] {
+            let scene = Scene { udp_idle_s, ..mode.scene.clone() };
+            let idle_ms = u64::from(udp_idle_s) * 1_000;
+            let mut path = leaked_datapath(256, settings(), &scene);
+            let flow = OpenFlow::open(&mut path, &mode.datagram(), 0);
+            for round in 1..=4 {
+                let (verdict, out) = through(&mut path, &flow.request(0), idle_ms * round);
+                assert_eq!(verdict.reason, Reason::FlowHit, "{} {udp_idle_s} s", mode.name);
+                assert_eq!(read(&out.unwrap()).destination, flow.target);
+            }
+            flow.to_client(&mut path, &flow.reply(0), idle_ms * 5);
+            let late = flow.reply(0);
+            assert_eq!(through(&mut path, &late, idle_ms * 6 + 1).0.reason, Reason::NoFlow, "{}", mode.name);
+            path.expire(Instant::from_millis(0));
+            path.expire(Instant::from_millis(idle_ms * 6 + 1));
+            assert_eq!(path.counters().expired.value(), 1, "{}", mode.name);
+            assert_books_balance(path.counters());
+        }
+    }
+}
+
+/// Beyond what it asks for: datagrams of the target refresh a flow, too, as on NLB.
+#[test]
+fn rfc_4787_req_6_datagrams_of_the_target_refresh_a_flow() {
+    for mode in modes() {
+        let mut path = mode.path();
+        let flow = OpenFlow::open(&mut path, &mode.datagram(), 0);
+        for at_ms in [120_000, 240_000, 360_000] {
+            flow.to_client(&mut path, &flow.reply(0), at_ms);
+        }
+        assert_eq!(through(&mut path, &flow.request(0), 480_000).0.reason, Reason::FlowHit, "{}", mode.name);
+    }
+}
+
 #[test]
 fn rfc_4787_req_8_a_targets_packet_without_a_flow_never_leaves_as_the_vips() {
     for mode in modes() {
@@ -197,7 +245,7 @@ fn rfc_4787_req_11_the_target_does_not_depend_on_load() {
             through(&mut full, &udp((mode.client.ip(), port), mode.dns()), 0);
         }
         for port in 10_000..10_200 {
-            let client = std::net::SocketAddr::new(mode.client.ip(), port);
+            let client = SocketAddr::new(mode.client.ip(), port);
             let syn = tcp(client, mode.web(), SYN);
             let flow = OpenFlow::open(&mut empty, &syn, 0);
             assert_eq!(through(&mut full, &syn, 0).0.reason, Reason::Stateless);
@@ -206,45 +254,80 @@ fn rfc_4787_req_11_the_target_does_not_depend_on_load() {
     }
 }
 
-/// REQ-12, and RFC 5382 REQ-10 and RFC 5508 REQ-6 alike.
+/// With full NAT, too: a flow that there is room for goes where it would go alone, up to the last one; one that there is no room for
+/// goes nowhere.
 #[test]
-fn rfc_4787_req_12_errors_neither_end_nor_refresh_a_flow() {
-    for mode in modes() {
-        let mut path = mode.path();
-        let flow = OpenFlow::open(&mut path, &mode.datagram(), 0);
-        let (_, reply) = through(&mut path, &flow.reply(0), 0);
-        let kind = if mode.is_ipv4() { (3, 3) } else { (1, 4) };
-        let about = reply.unwrap();
-        let error = icmp_error(
-            kind,
-            (mode.client.ip(), mode.vip),
-            (CLIENT_MAC, OUTSIDE_MAC),
-            &about,
-            about.len() - 14,
-        );
-        assert_eq!(send(&mut path, OUTSIDE, &error, 100_000).0.reason, Reason::IcmpError, "{}", mode.name);
-        assert_eq!(send(&mut path, OUTSIDE, &error, 120_001).0.reason, Reason::IcmpNoFlow, "{}", mode.name);
-        let flow = OpenFlow::open(&mut path, &mode.datagram(), 130_000);
-        for at in [130_000, 249_000] {
-            through(&mut path, &flow.reply(0), at);
+fn rfc_4787_req_11_with_sources_of_ours_a_flow_goes_to_its_target_or_nowhere() {
+    for mode in translating_modes() {
+        let few_ports = Scene { sources: sources(5_000..=5_049), ..mode.scene.clone() };
+        let mut alone = leaked_datapath(8_192, settings(), &mode.scene);
+        let mut full = leaked_datapath(256, settings(), &mode.scene);
+        let mut without_ports = leaked_datapath(8_192, settings(), &few_ports);
+        let mut refused = 0;
+        for port in 1..=300 {
+            let datagram = udp((mode.client.ip(), port), mode.dns());
+            let target = OpenFlow::open(&mut alone, &datagram, 0).target;
+            if port <= 256 {
+                assert_eq!(OpenFlow::open(&mut full, &datagram, 0).target, target, "{} {port}", mode.name);
+            } else {
+                assert_eq!(dropped(&mut full, &datagram, &datagram.bytes()), Reason::FlowTableFull);
+            }
+            match through(&mut without_ports, &datagram, 0) {
+                (_, Some(out)) => assert_eq!(read(&out).destination, target, "{} {port}", mode.name),
+                (verdict, None) => {
+                    assert_eq!(verdict.reason, Reason::NoSourcePort);
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!(refused, 300 - 3 * 50, "{}", mode.name);
+    }
+}
+
+/// Of TCP and UDP, from clients of either family: no two that share source, target and protocol have one number, though they had.
+#[test]
+fn rfc_6864_5_3_clients_of_one_source_do_not_meet_in_their_identifications() {
+    let [v4, _] = source_translating_modes();
+    for mode in [v4, v6_to_v4()] {
+        let mut path = leaked_datapath(512, settings(), &mode.scene.clone().with_targets(1));
+        let [mut of_tcp, mut of_udp] = [HashSet::new(), HashSet::new()];
+        for at in 0..60 {
+            let (last, port) = (10 + at % 4, 10_000 + u16::from(at));
+            let client: SocketAddr = match mode.is_ipv4() {
+                true => ([198, 18, 0, last], port).into(),
+                false => ([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(last)], port).into(),
+            };
+            let connection = OpenFlow::connect(&mut path, client, mode.web(), 0);
+            let alike = |packet| Crafted { identification: 7, do_not_fragment: false, ..packet };
+            let segment = connection.to_target(&mut path, &alike(connection.request(ACK)), 0);
+            let (_, datagram) = through(&mut path, &alike(udp(client, mode.dns())), 0);
+            let datagram = read(&datagram.unwrap());
+            assert_eq!(datagram.source.ip(), segment.source.ip());
+            assert!(of_tcp.insert(segment.header[4..6].to_vec()), "{} TCP {at}", mode.name);
+            assert!(of_udp.insert(datagram.header[4..6].to_vec()), "{} UDP {at}", mode.name);
         }
     }
 }
 
+/// Nor do datagrams that come in pieces; the pieces of one keep a number in common.
 #[test]
-fn rfc_6864_5_3_clients_of_one_source_do_not_meet_in_their_identifications() {
+fn rfc_6864_5_3_pieces_of_clients_of_one_source_do_not_meet_either() {
     let [v4, _] = source_translating_modes();
-    let mut path = leaked_datapath(256, settings(), &v4.scene.clone().with_targets(1));
-    let mut seen = std::collections::HashSet::new();
-    for port in 10_000..10_100 {
-        let datagram = Crafted {
-            source: (v4.client.ip(), port).into(),
-            identification: 7,
-            do_not_fragment: false,
-            ..v4.datagram()
-        };
-        let (_, out) = through(&mut path, &datagram, 0);
-        assert!(seen.insert(read(&out.unwrap()).header[4..6].to_vec()), "port {port}");
+    for mode in [v4, v6_to_v4()] {
+        let mut path = leaked_datapath(256, settings(), &mode.scene.clone().with_targets(1));
+        let mut seen = HashSet::new();
+        for port in 10_000..10_060 {
+            let datagram = udp((mode.client.ip(), port), mode.dns()).payload(&[7; 100]);
+            let pieces = cut(&datagram.bytes(), &[40, 80], u32::from(port) << 16 | 7);
+            let numbers: HashSet<[u8; 2]> = pieces
+                .iter()
+                .map(|piece| send(&mut path, OUTSIDE, piece, 0).1.unwrap())
+                .map(|out| [out[18], out[19]])
+                .collect();
+            assert_eq!(numbers.len(), 1, "{}: of one datagram", mode.name);
+            assert!(seen.is_disjoint(&numbers), "{}: port {port}", mode.name);
+            seen.extend(numbers);
+        }
     }
 }
 
@@ -252,10 +335,14 @@ fn rfc_6864_5_3_clients_of_one_source_do_not_meet_in_their_identifications() {
 #[test]
 fn rfc_6864_4_1_atomic_packets_keep_their_identification() {
     for mode in one_family_modes().filter(Mode::is_ipv4) {
-        let mut path = mode.path();
-        let flow = mode.connect(&mut path);
-        let request = Crafted { identification: 0xabcd, ..flow.request(ACK) };
-        assert_eq!(flow.to_target(&mut path, &request, 0).header[4..6], [0xab, 0xcd]);
+        for first in [mode.syn(), mode.datagram()] {
+            let mut path = mode.path();
+            let flow = OpenFlow::open(&mut path, &first, 0);
+            let request = Crafted { identification: 0xabcd, ..flow.request(SYN) };
+            assert_eq!(flow.to_target(&mut path, &request, 0).header[4..6], [0xab, 0xcd], "{}", mode.name);
+            let reply = Crafted { identification: 0xabcd, ..flow.reply(SYN | ACK) };
+            assert_eq!(flow.to_client(&mut path, &reply, 0).header[4..6], [0xab, 0xcd], "{}", mode.name);
+        }
     }
 }
 
@@ -288,6 +375,45 @@ fn rfc_6888_a_full_table_refuses_flows_with_a_source_of_ours() {
     }
 }
 
+/// It is dropped and counted. The error that REQ-8 allows (ICMP 3/13) is not sent: it would tell a flood that it works.
+#[test]
+fn rfc_5508_req_8_a_flow_that_there_is_no_room_for_is_dropped_without_an_error() {
+    for mode in translating_modes() {
+        let one_port = Scene { sources: sources(2_000..=2_000), ..mode.scene.clone().with_targets(1) };
+        let one_per_client = Settings { ports_per_client: Some(1), ..settings() };
+        for (mut path, opened, reason) in [
+            (leaked_datapath(64, settings(), &mode.scene), 64, Reason::FlowTableFull),
+            (leaked_datapath(64, settings(), &one_port), 1, Reason::NoSourcePort),
+            (leaked_datapath(64, one_per_client, &mode.scene), 1, Reason::ClientPorts),
+        ] {
+            for port in 1..=opened {
+                OpenFlow::open(&mut path, &udp((mode.client.ip(), port), mode.dns()), 0);
+            }
+            let one_more = udp((mode.client.ip(), opened + 1), mode.dns());
+            assert_eq!(dropped(&mut path, &one_more, &one_more.bytes()), reason, "{}", mode.name);
+            assert_eq!(path.counters().made.value(), 0, "{}", mode.name);
+        }
+    }
+}
+
+/// Unless a listener has the attribute, its targets see every SYN, and nobody else answers one.
+#[test]
+fn rfc_4987_syn_cookies_are_off_unless_the_listener_has_them() {
+    for mode in modes() {
+        for (has_syn_cookies, reason) in [(false, Reason::FlowNew), (true, Reason::SynCookie)] {
+            let scene = Scene { has_syn_cookies, ..mode.scene.clone() };
+            let mut path = leaked_datapath(64, settings(), &scene);
+            let (verdict, out) = through(&mut path, &mode.syn(), 0);
+            assert_eq!(verdict.reason, reason, "{}", mode.name);
+            let seen = read(&out.unwrap());
+            assert_eq!(seen.destination == mode.client, has_syn_cookies);
+            assert_eq!(seen.flags, if has_syn_cookies { SYN | ACK } else { SYN });
+            assert_eq!(path.counters().flows.value(), u64::from(!has_syn_cookies));
+        }
+        assert!(!Scene::default().has_syn_cookies);
+    }
+}
+
 #[test]
 fn rfc_4987_half_open_state_is_bounded_and_the_first_to_go() {
     for mode in modes() {
@@ -303,9 +429,9 @@ fn rfc_4987_half_open_state_is_bounded_and_the_first_to_go() {
     }
 }
 
-/// RFC 9000 section 5.2: without routing by connection id, a client that changes its address is another flow.
+/// Without routing by connection id, a client that changes its address or port is another flow.
 #[test]
-fn rfc_9000_a_client_that_moves_is_a_new_flow() {
+fn rfc_9000_5_2_and_9_a_client_that_moves_is_a_new_flow() {
     for mode in modes() {
         let scene = Scene { targets: vec![(1, true, FlowPolicy::Keep)], ..mode.scene.clone() };
         let mut path = leaked_datapath(64, settings(), &scene);

@@ -1,8 +1,8 @@
 //! TCP across the load balancer: RFC 5382, RFC 5961, RFC 7857, RFC 9293.
 
-use lb_core::verdict::Reason;
+use lb_core::{tables::FlowPolicy, verdict::Reason};
 
-use super::{dropped, support::*};
+use super::{assert_books_balance, dropped, support::*};
 
 /// One segment: from the client or from the target, its flags.
 #[derive(Clone, Copy, Debug)]
@@ -105,15 +105,51 @@ fn rfc_7857_a_reset_is_translated_and_its_flow_kept_for_four_minutes() {
     }
 }
 
-/// The target answers by a challenge ACK, which reaches the client.
+/// The timeout is the listener's, short or long.
 #[test]
-fn rfc_5961_a_syn_on_an_established_flow_goes_to_the_same_target() {
+fn rfc_5382_req_5_a_connection_lives_for_its_listeners_idle_timeout() {
     for mode in modes() {
-        let mut path = mode.path();
-        let flow = mode.connect(&mut path);
-        flow.to_target(&mut path, &Crafted { sequence: 7, ..flow.request(SYN) }, 1);
-        flow.to_client(&mut path, &flow.reply(ACK), 1);
-        flow.to_target(&mut path, &flow.request(ACK), 300_000);
+        for tcp_idle_s in [60, 400, 6_000] {
+            let scene = Scene { tcp_idle_s, ..mode.scene.clone() };
+            let idle_ms = u64::from(tcp_idle_s) * 1_000;
+            for late in [Client(ACK), Target(ACK)] {
+                let mut path = leaked_datapath(256, settings(), &scene);
+                let flow = mode.connect(&mut path);
+                flow.to_target(&mut path, &flow.request(ACK), idle_ms);
+                flow.to_client(&mut path, &flow.reply(ACK), idle_ms * 2);
+                let late = match late {
+                    Client(flags) => flow.request(flags),
+                    Target(flags) => flow.reply(flags),
+                };
+                let (verdict, _) = through(&mut path, &late, idle_ms * 3 + 1);
+                assert_eq!(verdict.reason, Reason::ResetNoFlow, "{} {tcp_idle_s} s", mode.name);
+                assert_books_balance(path.counters());
+            }
+        }
+    }
+}
+
+/// Whatever the sequence number, and though no new flow would get this target any more. It answers by a challenge ACK, which reaches
+/// the client, and the connection goes on.
+#[test]
+fn rfc_5961_a_reset_or_a_syn_on_an_established_flow_goes_to_the_same_target() {
+    for mode in modes() {
+        for flags in [RST, RST | ACK, SYN, SYN | ACK] {
+            for sequence in [0, 0x1000_0000, 0x1000_0001, u32::MAX] {
+                let mut path = mode.path();
+                let flow = mode.connect(&mut path);
+                let mut scene = Scene { generation: 2, ..mode.scene.clone() };
+                scene.targets.retain(|row| row.0 != number_of(flow.target));
+                scene.targets.push((number_of(flow.target), false, FlowPolicy::Keep));
+                path.install(scene.tables());
+                let odd = Crafted { sequence, ..flow.request(flags) };
+                let seen = flow.to_target(&mut path, &odd, 1);
+                assert_eq!((seen.flags, seen.sequence), (flags, sequence), "{}", mode.name);
+                assert_eq!(flow.to_client(&mut path, &flow.reply(ACK), 1).flags, ACK);
+                flow.to_target(&mut path, &flow.request(ACK), 300_000);
+                assert_eq!(path.counters().flows.value(), 1, "{}", mode.name);
+            }
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! IPv6 clients of IPv4 targets and the reverse: RFC 7915, RFC 8021. Errors' quotes are in `icmp`.
 
-use lb_core::verdict::Reason;
+use std::collections::HashSet;
+
+use lb_core::{datapath::Datapath, verdict::Reason};
 
 use super::{dropped, support::*};
 
 /// An IPv4 packet of each mode: of the client that has IPv6 targets, and of the target that has IPv6 clients.
-fn ipv4_senders() -> [(lb_core::datapath::Datapath<'static>, OpenFlow, Crafted); 4] {
+fn ipv4_senders() -> [(Datapath<'static>, OpenFlow, Crafted); 4] {
     [(v4_to_v6(), 6), (v4_to_v6(), 17), (v6_to_v4(), 6), (v6_to_v4(), 17)].map(|(mode, protocol)| {
         let mut path = mode.path();
         let first = if protocol == 6 { mode.syn() } else { mode.datagram() };
@@ -16,7 +18,7 @@ fn ipv4_senders() -> [(lb_core::datapath::Datapath<'static>, OpenFlow, Crafted);
 }
 
 /// The same of IPv6.
-fn ipv6_senders() -> [(lb_core::datapath::Datapath<'static>, OpenFlow, Crafted); 4] {
+fn ipv6_senders() -> [(Datapath<'static>, OpenFlow, Crafted); 4] {
     ipv4_senders().map(|(path, flow, packet)| {
         let packet = if packet.source == flow.client { flow.reply(SYN | ACK) } else { flow.request(SYN) };
         (path, flow, packet)
@@ -74,14 +76,34 @@ fn rfc_7915_5_1_an_ipv6_packet_becomes_this_ipv4_packet() {
 
 #[test]
 fn rfc_7915_5_1_packets_that_may_be_fragmented_have_different_numbers() {
-    let mut numbers = std::collections::HashSet::new();
-    let (mut path, _, packet) =
-        ipv6_senders()[0..1].iter().next().map(|_| ipv6_senders()).unwrap().into_iter().next().unwrap();
-    for at in 0..200u8 {
-        let (_, out) = through(&mut path, &packet.clone().payload(&[at, 1]), 0);
-        numbers.insert(out.unwrap()[18..20].to_vec());
+    for (mut path, _, packet) in ipv6_senders() {
+        let numbers: HashSet<_> =
+            (0..200).map(|_| number(&through(&mut path, &packet, 0).1.unwrap())).collect();
+        assert_eq!(numbers.len(), 200, "of packets that are the same");
     }
-    assert_eq!(numbers.len(), 200);
+}
+
+/// Its sender has been told that somebody behind it cuts packets up: the packet may be, and has the number for that.
+#[test]
+fn rfc_7915_5_1_1_an_atomic_fragment_becomes_a_packet_that_may_be_fragmented() {
+    for (mut path, flow, packet) in ipv6_senders() {
+        for length in [10, 1_300] {
+            let sent = packet.clone().payload(&vec![5; length]);
+            let [first, second] = [0xdead_0009, 0xbeef_0009].map(|number| {
+                let atomic = sent.clone().extension(fragment_header(0, 0, number));
+                through(&mut path, &atomic, 0).1.unwrap()
+            });
+            assert_eq!(first, second, "the low half of the number");
+            let identification = number(&first) as u16;
+            let golden =
+                Crafted { do_not_fragment: false, identification, ..at_other_side(&flow, &sent) }.bytes();
+            assert_eq!(first, golden);
+            if packet.protocol == 17 {
+                let (_, piece) = send(&mut path, ingress_of(&sent), &cut(&sent.bytes(), &[8], 9)[0], 0);
+                assert_eq!(number(&piece.unwrap()), identification.into());
+            }
+        }
+    }
 }
 
 #[test]
@@ -186,20 +208,20 @@ fn rfc_7915_4_5_pieces_of_udp_without_a_checksum_are_dropped() {
     }
 }
 
-/// Offset and the flag for more stay; the number is the low half of the long one.
+/// Offset and the flag for more stay. All pieces have one number, of which, in IPv6, the sender's is the low half.
 #[test]
-fn rfc_7915_4_1_and_5_1_1_pieces_stay_pieces_with_their_numbers() {
-    for (senders, number, translated) in
-        [(ipv4_senders(), 0xbeef, 0xbeef_u32), (ipv6_senders(), 0xdead_beef, 0xbeef)]
-    {
+fn rfc_7915_4_1_and_5_1_1_pieces_stay_pieces() {
+    for (senders, sent_number) in [(ipv4_senders(), 0xbeef), (ipv6_senders(), 0xdead_beef)] {
         for (mut path, flow, packet) in senders.into_iter().filter(|row| row.2.protocol == 17) {
             let sent = packet.payload(&[8; 100]);
-            let out: Vec<Vec<u8>> = cut(&sent.bytes(), &[40, 80], number)
+            let out: Vec<Vec<u8>> = cut(&sent.bytes(), &[40, 80], sent_number)
                 .iter()
                 .map(|piece| send(&mut path, ingress_of(&sent), piece, 0).1.unwrap())
                 .collect();
             let whole = join(&out);
             assert_eq!(read(&whole).payload, sent.payload);
+            let translated = number(&out[0]);
+            assert!(sent.source.is_ipv6() || translated & 0xffff == sent_number);
             for (frame, expected) in out.iter().zip(cut(&whole, &[40, 80], translated)) {
                 assert_eq!(*frame, expected);
             }
@@ -289,18 +311,21 @@ fn rfc_7915_5_2_errors_of_ipv6_become_these_of_ipv4() {
 
 /// Puts an error about what the other side got through: its reason, and what leaves.
 fn translated(
-    path: &mut lb_core::datapath::Datapath<'_>,
+    path: &mut Datapath<'_>,
     flow: &OpenFlow,
     packet: &Crafted,
     got: &[u8],
     (kind, code, word): (u8, u8, u32),
 ) -> (Reason, Option<Vec<u8>>) {
-    let seen = read_ip(got);
     let (ingress, macs) = match packet.source == flow.client {
         true => (INSIDE, (target_mac(number_of(flow.target)), INSIDE_MAC)),
         false => (OUTSIDE, (CLIENT_MAC, OUTSIDE_MAC)),
     };
-    let error = icmp_error((kind, code), (seen.destination, seen.source), macs, got, got.len() - 14);
+    let (from, to) = match packet.source == flow.client {
+        true => (flow.target, flow.source),
+        false => (flow.client, flow.vip),
+    };
+    let error = icmp_error((kind, code), (from.ip(), to.ip()), macs, got, got.len() - 14);
     let (verdict, out) = send(path, ingress, &with_word(error, word), 0);
     (verdict.reason, out)
 }
@@ -315,3 +340,100 @@ fn rfc_7915_4_1_and_5_1_the_code_point_of_an_error_is_copied() {
         assert_eq!(read_ip(&out).tos, 0xc0);
     }
 }
+
+/// How far the packet had come, as whoever complains has seen it.
+#[test]
+fn rfc_7915_4_3_and_5_3_a_quote_has_the_time_to_live_that_was_quoted() {
+    for (mut path, flow, packet) in ipv4_senders().into_iter().chain(ipv6_senders()) {
+        let mut got = through(&mut path, &packet.clone().payload(&[1; 40]), 0).1.unwrap();
+        let is_ipv4 = read_ip(&got).source.is_ipv4();
+        let kind = if is_ipv4 { (11, 0, 0) } else { (3, 0, 0) };
+        for ttl in [1, 2, 62, 255] {
+            got[if is_ipv4 { 22 } else { 21 }] = ttl;
+            if is_ipv4 {
+                fix_ip_checksum(&mut got);
+            }
+            let out = translated(&mut path, &flow, &packet, &got, kind).1.unwrap();
+            assert_eq!(read_ip(&read_error(&out).quote).ttl, ttl);
+        }
+    }
+}
+
+/// The error that leaves when a sender's packet of so many bytes of data is quoted up to so many bytes, in a field without which no
+/// extension is: padded to 64-bit words, and to 128 bytes.
+fn extended(
+    (mut path, flow, packet): (Datapath<'static>, OpenFlow, Crafted),
+    (kind, code, word): (u8, u8, u32),
+    (data, quoted): (usize, usize),
+) -> (Crafted, SeenError) {
+    let sent = packet.payload(&(0..data).map(|at| at as u8).collect::<Vec<_>>());
+    let mut got = through(&mut path, &sent, 0).1.unwrap();
+    got.truncate(14 + quoted);
+    let field = (got.len() - 14).next_multiple_of(8).max(128);
+    got.resize(14 + field, 0);
+    got.extend(EXTENSION);
+    let told = if sent.source.is_ipv4() { field / 8 << 24 } else { field / 4 << 16 };
+    let (_, out) = translated(&mut path, &flow, &sent, &got, (kind, code, word | told as u32));
+    (sent, read_error(&out.unwrap()))
+}
+
+/// The quote in the other family's length, padded, its length in the other's words, and the extension as it was.
+#[test]
+fn rfc_7915_4_2_and_5_2_an_extension_goes_along_behind_a_field_of_the_length_that_is_told() {
+    for (data, quoted) in [(4, 200), (1_000, 60), (1_000, 128), (1_000, 133), (1_000, 480), (1_000, 1_000)] {
+        for (sender, code) in ipv4_senders().into_iter().chain(ipv6_senders()).zip([0, 1].into_iter().cycle())
+        {
+            let is_ipv4 = sender.2.source.is_ipv4();
+            let kind = if is_ipv4 { (3, code, 0) } else { (11, code, 0) };
+            let (sent, seen) = extended(sender, kind, (data, quoted));
+            let (told, unit, header, gone) = match is_ipv4 {
+                true => (seen.word >> 16, 4, 20, 40),
+                false => (seen.word >> 24, 8, 40, 20),
+            };
+            let field = told as usize * unit;
+            let (quote, extension) = seen.quote[14..].split_at(field);
+            assert_eq!(extension, EXTENSION, "{data} {quoted}");
+            assert!(field >= 128 && (!is_ipv4 || 28 + field + extension.len() <= 576));
+            let segment = &sent.bytes()[14 + header..];
+            let length = segment.len().min(quoted - gone).min(field - header);
+            assert_eq!(quote[header..header + length], segment[..length]);
+            assert!(quote[header + length..].iter().all(|byte| *byte == 0), "padding");
+            let padding = (field - header).saturating_sub(length);
+            assert!(field == 128 || padding < 8 + unit, "that of both families, and no more");
+        }
+    }
+}
+
+/// "Packet too big" and the problems of headers have no place for a length in IPv6.
+#[test]
+fn rfc_4884_4_an_error_that_cannot_have_an_extension_has_none_nor_its_padding() {
+    for (before, after) in
+        [((3, 4, 1_400), (2, 0, 1_420)), ((3, 2, 0), (4, 1, 6)), ((12, 0, 8 << 24), (4, 0, 7))]
+    {
+        for sender in ipv6_senders() {
+            let (sent, seen) = extended(sender, before, (4, 200));
+            assert_eq!((seen.kind.0, seen.kind.1, seen.word), after);
+            assert_eq!(seen.quote[54..], sent.bytes()[54..], "what was quoted, and no more");
+        }
+    }
+}
+
+/// A length that reaches behind the message, or is shorter than an extension allows, is none (RFC 4884 section 5.5).
+#[test]
+fn rfc_4884_a_length_that_is_not_possible_is_not_believed() {
+    for (mut path, flow, packet) in ipv4_senders().into_iter().chain(ipv6_senders()) {
+        let sent = packet.payload(&[6; 200]);
+        let got = through(&mut path, &sent, 0).1.unwrap();
+        let kind = if sent.source.is_ipv4() { (1, 4) } else { (3, 3) };
+        for told in [1, 15, 200, 255] {
+            let word = if sent.source.is_ipv4() { told << 24 } else { told << 16 };
+            let seen =
+                read_error(&translated(&mut path, &flow, &sent, &got, (kind.0, kind.1, word)).1.unwrap());
+            assert_eq!(seen.word, 0);
+            assert_eq!(read_ip(&seen.quote).payload, read_ip(&sent.bytes()).payload);
+        }
+    }
+}
+
+/// One object, an MPLS label (RFC 4950); its checksum is its own.
+const EXTENSION: [u8; 12] = [0x20, 0, 0x86, 0x77, 0, 8, 1, 1, 0x12, 0x34, 0x51, 0x3f];

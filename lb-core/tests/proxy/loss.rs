@@ -11,11 +11,20 @@ use super::{script::*, support::*};
 fn a_repeated_syn_is_the_same_at_the_target() {
     for mode in proxy_modes(OnFirstAckWithPayload) {
         let mut script = Script::new(&mode);
-        let first = script.begin();
-        assert_eq!(script.begin(), first, "{}", mode.name);
+        let first = without_number(script.begin());
+        assert_eq!(without_number(script.begin()), first, "{}", mode.name);
         script.answer(0);
-        assert_eq!(script.begin(), first);
+        assert_eq!(without_number(script.begin()), first);
     }
+}
+
+/// IPv4 packets that may be cut up have numbers of their own, though they say the same.
+fn without_number(mut seen: Seen) -> Seen {
+    if seen.source.is_ipv4() {
+        seen.header[4..6].fill(0);
+        seen.header[10..12].fill(0);
+    }
+    seen
 }
 
 /// A client that gives up and begins anew on the same port, while its target remembers the first time.

@@ -28,6 +28,12 @@ fn translating_modes() -> [Mode; 4] {
     [v4, v6, v4_to_v6(), v6_to_v4()]
 }
 
+/// Modes in which clients and targets have one family, so that a target can be a client of its own.
+fn one_family_modes() -> [Mode; 4] {
+    let ([kept_v4, kept_v6], [v4, v6]) = (preserving_modes(), source_translating_modes());
+    [kept_v4, kept_v6, v4, v6]
+}
+
 fn client(mode: &Mode, port: u16) -> SocketAddr {
     (mode.client.ip(), port).into()
 }
@@ -91,17 +97,25 @@ fn ports_are_counted_for_each_target_each_source_address_and_each_protocol() {
     }
 }
 
-/// RFC 6888 section 3, REQ-4 and REQ-5.
+/// A client has a limit to its ports, and so to the memory of its flows; others do not feel it.
 #[test]
-fn one_client_takes_no_more_ports_than_it_may_have() {
-    for mode in source_translating_modes() {
+fn rfc_6888_req_4_and_5_one_client_takes_no_more_ports_than_it_may_have() {
+    for mode in translating_modes() {
         let settings = Settings { ports_per_client: Some(3), ..settings() };
         let mut path = leaked_datapath(256, settings, &mode.scene);
         let syn = |port| tcp(client(&mode, port), mode.web(), SYN);
-        for port in 1..=3 {
-            assert_eq!(through(&mut path, &syn(port), 0).0.reason, Reason::FlowNew, "{}", mode.name);
+        let datagram = |port| udp(client(&mode, port), mode.dns());
+        // Of TCP and UDP together.
+        for packet in [syn(1), syn(2), datagram(3)] {
+            assert_eq!(through(&mut path, &packet, 0).0.reason, Reason::FlowNew, "{}", mode.name);
         }
-        assert_eq!(through(&mut path, &syn(4), 0).0.reason, Reason::ClientPorts, "{}", mode.name);
+        for packet in [syn(4), datagram(4)] {
+            assert_eq!(through(&mut path, &packet, 0).0.reason, Reason::ClientPorts, "{}", mode.name);
+        }
+        assert_eq!(path.counters().flows.value(), 3, "{}", mode.name);
+        for packet in [syn(1), datagram(3)] {
+            assert_eq!(through(&mut path, &packet, 0).0.reason, Reason::FlowHit, "{}", mode.name);
+        }
         let mut other = syn(4);
         other.source = match other.source.ip() {
             IpAddr::V4(_) => "198.18.0.77:4".parse().unwrap(),
@@ -177,10 +191,10 @@ fn without_a_source_of_the_targets_family_there_is_no_flow() {
     }
 }
 
-/// RFC 5508 REQ-7, NLB's known limitation 1: a target that reaches its own listener and is selected itself.
+/// NLB's known limitation 1: a target that reaches its own listener and is selected itself. With full NAT that takes nothing special.
 #[test]
-fn a_target_that_is_its_own_client_sees_a_source_of_ours() {
-    for mode in preserving_modes() {
+fn rfc_5508_req_7_a_target_that_is_its_own_client_sees_a_source_of_ours() {
+    for mode in one_family_modes() {
         let scene = mode.scene.clone().with_targets(1);
         let mut path = leaked_datapath(256, settings(), &scene);
         let itself = scene.target(1);
@@ -196,7 +210,7 @@ fn a_target_that_is_its_own_client_sees_a_source_of_ours() {
         assert_eq!((back.source, back.destination), (mode.web(), own_port));
         assert_eq!(back.macs, (INSIDE_MAC, target_mac(1)), "back by the way that it came");
         let out = out.unwrap();
-        assert_eq!(path.counters().hairpins.value(), 1);
+        assert_eq!(path.counters().hairpins.value(), 1, "{}", mode.name);
         // An error about that reply goes round as well.
         let kind = if mode.is_ipv4() { (3, 3) } else { (1, 4) };
         let macs = (target_mac(1), INSIDE_MAC);
@@ -205,6 +219,7 @@ fn a_target_that_is_its_own_client_sees_a_source_of_ours() {
         assert_eq!(verdict.reason, Reason::IcmpError, "{}", mode.name);
         let seen_error = read_error(&out.unwrap());
         assert_eq!((seen_error.source, seen_error.destination), (seen.source.ip(), itself.ip()));
+        assert_books_balance(path.counters());
     }
 }
 

@@ -60,6 +60,11 @@ pub fn join(pieces: &[Vec<u8>]) -> Vec<u8> {
     whole(&pieces[0][..14], &first.header, first.protocol, &payload)
 }
 
+/// The number that all pieces of a packet have, of one of them or of a whole IPv4 packet.
+pub fn number(frame: &[u8]) -> u32 {
+    place(&read_ip(frame).header).2
+}
+
 /// Offset in bytes, whether more follows, and the number of a piece.
 fn place(header: &[u8]) -> (usize, bool, u32) {
     let half = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);

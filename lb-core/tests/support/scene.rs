@@ -30,7 +30,11 @@ pub struct Scene {
     pub targets: Vec<(u8, bool, FlowPolicy)>,
     pub target_family: Family,
     pub is_resolved: bool,
+    /// Whether all targets are behind the next hop of the first.
+    pub is_one_node: bool,
     pub hops: Vec<(IpAddr, NextHop)>,
+    /// The host's own, and those of its subnets' broadcasts.
+    pub host_addresses: Vec<IpAddr>,
     /// A second TCP listener on this port, to the same group.
     pub second_port: Option<u16>,
     /// The listeners of ports 80 and 53 once more, on the IPv6 VIP, to the same group.
@@ -38,6 +42,10 @@ pub struct Scene {
     pub preserves_client_ip: bool,
     /// Sources of all listeners.
     pub sources: Arc<Sources>,
+    /// Idle timeout of the TCP listeners, in seconds.
+    pub tcp_idle_s: u16,
+    /// Of the UDP listeners.
+    pub udp_idle_s: u16,
     /// Of all listeners.
     pub adopts_strays: bool,
     /// Of all listeners.
@@ -59,11 +67,15 @@ impl Default for Scene {
             targets: (1..=3).map(|n| (n, true, FlowPolicy::Keep)).collect(),
             target_family: Family::V4,
             is_resolved: true,
+            is_one_node: false,
             hops: Vec::new(),
+            host_addresses: vec![HOST.into(), BROADCAST.into(), HOST6.into()],
             second_port: None,
             is_dual_stack: false,
             preserves_client_ip: true,
             sources: Sources::none(),
+            tcp_idle_s: limits::TCP_IDLE_S,
+            udp_idle_s: limits::UDP_IDLE_S,
             adopts_strays: false,
             has_syn_cookies: false,
             is_closing: false,
@@ -77,6 +89,14 @@ impl Default for Scene {
 /// Sources with these ports, on both source addresses.
 pub fn sources(ports: RangeInclusive<u16>) -> Arc<Sources> {
     Arc::new(Sources { addresses: [SOURCE.into(), SOURCE6.into()].into(), ports })
+}
+
+/// Addresses of ours in every mode's scene: a VIP, a source, and the host's.
+pub fn own_addresses(family: Family) -> Vec<IpAddr> {
+    match family {
+        Family::V4 => [VIP, SOURCE, HOST, BROADCAST].map(IpAddr::from).to_vec(),
+        Family::V6 => [VIP6, SOURCE6, HOST6].map(IpAddr::from).to_vec(),
+    }
 }
 
 impl Scene {
@@ -129,6 +149,7 @@ impl Scene {
                 ],
                 vips,
                 sources: self.sources.addresses.iter().map(source).collect(),
+                host_addresses: self.host_addresses.clone(),
                 hops: self.hops.clone(),
             })
             .unwrap(),
@@ -149,8 +170,8 @@ impl Scene {
     fn listener(&self, vip: impl Into<IpAddr>, protocol: Protocol, port: u16) -> Listener {
         let address = vip.into();
         let idle_timeout_s = match protocol {
-            Protocol::Tcp => limits::TCP_IDLE_S,
-            Protocol::Udp => limits::UDP_IDLE_S,
+            Protocol::Tcp => self.tcp_idle_s,
+            Protocol::Udp => self.udp_idle_s,
         };
         Listener {
             name: format!("edge@{address}/{}:{port}", protocol.name()).into(),
@@ -184,7 +205,10 @@ impl Scene {
                 address: self.target(n).ip(),
                 port: 8080,
                 protocols: &[Protocol::Tcp, Protocol::Udp],
-                next_hop: self.is_resolved.then_some(NextHop { interface: INSIDE, mac: target_mac(n) }),
+                next_hop: self.is_resolved.then_some(NextHop {
+                    interface: INSIDE,
+                    mac: target_mac(if self.is_one_node { 1 } else { n }),
+                }),
                 flow_policy,
             });
         }

@@ -50,7 +50,7 @@ pub struct Stats {
     /// Flows refused because the target group had no target (NLB `RejectedFlowCount`).
     #[serde(default)]
     pub rejected_flows: u64,
-    /// Flows of a target to itself.
+    /// Flows of a target to itself, or to another behind the same next hop.
     pub hairpins: u64,
     /// Connections to the control API.
     #[serde(default)]

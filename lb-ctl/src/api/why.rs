@@ -252,8 +252,8 @@ pub struct WhySource {
     /// Address and port: the client's own, or those that the flow has; `None` before a flow has some of the load balancer's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
-    /// Why it does not see the client: `not_preserved`, `other_family`, `hairpin` or `collision`; `None` where it does, or where
-    /// the flow was made under rules that are no longer known.
+    /// Why it does not see the client: `not_preserved`, `other_family`, `hairpin`, `same_node` or `collision`; `None` where it
+    /// does, or where the flow was made under rules that are no longer known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     /// Addresses that new flows take theirs from.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lb_core::{
-    hash, limits,
+    hash,
     tables::{Endpoint, Forward, Listener, Protocol, TargetGroupId, WeightedGroup},
     time::Instant,
 };
@@ -40,7 +40,10 @@ pub(super) fn listeners(
                 groups: forward.groups.iter().filter_map(|row| group(lb, &endpoint, row)).collect(),
                 is_sticky: forward.is_sticky,
             },
-            idle_timeout_s: if is_tcp { listener.tcp_idle_timeout_seconds } else { limits::UDP_IDLE_S },
+            idle_timeout_s: match endpoint.protocol {
+                Protocol::Tcp => listener.tcp_idle_timeout_seconds,
+                Protocol::Udp => listener.udp_idle_timeout_seconds,
+            },
             interface: lb.interface,
             sources: sources::of_listener(config, inputs.ownership, (lb, endpoint.address), listener),
             adopts_strays: is_tcp && listener.adopts_strays,

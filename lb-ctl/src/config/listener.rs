@@ -51,6 +51,7 @@ fn listener(
         forward: forward?,
         rules: rules?,
         tcp_idle_timeout_seconds: attributes.tcp_idle_timeout_seconds,
+        udp_idle_timeout_seconds: attributes.udp_idle_timeout_seconds,
         adopts_strays: attributes.adopts_strays,
         has_syn_cookies: attributes.has_syn_cookies,
     })

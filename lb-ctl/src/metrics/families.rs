@@ -135,7 +135,11 @@ fn flows(stats: &Stats, status: &Status, to: &mut Families<'_>) -> fmt::Result {
     to.counter("flows_half_open_evicted", help, stats.half_open_evicted)?;
     let cut = stats.cut_by_cause.iter().map(|row| (Labels::of("cause", row.cause.as_str()), row.flows));
     to.counters("flows_cut", "Flows that were cut, by cause.", cut)?;
-    to.counter("hairpin_flows", "Flows of a target to itself.", stats.hairpins)
+    to.counter(
+        "hairpin_flows",
+        "Flows of a target to itself, or to another behind the same next hop.",
+        stats.hairpins,
+    )
 }
 
 /// Nothing while there is no flow log.

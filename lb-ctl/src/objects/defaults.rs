@@ -1,5 +1,7 @@
 //! Attributes with the values that they have when nobody sets them (NLB "attributes" of each kind of object).
 
+use lb_core::tables::Protocol;
+
 use super::{Attributes, Listener, LoadBalancer, Scheme, TargetGroup};
 use crate::config::{Protocols, TargetType};
 
@@ -26,10 +28,12 @@ impl LoadBalancer {
 impl Listener {
     /// Every attribute that it has.
     pub fn all_attributes(&self) -> Vec<Attribute<'_>> {
-        match self.protocol {
-            Protocols::Udp => complete(&self.attributes, &[]),
-            Protocols::Tcp | Protocols::TcpUdp => complete(&self.attributes, &TCP_LISTENER),
-        }
+        let of_protocol = |protocol: &Protocol| match protocol {
+            Protocol::Tcp => &TCP_LISTENER[..],
+            Protocol::Udp => &UDP_LISTENER[..],
+        };
+        let defaults: Vec<_> = self.protocol.each().iter().flat_map(of_protocol).copied().collect();
+        complete(&self.attributes, &defaults)
     }
 }
 
@@ -88,6 +92,8 @@ const TCP_LISTENER: [(&str, &str); 3] = [
     ("tcp.syn_cookies.enabled", "false"),
 ];
 
+const UDP_LISTENER: [(&str, &str); 1] = [("udp.idle_timeout.seconds", "120")];
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -130,6 +136,27 @@ mod tests {
             all.target_groups[0].attributes = set(&unset.target_groups[0].all_attributes());
             let [unset, all] = [unset, all].map(|objects| host.config_with(&objects.to_document()).unwrap());
             assert_eq!(unset, all, "{protocol} {target_type}");
+        }
+    }
+
+    #[test]
+    fn a_listener_of_both_protocols_has_the_attributes_of_both() {
+        for (protocol, own) in [
+            ("TCP", &["tcp.adopt_strays.enabled", "tcp.idle_timeout.seconds", "tcp.syn_cookies.enabled"][..]),
+            ("UDP", &["udp.idle_timeout.seconds"]),
+            (
+                "TCP_UDP",
+                &[
+                    "tcp.adopt_strays.enabled",
+                    "tcp.idle_timeout.seconds",
+                    "tcp.syn_cookies.enabled",
+                    "udp.idle_timeout.seconds",
+                ],
+            ),
+        ] {
+            let listener = objects(protocol, "ip").load_balancers.remove(0).listeners.remove(0);
+            let keys: Vec<&str> = listener.all_attributes().iter().map(|row| row.key).collect();
+            assert_eq!(keys, own, "{protocol}");
         }
     }
 

@@ -300,6 +300,9 @@ fn next_hop(why: &Why) -> Option<String> {
 fn source(row: &WhySource, why: &Why) -> String {
     let cause = match row.cause.as_deref() {
         Some("hairpin") => ", because the client is that target itself",
+        Some("same_node") => {
+            ", because the client is behind the same next hop as the target, and would be answered there"
+        }
         Some("other_family") => ", because client and target have addresses of different families",
         Some("not_preserved") => ", because its group does not preserve clients' addresses",
         Some("collision") => ", because the client's port already leads to it by another listener",

@@ -1,7 +1,7 @@
 //! The world around a simulated load balancer: who is registered, in which state, and which next hops there are.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -69,7 +69,7 @@ impl<'a> World<'a> {
             next_hop: &|address| Some(hops.get(&address).copied().unwrap_or_else(|| made_up_hop(address))),
             hops: hops.iter().map(|(address, hop)| (*address, *hop)).collect(),
             ownership: &|_| Ownership::Exclusive,
-            is_host_address: &|_| false,
+            host_addresses: &BTreeSet::new(),
             now: Instant::default(),
         });
         tables.map_err(SimulateError::Tables)

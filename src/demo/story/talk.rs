@@ -59,6 +59,7 @@ impl Talk {
     pub(super) fn cause(&self) -> Option<&'static str> {
         match self.why.as_ref()?.source.as_ref()?.cause.as_deref()? {
             "hairpin" => Some("client and target are one"),
+            "same_node" => Some("client and target are behind one next hop"),
             "not_preserved" => Some("client addresses are not preserved"),
             _ => None,
         }

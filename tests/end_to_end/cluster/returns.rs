@@ -8,7 +8,7 @@ use std::{
 use lbd::testbed::{
     client::Answer,
     cluster::{
-        places::{CLIENT, LB, Pod, VIP_A},
+        places::{CLIENT, LB, Node, Pod, VIP_A},
         routing::Return,
     },
     tap::{Direction, Hop},
@@ -23,6 +23,7 @@ pub const TESTS: &[Test] = &[
     ("cluster::replies_by_another_interface_and_the_router_are_found", by_router),
     ("cluster::a_pod_reaches_itself_by_the_vip", to_itself),
     ("cluster::a_pod_reaches_its_neighbour_by_the_vip", to_neighbour),
+    ("cluster::a_node_reaches_its_own_pods_by_the_vip", from_node),
     ("cluster::replies_that_avoid_the_load_balancer_reach_nobody", avoided),
 ];
 
@@ -73,23 +74,53 @@ fn to_itself() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Both are behind one node, which by its routes would answer past the load balancer: its mark of the connection comes first.
+/// The node, which knows the way from pod to pod, would pass the load balancer by: so the load balancer's address stands in for the
+/// client's, whatever becomes of other replies.
 fn to_neighbour() -> Result<(), Failed> {
     let mut scene = Scene::serve()?;
-    scene.walk(Caller::Pod(Pod::P51), KEPT, |answer| answer.target == "pod52")?.assert(
+    let elsewhere = format!("    {{ address = \"{}\", zone = \"b\" }},\n", Pod::P71.address());
+    scene.reconfigure("pods-kept", &elsewhere, "")?;
+    for returns in [Return::ByNodes, Return::Nowhere] {
+        scene.cluster.set_return(returns)?;
+        let neighbour = |answer: &Answer| answer.target == "pod52" && answer.client.ip() == LB;
+        scene.walk(Caller::Pod(Pod::P51), KEPT, neighbour)?.assert(
+            &[
+                "pod51/eth0 > node1/pod51: 198.19.1.51:c > 198.18.100.1:83",
+                "node1/eth0 > router/vpc: 198.19.1.51:c > 198.18.100.1:83",
+                "router/vpc > lb/eth0: 198.19.1.51:c > 198.18.100.1:83",
+                "lb/eth0 > node1/eth0: 198.19.1.10:* > 198.19.1.52:8080",
+                "node1/pod52 > pod52/eth0: 198.19.1.10:* > 198.19.1.52:8080",
+            ],
+            &[
+                "pod52/eth0 > node1/pod52: 198.19.1.52:8080 > 198.19.1.10:*",
+                "node1/eth0 > lb/eth0: 198.19.1.52:8080 > 198.19.1.10:*",
+                "lb/eth0 > router/vpc: 198.18.100.1:83 > 198.19.1.51:c",
+                "router/vpc > node1/eth0: 198.18.100.1:83 > 198.19.1.51:c",
+                "node1/pod51 > pod51/eth0: 198.18.100.1:83 > 198.19.1.51:c",
+            ],
+        );
+    }
+    let books = scene.finish()?;
+    assert!(books.0.hairpins > 0, "{books}");
+    Ok(())
+}
+
+/// From outside it takes nothing that has its own address.
+fn from_node() -> Result<(), Failed> {
+    let mut scene = Scene::serve()?;
+    let own = |answer: &Answer| answer.target == "pod52" && answer.client.ip() == LB;
+    scene.walk(Caller::Node(Node::One), KEPT, own)?.assert(
         &[
-            "pod51/eth0 > node1/pod51: 198.19.1.51:c > 198.18.100.1:83",
-            "node1/eth0 > router/vpc: 198.19.1.51:c > 198.18.100.1:83",
-            "router/vpc > lb/eth0: 198.19.1.51:c > 198.18.100.1:83",
-            "lb/eth0 > node1/eth0: 198.19.1.51:c > 198.19.1.52:8080",
-            "node1/pod52 > pod52/eth0: 198.19.1.51:c > 198.19.1.52:8080",
+            "node1/eth0 > router/vpc: 198.19.1.50:c > 198.18.100.1:83",
+            "router/vpc > lb/eth0: 198.19.1.50:c > 198.18.100.1:83",
+            "lb/eth0 > node1/eth0: 198.19.1.10:* > 198.19.1.52:8080",
+            "node1/pod52 > pod52/eth0: 198.19.1.10:* > 198.19.1.52:8080",
         ],
         &[
-            "pod52/eth0 > node1/pod52: 198.19.1.52:8080 > 198.19.1.51:c",
-            "node1/eth0 > lb/eth0: 198.19.1.52:8080 > 198.19.1.51:c",
-            "lb/eth0 > router/vpc: 198.18.100.1:83 > 198.19.1.51:c",
-            "router/vpc > node1/eth0: 198.18.100.1:83 > 198.19.1.51:c",
-            "node1/pod51 > pod51/eth0: 198.18.100.1:83 > 198.19.1.51:c",
+            "pod52/eth0 > node1/pod52: 198.19.1.52:8080 > 198.19.1.10:*",
+            "node1/eth0 > lb/eth0: 198.19.1.52:8080 > 198.19.1.10:*",
+            "lb/eth0 > router/vpc: 198.18.100.1:83 > 198.19.1.50:c",
+            "router/vpc > node1/eth0: 198.18.100.1:83 > 198.19.1.50:c",
         ],
     );
     scene.finish().map(drop)

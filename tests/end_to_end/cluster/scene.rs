@@ -11,7 +11,10 @@ use lb_ctl::{api::TargetRow, client::Client};
 use lbd::testbed::{
     cleanup::OwnDirectory,
     client::{Answer, Conversation, Crowd, Flows, Seen},
-    cluster::{Cluster, configuration, places::Pod},
+    cluster::{
+        Cluster, configuration,
+        places::{Node, Pod},
+    },
     daemon::{Books, is_serving},
     namespace::Namespace,
     process::Process,
@@ -40,6 +43,8 @@ pub enum Caller {
     Client,
     /// A pod.
     Pod(Pod),
+    /// A node itself.
+    Node(Node),
 }
 
 impl Scene {
@@ -161,6 +166,7 @@ impl Scene {
         match caller {
             Caller::Client => &self.cluster.client,
             Caller::Pod(pod) => self.cluster.pod(pod),
+            Caller::Node(node) => self.cluster.node(node),
         }
     }
 

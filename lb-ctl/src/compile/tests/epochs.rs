@@ -55,6 +55,9 @@ fn a_change_for_flows_made_before_concerns_all() {
         Change("another idle timeout", |bench| {
             bench.config.load_balancers[0].listeners[1].tcp_idle_timeout_seconds = 60;
         }),
+        Change("another idle timeout of UDP", |bench| {
+            bench.config.load_balancers[0].listeners[0].udp_idle_timeout_seconds = 30;
+        }),
         Change("a listener less", |bench| drop(bench.config.load_balancers[0].listeners.pop())),
     ];
     for change in changes {

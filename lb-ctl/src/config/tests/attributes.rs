@@ -232,31 +232,73 @@ fn a_load_balancer_has_nlbs_attributes() {
 }
 
 #[test]
-fn a_udp_listener_has_no_tcp_attributes() {
-    let text = |protocol: &str| {
-        let attributes = "[load_balancers.listeners.attributes]\n\"tcp.idle_timeout.seconds\" = 60\n\
-                          \"tcp.adopt_strays.enabled\" = true\n\"tcp.syn_cookies.enabled\" = \"true\"\n";
-        let text = BASE.replace("\"TCP\"", &format!("{protocol:?}"));
-        text.replace("[[target_groups]]", &format!("{attributes}[[target_groups]]"))
+fn a_listener_has_the_attributes_of_its_protocols() {
+    let text = |protocol: &str, attributes: &str| {
+        let section = format!("[load_balancers.listeners.attributes]\n{attributes}\n[[target_groups]]");
+        BASE.replace("\"TCP\"", &format!("{protocol:?}")).replace("[[target_groups]]", &section)
     };
-    for protocol in ["TCP", "TCP_UDP"] {
-        let listener = parse(&text(protocol), "f").unwrap().load_balancers.remove(0).listeners.remove(0);
+    let of_tcp = "\"tcp.idle_timeout.seconds\" = 60\n\"tcp.adopt_strays.enabled\" = true\n\
+                  \"tcp.syn_cookies.enabled\" = \"true\"";
+    let of_udp = "\"udp.idle_timeout.seconds\" = \"30\"";
+    let both = format!("{of_tcp}\n{of_udp}");
+    let listener = |protocol: &str, attributes: &str| {
+        parse(&text(protocol, attributes), "f").unwrap().load_balancers.remove(0).listeners.remove(0)
+    };
+    for listener in [listener("TCP", of_tcp), listener("TCP_UDP", &both)] {
         assert!(listener.adopts_strays && listener.has_syn_cookies);
+        assert_eq!(listener.tcp_idle_timeout_seconds, 60);
     }
-    let errors = parse(&text("UDP"), "f").unwrap_err().to_string();
-    let place = "load_balancers[0].listeners[0].attributes.";
-    let expected: Vec<String> = [
-        ("14", "tcp.idle_timeout.seconds", "60", "UDP flows always time out after 120 s"),
-        ("15", "tcp.adopt_strays.enabled", "true", "every UDP packet of no flow starts one"),
-        ("16", "tcp.syn_cookies.enabled", "\"true\"", "UDP has no handshake"),
-    ]
-    .map(|(line, key, found, reason)| {
-        format!(
-            "f:{line}: {place}{key:?}: found {found}, expected no such attribute on a UDP listener; {reason}"
-        )
-    })
-    .into();
-    assert_eq!(errors, expected.join("\n"));
+    for listener in [listener("UDP", of_udp), listener("TCP_UDP", &both)] {
+        assert_eq!(listener.udp_idle_timeout_seconds, 30);
+    }
+    let errors = |protocol: &str, rows: &[(u32, &str, &str, &str)]| {
+        let place = "load_balancers[0].listeners[0].attributes";
+        let told = |(line, key, found, reason): &(u32, &str, &str, &str)| {
+            let expected = format!("expected no such attribute on a {protocol} listener; {reason}");
+            format!("f:{line}: {place}.{key:?}: found {found}, {expected}")
+        };
+        assert_eq!(
+            parse(&text(protocol, &both), "f").unwrap_err().to_string(),
+            rows.iter().map(told).collect::<Vec<_>>().join("\n")
+        );
+    };
+    errors(
+        "UDP",
+        &[
+            (14, "tcp.idle_timeout.seconds", "60", "UDP flows have \"udp.idle_timeout.seconds\""),
+            (15, "tcp.adopt_strays.enabled", "true", "every UDP packet of no flow starts one"),
+            (16, "tcp.syn_cookies.enabled", "\"true\"", "UDP has no handshake"),
+        ],
+    );
+    let of_tcp_listener =
+        [(17, "udp.idle_timeout.seconds", "\"30\"", "TCP flows have \"tcp.idle_timeout.seconds\"")];
+    errors("TCP", &of_tcp_listener);
+}
+
+/// RFC 4787 REQ-5: the time without packets after which a UDP flow is over can be configured, 120 s if nobody does.
+#[test]
+fn rfc_4787_req_5_a_udp_flows_idle_timeout_is_10_to_6000_s_and_120_by_default() {
+    let text = |attribute: &str| {
+        let section = format!("[load_balancers.listeners.attributes]\n{attribute}\n[[target_groups]]");
+        BASE.replace("\"TCP\"", "\"UDP\"").replace("[[target_groups]]", &section)
+    };
+    for (attribute, seconds) in [
+        ("", 120),
+        ("\"udp.idle_timeout.seconds\" = 10", 10),
+        ("udp.idle_timeout.seconds = \"30\"", 30),
+        ("\"udp.idle_timeout.seconds\" = 6000", 6_000),
+    ] {
+        let listener = parse(&text(attribute), "f").unwrap().load_balancers.remove(0).listeners.remove(0);
+        assert_eq!(listener.udp_idle_timeout_seconds, seconds, "{attribute}");
+    }
+    for found in ["9", "6001", "-1", "\"\"", "true"] {
+        let error = parse(&text(&format!("\"udp.idle_timeout.seconds\" = {found}")), "f").unwrap_err();
+        let expected = format!(
+            "f:14: load_balancers[0].listeners[0].attributes.\"udp.idle_timeout.seconds\": found {found}, expected an \
+             integer from 10 to 6000"
+        );
+        assert_eq!(error.to_string(), expected);
+    }
 }
 
 #[test]

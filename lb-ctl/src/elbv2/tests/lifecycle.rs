@@ -186,6 +186,38 @@ fn a_listener_forwards_by_weight() {
     assert_eq!(world.refused(&format!("Action=DeleteListener&ListenerArn={listener}")), "ListenerNotFound");
 }
 
+/// An attribute of our own is set and told as NLB's are.
+#[test]
+fn a_udp_listener_has_an_idle_timeout_of_its_own() {
+    let world = World::new();
+    let lb = world.load_balancer("edge");
+    let group =
+        world.arn("Action=CreateTargetGroup&Protocol=UDP&Port=53&TargetType=ip&Name=dns", "TargetGroupArn");
+    let listener = world.arn(
+        &format!(
+            "Action=CreateListener&LoadBalancerArn={lb}&Protocol=UDP&Port=53&DefaultActions.member.1.Type=forward&\
+             DefaultActions.member.1.TargetGroupArn={group}"
+        ),
+        "ListenerArn",
+    );
+    let told = |seconds| format!("<Key>udp.idle_timeout.seconds</Key><Value>{seconds}</Value>");
+    let describe = format!("Action=DescribeListenerAttributes&ListenerArn={listener}");
+    let attributes = world.ok(&describe);
+    assert!(attributes.contains(&told(120)) && !attributes.contains("tcp."), "{attributes}");
+    let modify = |key: &str, value: &str| {
+        format!(
+            "Action=ModifyListenerAttributes&ListenerArn={listener}&Attributes.member.1.Key={key}&\
+             Attributes.member.1.Value={value}"
+        )
+    };
+    let attributes = world.ok(&modify("udp.idle_timeout.seconds", "30"));
+    assert!(attributes.contains(&told(30)), "{attributes}");
+    assert_eq!(attributes, world.ok(&describe));
+    for (key, value) in [("udp.idle_timeout.seconds", "9"), ("tcp.idle_timeout.seconds", "60")] {
+        assert_eq!(world.refused(&modify(key, value)), "InvalidConfigurationRequest", "{key}={value}");
+    }
+}
+
 #[test]
 fn rules_are_for_a_family_and_in_order() {
     let world = World::new();

@@ -124,6 +124,13 @@ fn parameters_that_do_not_fit_are_refused() {
             "InvalidConfigurationRequest",
         ),
         (
+            format!(
+                "Action=ModifyListenerAttributes&ListenerArn={listener}&{}",
+                attribute("udp.idle_timeout.seconds", "30")
+            ),
+            "InvalidConfigurationRequest",
+        ),
+        (
             format!("Action=AddTags&ResourceArns.member.1={lb}&Tags.member.1.Key=a&Tags.member.2.Key=a"),
             "DuplicateTagKeys",
         ),

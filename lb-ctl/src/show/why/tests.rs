@@ -159,7 +159,7 @@ fn every_turn_of_the_story_is_told() {
         (refused(Reason::ResetNoTarget), "answered by a reset: no target can get the flow."),
         (refused(Reason::NextHopUnresolved), "dropped for now: the way to the target is not known."),
         (refused(Reason::NoSourcePort), "dropped: no source port is free"),
-        (refused(Reason::OwnSource), "dropped: source address is a VIP"),
+        (refused(Reason::OwnSource), "dropped: source address is one of ours"),
         (refused(Reason::FlowTableFull), "dropped: the flow table has no room"),
         (refused(Reason::Stateless), "they go to 198.19.1.2:8080; the flow table is full"),
         (refused(Reason::SynToTarget), "once the client has confirmed a SYN cookie"),
@@ -172,6 +172,10 @@ fn every_turn_of_the_story_is_told() {
         (
             with_source("hairpin", &["198.18.100.1"]),
             "instead of the client, because the client is that target itself.",
+        ),
+        (
+            with_source("same_node", &["198.18.100.1"]),
+            "instead of the client, because the client is behind the same next hop as the target,",
         ),
         (
             with_source("not_preserved", &["198.18.100.1", "198.18.100.2"]),
