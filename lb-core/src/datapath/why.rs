@@ -84,7 +84,7 @@ pub enum Outlook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prospect {
     /// What the packet that opens the flow is counted under: a datagram, a SYN or, at a listener with SYN cookies, the packet that
-    /// confirms one. That no source port is free may become known only when one is sought.
+    /// confirms one.
     pub reason: Reason,
     /// What any other TCP packet is counted under.
     pub stray: Reason,
@@ -219,7 +219,9 @@ impl Pipeline<'_> {
                 return Prospect { stray, ..refused(reason) };
             }
         };
-        let refusal = self.refuse_preference(listener, &preference, key, now);
+        let refusal = self.refuse_preference(listener, &preference, key, now).or_else(|| {
+            self.lacks_source(tables, listener, &preference, key, now).then_some(Reason::NoSourcePort)
+        });
         let Preference { target_id, translated, is_failing_open, .. } = preference;
         let has_room = self.has_room(&preference, key, now);
         let is_owed_header = header_placement(tables, target_id).is_some();
