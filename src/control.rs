@@ -13,7 +13,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Select};
-use lb_core::{limits, steer::Steering, tables::Tables, time};
+use lb_core::{datapath::FlowView, limits, steer::Steering, tables::Tables, time};
 use lb_ctl::{
     api::{Happening, InterfaceState, Refusal},
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
@@ -52,8 +52,8 @@ pub enum Event {
     NextHops,
     /// The workers have said why packets fare as they do.
     Why(Answered),
-    /// A target whose replies go past, and one of its clients if the workers know any.
-    Bypassed(TargetKey, Option<IpAddr>),
+    /// A target whose replies go past, and the flow of one of its clients if the workers know any.
+    Bypassed(TargetKey, Option<FlowView>),
     /// Read the configuration again.
     Reload,
     /// Stop cleanly.
@@ -250,7 +250,7 @@ impl Control {
             Event::Reload => drop(self.reload_for(&Caller("SIGHUP".into()))),
             Event::Call(call) => self.answer(call, batch),
             Event::Why(answered) => self.explain(answered),
-            Event::Bypassed(target, client) => self.tell_of_bypass(&target, client),
+            Event::Bypassed(target, flow) => self.tell_of_bypass(&target, flow.as_ref()),
         }
         Turn::Next
     }

@@ -244,6 +244,7 @@ fn ended(port: u16, reason: CloseReason) -> EndedFlow {
         timeout_ms: 0,
         listener: ListenerId(0),
         target_id: TargetId(0),
+        shares_hop: false,
     };
     let mut tally = Tally::beginning(Instant::from_millis(NOW_MS - 2_000));
     (tally.bytes, tally.packets) = ([700, 90_000], [7, 60]);
