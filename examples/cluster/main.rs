@@ -122,7 +122,7 @@ fn start_holder(name: &Name, files: &Files) -> Result<(), Box<dyn Error>> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(OwnProcess::holder(name).arguments()).process_group(0);
     let mut holder = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-    let made = await_serving(name, files);
+    let made = await_serving(files, || !matches!(holder.try_wait(), Ok(None)));
     if made.is_err() {
         signal(holder.id(), libc::SIGTERM);
         holder.wait()?;
@@ -134,15 +134,14 @@ fn start_holder(name: &Name, files: &Files) -> Result<(), Box<dyn Error>> {
 fn start_again(holder: u32, (name, files): (&Name, &Files)) -> Result<(), Box<dyn Error>> {
     fs::remove_file(files.ready())?;
     signal(holder, libc::SIGUSR1);
-    await_serving(name, files)
+    await_serving(files, || OwnProcess::holder(name).pid().is_none())
 }
 
 /// Waits until the holder says that the daemon serves.
-fn await_serving(name: &Name, files: &Files) -> Result<(), Box<dyn Error>> {
-    let holder = OwnProcess::holder(name);
+fn await_serving(files: &Files, mut has_ended: impl FnMut() -> bool) -> Result<(), Box<dyn Error>> {
     let deadline = Instant::now() + PATIENCE;
     while !files.ready().exists() {
-        let has_ended = holder.pid().is_none();
+        let has_ended = has_ended();
         if has_ended || Instant::now() > deadline {
             let how = if has_ended { "has ended" } else { "is not done" };
             let said = fs::read_to_string(files.log())?;
