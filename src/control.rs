@@ -13,7 +13,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Select};
-use lb_core::{limits, steer::Steering, tables::Tables, time};
+use lb_core::{datapath::FlowView, limits, steer::Steering, tables::Tables, time};
 use lb_ctl::{
     api::{Happening, InterfaceState, Refusal},
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
@@ -53,8 +53,8 @@ pub enum Event {
     NextHops,
     /// The workers have said why packets fare as they do.
     Why(Answered),
-    /// A target whose replies go past, and one of its clients if the workers know any.
-    Bypassed(TargetKey, Option<IpAddr>),
+    /// A target whose replies go past, and the flow of one of its clients if the workers know any.
+    Bypassed(TargetKey, Option<FlowView>),
     /// How many flows have the sources that are to go.
     SourcesInUse(SourcesInUse),
     /// Read the configuration again.
@@ -257,7 +257,7 @@ impl Control {
             Event::Reload => drop(self.reload_for(&Caller("SIGHUP".into()))),
             Event::Call(call) => self.answer(call, batch),
             Event::Why(answered) => self.explain(answered),
-            Event::Bypassed(target, client) => self.tell_of_bypass(&target, client),
+            Event::Bypassed(target, flow) => self.tell_of_bypass(&target, flow.as_ref()),
             Event::SourcesInUse(answer) => self.learn_sources_in_use(&answer),
         }
         Turn::Next

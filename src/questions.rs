@@ -82,16 +82,18 @@ impl Control {
         log_failure(self.questions.collect(collect));
     }
 
-    /// Has the workers look for a client that waits for a target's answer, and hands on who it is.
+    /// Has the workers look for a client that waits for a target's answer, and hands on its flow: if there is one, that of a client who
+    /// is not behind the same next hop.
     pub(crate) fn find_waiting_client(&self, target: TargetKey) {
         let end = (target.address, target.port);
         let is_waiting = move |flow: &FlowView| flow.target == end && WAITING.contains(&flow.state);
-        let query = FlowQuery { extent: Extent::Some(1), filter: Arc::new(is_waiting) };
+        let query = FlowQuery { extent: Extent::Some(WAITING_CLIENTS), filter: Arc::new(is_waiting) };
         let (answers, events) = (self.engine.find_flows(&query, None), self.questions.events.clone());
         let collect = move || {
-            let found = answers.collect().0.into_iter().find_map(|found| found.flows.into_iter().next());
+            let flows = answers.collect().0.into_iter().flat_map(|found| found.flows);
+            let telling = flows.min_by_key(|flow| flow.shares_hop);
             // Nobody listens any more only when the daemon is stopping.
-            drop(events.send(Event::Bypassed(target, found.map(|flow| flow.client.0))));
+            drop(events.send(Event::Bypassed(target, telling)));
         };
         log_failure(self.questions.collect(collect));
     }
@@ -155,6 +157,9 @@ fn log_failure(outcome: io::Result<()>) {
 
 /// States of flows whose client waits for an answer, or has had one that did not come by here.
 const WAITING: [&str; 2] = [State::HalfOpen.name(), State::AnsweredElsewhere.name()];
+
+/// Of so many of them, from each worker, the most telling is chosen.
+const WAITING_CLIENTS: usize = 64;
 
 /// Most questions under way at once.
 const QUESTIONS: usize = 16;

@@ -78,11 +78,7 @@ impl Control {
         let own =
             view.filter(|view| view.state == State::AnsweredElsewhere.name() && view.source == view.client);
         match own {
-            Some(view) => Some(Bypass {
-                sign: BypassSign::AnsweredElsewhere,
-                client: Some(view.client.0),
-                gateway: bypass::own_address_towards(view.target.0),
-            }),
+            Some(view) => Some(bypass::shown_by(view, BypassSign::AnsweredElsewhere)),
             None => target?.bypass.clone(),
         }
     }
