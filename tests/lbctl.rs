@@ -372,6 +372,32 @@ fn the_clock_is_the_captures_and_never_goes_back() {
     }
 }
 
+/// A PROXY header that the target does not acknowledge is repeated, whoever's frame comes next.
+#[test]
+fn frames_that_timers_make_are_told_apart() {
+    let scratch = Scratch::new();
+    let owed = "\"proxy_protocol_v2.enabled\" = true, \
+                \"proxy_protocol_v2.client_to_server.header_placement\" = \"on_first_ack\", \"preserve";
+    let config = scratch.config(&CONFIG.replace("\"preserve", owed));
+    let mut simulation = Simulation::start(&config, &[]);
+    let (client, vip) = ([198, 18, 0, 9], [198, 18, 100, 1]);
+    let mut ask_at = |second, frame: &[u8]| json(&simulation.ask_at(second, frame));
+    let opened = ask_at(1, &syn(client, 40_000, vip, 80));
+    let sent = unhex(opened["out"][0].as_str().unwrap());
+    let target: [u8; 4] = sent[30..34].try_into().unwrap();
+    let begin = u32::from_be_bytes(sent[38..42].try_into().unwrap());
+    ask_at(1, &tcp((target, 8_080), (client, 40_000), (1_000, begin.wrapping_add(1), 0x12)));
+    let confirmed = ask_at(1, &tcp((client, 40_000), (vip, 80), (2, 1_001, 0x10)));
+    assert_eq!(confirmed["made_by_timers"], serde_json::Value::Null, "{confirmed}");
+    let header = unhex(confirmed["out"][0].as_str().unwrap());
+    assert!(header.windows(4).any(|bytes| bytes == b"QUIT"), "the PROXY header's signature: {confirmed}");
+
+    let next = ask_at(3, &udp(client, 1, [198, 18, 0, 8], 2));
+    assert_eq!((&next["verdict"], &next["made_by_timers"]), (&"pass".into(), &1.into()), "{next}");
+    let repeated = unhex(next["out"][0].as_str().unwrap());
+    assert!(repeated.windows(4).any(|bytes| bytes == b"QUIT"), "{next}");
+}
+
 #[test]
 fn frames_of_other_interfaces_pass_and_frames_that_leave_are_written() {
     let scratch = Scratch::new();
@@ -564,8 +590,18 @@ fn udp(source: [u8; 4], source_port: u16, destination: [u8; 4], destination_port
 
 /// A TCP SYN.
 fn syn(source: [u8; 4], source_port: u16, destination: [u8; 4], destination_port: u16) -> Vec<u8> {
+    tcp((source, source_port), (destination, destination_port), (1, 0, 0x02))
+}
+
+/// A TCP segment without payload: its ends; its sequence number, acknowledgement and flags.
+fn tcp(
+    (source, source_port): ([u8; 4], u16),
+    (destination, destination_port): ([u8; 4], u16),
+    (sequence, acknowledgement, flags): (u32, u32, u8),
+) -> Vec<u8> {
     let mut l4 = [source_port.to_be_bytes(), destination_port.to_be_bytes()].concat();
-    l4.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]);
+    l4.extend([sequence.to_be_bytes(), acknowledgement.to_be_bytes()].concat());
+    l4.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
     let pseudo = [&source[..], &destination[..], &[0, 6], &(l4.len() as u16).to_be_bytes()[..], &l4].concat();
     l4[16..18].copy_from_slice(&checksum(&pseudo).to_be_bytes());
     frame(6, source, destination, &l4)

@@ -158,6 +158,10 @@ enum Verb {
     ///
     /// One JSON line answers each frame: its number, the verdict and its reason, the listener, the target, and the frames
     /// that leave. Every target is healthy and every next hop is known, unless options say otherwise.
+    ///
+    /// Each frame is taken for one that has just come in. Source ports (full NAT, translation between families) are chosen anew, always the
+    /// same for one --hash-key, so replies in a capture of a live lbd's traffic belong to no flow. Simulate what clients sent
+    /// first, put the ports that the answers tell into the replies, and simulate both.
     Simulate(simulate::SimulateArguments),
     /// Look whether this host and its interfaces are fit for the load balancer, and say what to type where they are not
     Doctor(doctor::DoctorArguments),

@@ -53,7 +53,7 @@ impl Datagram {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
                 let mut packet = vec![0x45, 0, 0, 0];
                 packet.extend((self.number as u16).to_be_bytes());
-                packet.extend((offset / 8 | more << 13).to_be_bytes());
+                packet.extend(((offset / 8) | (more << 13)).to_be_bytes());
                 packet.extend([HOPS, UDP, 0, 0]); // The checksum and the length are the kernel's to fill in (raw(7)).
                 packet.extend([from.octets(), to.octets()].concat());
                 [&packet, part].concat()

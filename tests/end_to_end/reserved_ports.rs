@@ -2,13 +2,16 @@
 
 use std::{fs, net::UdpSocket};
 
-use lbd::testbed::network::{GATEWAY, Layout, Offload, Plan};
+use lbd::testbed::{
+    client::{Crowd, Seen},
+    network::{GATEWAY, Layout, Offload, Plan},
+};
 use libtest_mimic::Failed;
 
 use crate::{
     Test,
-    config::{Config, SourceNat},
-    harness::Rig,
+    config::{ClientAddress, Config, Service, SourceNat},
+    harness::{Rig, tcp_vip},
 };
 
 /// The tests of this file.
@@ -44,7 +47,7 @@ fn a_refused_reload_changes_none() -> Result<(), Failed> {
     let refusal = rig.reload(&config(None));
     assert!(format!("{refusal:?}").contains("set source_nat.ports, for example to"), "{refusal:?}");
     assert_eq!(reserved(&rig)?, "2000-2999,8080");
-    let crowd = rig.crowd(5)?;
+    let crowd = Crowd::open_seen(&rig.network.client, tcp_vip(), 5, Seen::Source(GATEWAY.into()))?;
     rig.reload(&config(Some((3_000, 3_999))))?;
     assert_eq!(reserved(&rig)?, "2000-3999,8080", "flows of before have the old ones");
     drop(crowd);
@@ -73,7 +76,8 @@ fn prepare() -> Result<Rig, Failed> {
 /// Ports of the host's own address that are source ports; all of the default range where there are none.
 fn config(ports: Option<(u16, u16)>) -> Config {
     let source_nat = Some(SourceNat { addresses: vec![GATEWAY.into()], ports });
-    Config { source_nat, ..Config::of(&PLAN) }
+    let hidden = Service { client_address: ClientAddress::Hidden, ..Service::LINES };
+    Config { source_nat, ..Config::only(&PLAN, hidden) }
 }
 
 fn reserved(rig: &Rig) -> Result<String, Failed> {

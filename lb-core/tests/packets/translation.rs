@@ -372,7 +372,7 @@ fn extended(
     let field = (got.len() - 14).next_multiple_of(8).max(128);
     got.resize(14 + field, 0);
     got.extend(EXTENSION);
-    let told = if sent.source.is_ipv4() { field / 8 << 24 } else { field / 4 << 16 };
+    let told = if sent.source.is_ipv4() { (field / 8) << 24 } else { (field / 4) << 16 };
     let (_, out) = translated(&mut path, &flow, &sent, &got, (kind, code, word | told as u32));
     (sent, read_error(&out.unwrap()))
 }
