@@ -9,7 +9,7 @@
 mod support;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
@@ -162,7 +162,7 @@ impl Control {
             next_hop: &|_| Some(NextHop { interface: InterfaceId(1), mac: support::target_mac(0) }),
             hops: Vec::new(),
             ownership: &|_| Ownership::Exclusive,
-            is_host_address: &|_| false,
+            host_addresses: &BTreeSet::new(),
             now: time::Instant::from_millis(1_000),
         };
         self.compiler.compile(&inputs).expect("the tables fit")

@@ -19,6 +19,8 @@ use crate::log::{complain, say};
 #[derive(Debug, Default)]
 pub struct Addresses {
     ours: BTreeSet<(String, IpAddr)>,
+    /// Those of ours that nobody wants any more, but that flows may have as their source.
+    kept: BTreeSet<IpAddr>,
     /// Taken off by us, and maybe still among those that the host is known to have: news of that takes a moment.
     released: BTreeSet<IpAddr>,
     /// The marker in the state directory.
@@ -30,7 +32,7 @@ impl Addresses {
     pub fn left_behind_by(marker: Option<&RunMarker>) -> Addresses {
         let rows = marker.map(|marker| marker.assigned.as_slice()).unwrap_or_default();
         let ours = rows.iter().map(|row| (row.interface.clone(), row.address)).collect();
-        Addresses { ours, released: BTreeSet::new(), noted: marker.cloned() }
+        Addresses { ours, noted: marker.cloned(), ..Addresses::default() }
     }
 
     /// Who else uses an address, given all that the host has.
@@ -45,8 +47,8 @@ impl Addresses {
     }
 
     /// Puts the addresses that `config` wants on interfaces where they are missing, and says so: also one of ours that a reboot
-    /// or somebody's hand has taken off. An address that the host has already stays the host's. On an error those that this
-    /// call has added are off again.
+    /// or somebody's hand has taken off. One of ours that it wants on another interface moves. An address that the host has already
+    /// stays the host's. On an error all are where they were.
     pub fn assign(
         &mut self,
         config: &Config,
@@ -55,6 +57,11 @@ impl Addresses {
     ) -> Result<(), Box<dyn Error>> {
         let before = self.ours.clone();
         let wanted = wanted(config);
+        let is_moved = |row: &&(String, IpAddr)| {
+            !wanted.contains(*row) && wanted.iter().any(|elsewhere| elsewhere.1 == row.1)
+        };
+        let moved: Vec<(String, IpAddr)> = before.iter().filter(is_moved).cloned().collect();
+        self.keep_only(&before.iter().filter(|row| !moved.contains(row)).cloned().collect());
         for row in wanted.iter().filter(|row| !before.contains(*row)) {
             if host.contains(&row.1) && !self.released.contains(&row.1) {
                 say!("{} is the host's already: ports that are not ours stay the host's", row.1);
@@ -67,8 +74,17 @@ impl Addresses {
         if assigned.is_err() {
             self.keep_only(&before);
             self.ours = before;
+            moved.iter().for_each(|row| self.put_back(row));
         }
         self.note(state).and(assigned)
+    }
+
+    /// Adds one of ours again that was taken off in vain.
+    fn put_back(&mut self, row: &(String, IpAddr)) {
+        match add(row) {
+            Ok(_) => drop(self.released.remove(&row.1)),
+            Err(error) => complain!("{error}"),
+        }
     }
 
     /// Adds those of ours that are wanted where they are missing. One that somebody else adds in this moment is not ours.
@@ -102,10 +118,26 @@ impl Addresses {
         }
     }
 
-    /// Takes the addresses off that `config` does not want (any more).
-    pub fn release(&mut self, config: &Config, state: &StateDirectory) -> Result<(), Box<dyn Error>> {
-        self.keep_only(&wanted(config));
+    /// Takes the addresses off that `config` does not want (any more), but for those of `in_use` that it wants on no interface.
+    pub fn release(
+        &mut self,
+        config: &Config,
+        in_use: &BTreeSet<IpAddr>,
+        state: &StateDirectory,
+    ) -> Result<(), Box<dyn Error>> {
+        let mut keep = wanted(config);
+        let is_wanted = |address: &IpAddr| keep.iter().any(|row| row.1 == *address);
+        let kept = |row: &&(String, IpAddr)| in_use.contains(&row.1) && !is_wanted(&row.1);
+        let kept: Vec<(String, IpAddr)> = self.ours.iter().filter(kept).cloned().collect();
+        self.kept = kept.iter().map(|row| row.1).collect();
+        keep.extend(kept);
+        self.keep_only(&keep);
         self.note(state)
+    }
+
+    /// Whether an address is still on an interface only because flows may have it as their source.
+    pub fn is_kept(&self, address: IpAddr) -> bool {
+        self.kept.contains(&address)
     }
 
     /// Takes all addresses off.

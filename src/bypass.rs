@@ -12,12 +12,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use lb_core::{counters::WorkerCounters, tables::TargetId};
+use lb_core::{counters::WorkerCounters, datapath::FlowView, tables::TargetId};
 use lb_ctl::{
     api::{Bypass, BypassSign, Happening},
     compile::{Registration, TargetEntry},
     health::{LastCheck, TargetKey},
 };
+use lb_io::nexthop;
 
 use crate::{control::Control, log::say};
 
@@ -92,12 +93,14 @@ impl Control {
         }
     }
 
-    /// Tells of a target whose replies go past, and one of its clients.
-    pub(crate) fn tell_of_bypass(&mut self, key: &TargetKey, client: Option<IpAddr>) {
+    /// Tells of a target whose replies go past, and of one of its clients by that one's flow.
+    pub(crate) fn tell_of_bypass(&mut self, key: &TargetKey, flow: Option<&FlowView>) {
         let watch = self.bypass.watches.get_mut(key);
         let Some(verdict) = watch.and_then(|watch| watch.verdict.as_mut()) else { return };
-        verdict.client = client.or(verdict.client);
-        verdict.gateway = own_address_towards(key.address);
+        *verdict = match flow {
+            Some(flow) => shown_by(flow, verdict.sign),
+            None => Bypass { gateway: own_address_towards(key.address), ..verdict.clone() },
+        };
         let bypass = verdict.clone();
         self.tell(key, Some(bypass));
     }
@@ -185,7 +188,8 @@ impl Watch {
         };
         suspicion.consider(check);
         if let Some(sign) = sign {
-            let known = self.verdict.get_or_insert(Bypass { sign, client: None, gateway: None });
+            let unknown = Bypass { sign, client: None, gateway: None, is_client_at_target: false };
+            let known = self.verdict.get_or_insert(unknown);
             known.sign = sign;
         }
         let pause = if self.is_told { TOLD_AGAIN } else { BEGUN_AGAIN };
@@ -224,6 +228,22 @@ impl Signs {
             replies: self.replies.saturating_sub(earlier.replies),
         }
     }
+}
+
+/// A bypass, as one of the flows shows it.
+pub(crate) fn shown_by(flow: &FlowView, sign: BypassSign) -> Bypass {
+    let (client, target) = (flow.client.0, flow.target.0);
+    Bypass {
+        sign,
+        client: Some(client),
+        gateway: own_address_towards(target),
+        is_client_at_target: flow.shares_hop && [client, target].into_iter().any(is_neighbour),
+    }
+}
+
+/// Whether no router is before an address. What the kernel does not tell counts as a router, who may be advised.
+fn is_neighbour(address: IpAddr) -> bool {
+    nexthop::is_on_link(address).unwrap_or(false)
 }
 
 /// The host's own address that it sends from towards an address. Nothing is sent.

@@ -14,7 +14,7 @@ use lb_ctl::{
     timestamp::rfc3339,
 };
 
-use crate::{audit, control::Control, log::complain};
+use crate::{audit, control::Control};
 
 /// A call that was tried on a draft.
 struct Tried {
@@ -126,13 +126,6 @@ impl Control {
             self.addresses.assign(config, &self.host_addresses(), &self.state)?;
         }
         Ok(tables)
-    }
-
-    /// Takes the addresses off that the configuration in force does not want.
-    fn release_addresses(&mut self) {
-        if let Err(error) = self.addresses.release(&self.store.config, &self.state) {
-            complain!("{error}");
-        }
     }
 
     /// Answers calls whose changes are in force, or that were refused.

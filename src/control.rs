@@ -13,7 +13,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Select};
-use lb_core::{limits, steer::Steering, tables::Tables, time};
+use lb_core::{datapath::FlowView, limits, steer::Steering, tables::Tables, time};
 use lb_ctl::{
     api::{Happening, InterfaceState, Refusal},
     compile::{self, Compiler, Inputs, Registration, TargetEntry},
@@ -33,6 +33,7 @@ use crate::{
     changes::now,
     events::{self, FailingOpen},
     flow_log::FlowLogging,
+    leaving::{Leaving, SourcesInUse},
     ledger::Ledger,
     log::{self, complain, say},
     passive::PassiveSignal,
@@ -52,8 +53,10 @@ pub enum Event {
     NextHops,
     /// The workers have said why packets fare as they do.
     Why(Answered),
-    /// A target whose replies go past, and one of its clients if the workers know any.
-    Bypassed(TargetKey, Option<IpAddr>),
+    /// A target whose replies go past, and the flow of one of its clients if the workers know any.
+    Bypassed(TargetKey, Option<FlowView>),
+    /// How many flows have the sources that are to go.
+    SourcesInUse(SourcesInUse),
     /// Read the configuration again.
     Reload,
     /// Stop cleanly.
@@ -84,6 +87,8 @@ pub struct Control {
     pub steered_by: Option<(Arc<Tables>, Vec<IpAddr>)>,
     /// VIPs and source addresses on interfaces.
     pub addresses: Addresses,
+    /// Sources that are to go.
+    pub leaving: Leaving,
     /// Ports kept from the host's own connections.
     pub reserved_ports: ReservedPorts,
     /// Clients whose next hop a worker asked for, oldest first.
@@ -161,7 +166,8 @@ impl Control {
         self.engine.start(self.tables.clone(), &self.steering)?;
         self.health.set(checks); // Not sooner: thousands of first checks would have the cores that a start needs.
         self.addresses.assign(&config, &self.host_addresses(), &self.state)?;
-        self.addresses.release(&config, &self.state)?; // Of an earlier run, under another configuration.
+        // Of an earlier run, under another configuration: flows of its sources are gone with it.
+        self.addresses.release(&config, &BTreeSet::new(), &self.state)?;
         self.refresh();
         self.addresses.announce();
         Ok(())
@@ -221,6 +227,7 @@ impl Control {
         if batch.is_stale && !is_fresh {
             self.refresh();
         }
+        self.watch_leaving_sources();
         self.watch_targets();
         self.watch_peaks();
         self.save_health();
@@ -250,7 +257,8 @@ impl Control {
             Event::Reload => drop(self.reload_for(&Caller("SIGHUP".into()))),
             Event::Call(call) => self.answer(call, batch),
             Event::Why(answered) => self.explain(answered),
-            Event::Bypassed(target, client) => self.tell_of_bypass(&target, client),
+            Event::Bypassed(target, flow) => self.tell_of_bypass(&target, flow.as_ref()),
+            Event::SourcesInUse(answer) => self.learn_sources_in_use(&answer),
         }
         Turn::Next
     }
@@ -306,6 +314,7 @@ impl Control {
         self.engine.publish(tables.clone());
         self.failing_open.tell(&self.tables, &tables, &self.server.events());
         self.tables = tables;
+        self.note_sources_that_stay();
         self.reserve_ports_of_tables();
         self.steer();
     }
@@ -339,7 +348,7 @@ impl Control {
             next_hop: &|address| self.next_hops.resolve(address),
             hops: self.wanted_hops.iter().filter_map(hop).collect(),
             ownership: &|address| self.addresses.ownership(address, &host),
-            is_host_address: &|address| host.contains(&address),
+            host_addresses: &host,
             now: clock::now(),
         };
         self.compiler.compile(&inputs).map_err(|error| format!("the configuration does not fit: {error:?}"))

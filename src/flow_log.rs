@@ -90,16 +90,19 @@ impl Control {
     /// Goes by the configuration in force, with the file that it names.
     pub(crate) fn change_flow_log(&mut self, file: Option<LogFile>) {
         let settings = self.store.config.flow_log.clone();
-        match (&self.flow_log.on, settings.as_ref().zip(file)) {
-            (Some(log), Some((settings, file))) => log.change(settings, file),
-            (None, Some((settings, file))) => {
+        // The thread of one that is dropped ends when it has written what workers have told.
+        match (self.flow_log.on.take(), settings.as_ref().zip(file)) {
+            (Some(log), Some((settings, file))) if log.queue_records() == Some(settings.queue_records) => {
+                log.change(settings, file);
+                self.flow_log.on = Some(log);
+            }
+            (_, Some((settings, file))) => {
                 self.flow_log.start(settings, Some(file), self.server.events());
                 if let Some(log) = &self.flow_log.on {
                     log.note(&self.tables);
                 }
             }
-            // Its thread ends when it has written what workers have told.
-            (_, None) => self.flow_log.on = None,
+            (_, None) => {}
         }
         self.flow_log.tell_workers(settings.as_ref(), &self.engine);
     }

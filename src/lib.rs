@@ -16,6 +16,7 @@ pub mod doctor;
 mod events;
 mod flow_log;
 pub mod host_sockets;
+mod leaving;
 pub mod ledger;
 mod log;
 pub mod metrics;

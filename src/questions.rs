@@ -1,13 +1,14 @@
 //! Questions to the workers: handed on by the control thread, which does not wait. A thread of each question's own does, so that a
 //! worker that is stuck holds up nobody but who asked.
 
-use std::{io, sync::Arc, thread};
+use std::{collections::BTreeSet, io, sync::Arc, thread, time::Instant};
 
 use crossbeam_channel::Sender;
 use lb_core::{
     datapath::{FlowView, Why},
     flow::State,
     flow_key::FlowKey,
+    tables::Source,
 };
 use lb_ctl::{
     api::{self, FlowList, FlowRow, FlowsQuery, Refusal, RefusalCode, WhyQuery},
@@ -18,6 +19,7 @@ use lb_io::engine::{Extent, FlowQuery, FlowsFound};
 
 use crate::{
     control::{Control, Event},
+    leaving::{FlowsOfSources, SourcesInUse},
     log::complain,
 };
 
@@ -80,16 +82,38 @@ impl Control {
         log_failure(self.questions.collect(collect));
     }
 
-    /// Has the workers look for a client that waits for a target's answer, and hands on who it is.
+    /// Has the workers look for a client that waits for a target's answer, and hands on its flow: if there is one, that of a client who
+    /// is not behind the same next hop.
     pub(crate) fn find_waiting_client(&self, target: TargetKey) {
         let end = (target.address, target.port);
         let is_waiting = move |flow: &FlowView| flow.target == end && WAITING.contains(&flow.state);
-        let query = FlowQuery { extent: Extent::Some(1), filter: Arc::new(is_waiting) };
+        let query = FlowQuery { extent: Extent::Some(WAITING_CLIENTS), filter: Arc::new(is_waiting) };
         let (answers, events) = (self.engine.find_flows(&query, None), self.questions.events.clone());
         let collect = move || {
-            let found = answers.collect().0.into_iter().find_map(|found| found.flows.into_iter().next());
+            let flows = answers.collect().0.into_iter().flat_map(|found| found.flows);
+            let telling = flows.min_by_key(|flow| flow.shares_hop);
             // Nobody listens any more only when the daemon is stopping.
-            drop(events.send(Event::Bypassed(target, found.map(|flow| flow.client.0))));
+            drop(events.send(Event::Bypassed(target, telling)));
+        };
+        log_failure(self.questions.collect(collect));
+    }
+
+    /// Has the workers count the flows of sources. Nothing is heard of it unless all of them have looked at all.
+    pub(crate) fn count_flows_of(&self, sources: BTreeSet<Source>, asked: Instant) {
+        let flows = FlowsOfSources::new(sources);
+        let counted = flows.clone();
+        let count = move |flow: &FlowView| {
+            counted.count(flow);
+            false
+        };
+        let query = FlowQuery { extent: Extent::Count, filter: Arc::new(count) };
+        let (answers, events) = (self.engine.find_flows(&query, None), self.questions.events.clone());
+        let collect = move || {
+            let (found, silent) = answers.collect();
+            if silent.is_empty() && found.iter().all(|found| found.is_complete) {
+                // Nobody listens any more only when the daemon is stopping.
+                drop(events.send(Event::SourcesInUse(SourcesInUse { asked, flows: flows.counted() })));
+            }
         };
         log_failure(self.questions.collect(collect));
     }
@@ -133,6 +157,9 @@ fn log_failure(outcome: io::Result<()>) {
 
 /// States of flows whose client waits for an answer, or has had one that did not come by here.
 const WAITING: [&str; 2] = [State::HalfOpen.name(), State::AnsweredElsewhere.name()];
+
+/// Of so many of them, from each worker, the most telling is chosen.
+const WAITING_CLIENTS: usize = 64;
 
 /// Most questions under way at once.
 const QUESTIONS: usize = 16;

@@ -82,10 +82,6 @@ impl Control {
             ("metrics.listen", old.metrics.listen != new.metrics.listen),
             ("control_api", old.control_api != new.control_api),
             ("elbv2", !is_same_endpoint(old.elbv2.as_ref(), new.elbv2.as_ref())),
-            (
-                "flow_log.queue_records",
-                queue_records(old).zip(queue_records(new)).is_some_and(|(old, new)| old != new),
-            ),
             ("workers", old.workers != new.workers),
             ("flow_table", old.flow_capacity != new.flow_capacity),
             (
@@ -107,11 +103,6 @@ impl Control {
             )),
         }
     }
-}
-
-/// Known while the flow log is on: switched off and on again, it may have another.
-fn queue_records(config: &Config) -> Option<usize> {
-    config.flow_log.as_ref().map(|settings| settings.queue_records)
 }
 
 /// Keys may differ.

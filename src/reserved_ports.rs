@@ -14,7 +14,7 @@ use std::{
 use lb_core::tables::{Ownership, Source};
 use lb_ctl::{
     config::Config,
-    port_set::{PortSet, beside},
+    port_set::{HOST_PORTS_FEW, HOST_PORTS_LEAST, PortSet, beside},
     state::{PortNote, StateDirectory},
 };
 
@@ -33,6 +33,15 @@ pub struct ReservedPorts {
     reserved_for: Option<BTreeSet<Source>>,
     /// Why that cannot be done, once it has been said.
     complaint: Option<String>,
+}
+
+/// What has come of a reservation.
+#[derive(Debug, Default)]
+pub struct Reservation {
+    /// Ports that were not reserved before.
+    pub added: PortSet,
+    /// How many ephemeral ports are left to the host, if they are few because of it.
+    pub few_left: Option<usize>,
 }
 
 /// The kernel's settings, as files.
@@ -62,23 +71,23 @@ impl ReservedPorts {
         Ok(ReservedPorts { kernel, place, ours, reserved_for: None, complaint: None })
     }
 
-    /// Reserves the ports of these sources and no others, and returns those that it has added. Refuses to leave the host without
-    /// ephemeral ports. On an error all is as it was.
+    /// Reserves the ports of these sources and no others, and says what has come of it; `None` when they are those of before.
+    /// Refuses to leave the host without ephemeral ports. On an error all is as it was.
     pub fn reserve(
         &mut self,
         sources: &BTreeSet<Source>,
         state: &StateDirectory,
-    ) -> Result<PortSet, Box<dyn Error>> {
+    ) -> Result<Option<Reservation>, Box<dyn Error>> {
         if self.reserved_for.as_ref() == Some(sources) {
-            return Ok(PortSet::default());
+            return Ok(None);
         }
         let wanted = ports(sources);
-        let added = match wanted.is_empty() && self.ours.is_empty() {
-            true => PortSet::default(),
+        let reservation = match wanted.is_empty() && self.ours.is_empty() {
+            true => Reservation::default(),
             false => self.change_to(sources, &wanted, state)?,
         };
         self.reserved_for = Some(sources.clone());
-        Ok(added)
+        Ok(Some(reservation))
     }
 
     /// Takes back all.
@@ -91,13 +100,11 @@ impl ReservedPorts {
         sources: &BTreeSet<Source>,
         wanted: &PortSet,
         state: &StateDirectory,
-    ) -> Result<PortSet, Box<dyn Error>> {
+    ) -> Result<Reservation, Box<dyn Error>> {
         let present = self.kernel.reserved()?;
         let others = present.minus(&self.ours);
         let next = others.union(wanted);
-        if !wanted.is_empty() {
-            self.leave_some_to_the_host(sources, &next)?;
-        }
+        let few_left = self.leave_some_to_the_host(sources, &others, wanted)?;
         let ours = wanted.minus(&others);
         self.note(&self.ours.union(&ours), state)?; // First: after a crash right behind this, they are known for ours.
         if next != present
@@ -109,22 +116,34 @@ impl ReservedPorts {
         self.note(&ours, state)?;
         let added = ours.minus(&self.ours);
         self.ours = ours;
-        Ok(added)
+        Ok(Reservation { added, few_left })
     }
 
+    /// How many ephemeral ports are left beside those of others and the wanted ones, if they are few; too few are refused. What others
+    /// have reserved alone is their business.
     fn leave_some_to_the_host(
         &self,
         sources: &BTreeSet<Source>,
-        next: &PortSet,
-    ) -> Result<(), Box<dyn Error>> {
+        others: &PortSet,
+        wanted: &PortSet,
+    ) -> Result<Option<usize>, Box<dyn Error>> {
+        if wanted.is_empty() {
+            return Ok(None);
+        }
         let ephemeral = self.kernel.ephemeral()?;
-        if !PortSet::of(ephemeral.clone()).minus(next).is_empty() {
-            return Ok(());
+        let before = PortSet::of(ephemeral.clone()).minus(others);
+        let after = before.minus(wanted);
+        let left = after.count();
+        if after == before || left >= HOST_PORTS_FEW {
+            return Ok(None);
+        }
+        if left >= HOST_PORTS_LEAST {
+            return Ok(Some(left));
         }
         let addresses: BTreeSet<String> = sources.iter().map(|source| source.address.to_string()).collect();
         Err(format!(
-            "source NAT with ports {} on the host's own address {} would leave the host no port for its own connections \
-             ({EPHEMERAL_NAME} is {}-{}): set source_nat.ports, for example to \"{}\", or give source_nat.addresses \
+            "source NAT with ports {} on the host's own address {} would leave the host {left} ports for its own connections \
+             and health checks, of {HOST_PORTS_LEAST} at least ({EPHEMERAL_NAME} is {}-{}): set source_nat.ports, for example to \"{}\", or give source_nat.addresses \
              addresses that the host does not have",
             ports(sources),
             Vec::from_iter(addresses).join(", "),
@@ -152,10 +171,18 @@ impl Control {
         let is_shared =
             |source: &&Source| self.addresses.ownership(source.address, &host) == Ownership::SharedWithHost;
         let shared: BTreeSet<Source> = sources.iter().filter(is_shared).copied().collect();
-        let added = self.reserved_ports.reserve(&shared, &self.state)?;
+        let Some(Reservation { added, few_left }) = self.reserved_ports.reserve(&shared, &self.state)? else {
+            return Ok(());
+        };
         if !added.is_empty() {
             say!("ports {added} are kept from the host's own connections ({RESERVED_NAME})");
             warn_of_sockets(&shared, config);
+        }
+        if let Some(left) = few_left {
+            complain!(
+                "WARNING: source_nat.ports leaves the host {left} of its ports ({EPHEMERAL_NAME}) for its own connections \
+                 and health checks, which fail when all are in use"
+            );
         }
         Ok(())
     }
@@ -290,15 +317,19 @@ mod tests {
         ranges.iter().map(|&(first_port, last_port)| Source { address, first_port, last_port }).collect()
     }
 
+    fn added(ports: &mut ReservedPorts, ranges: &[(u16, u16)], state: &StateDirectory) -> PortSet {
+        ports.reserve(&sources(ranges), state).unwrap().unwrap().added
+    }
+
     #[test]
     fn what_others_reserved_stays() {
         let scratch = Scratch::new("others", "8080,9000-9010\n");
         let state = scratch.state();
         let mut ports = scratch.start(&state, "here");
-        let added = ports.reserve(&sources(&[(9_005, 9_020)]), &state).unwrap();
+        let added = self::added(&mut ports, &[(9_005, 9_020)], &state);
         assert_eq!((added.to_string(), scratch.reserved()), ("9011-9020".into(), "8080,9000-9020".into()));
         scratch.set("7,8080,9000-9020"); // Somebody adds another.
-        let added = ports.reserve(&sources(&[(9_005, 9_015), (100, 101)]), &state).unwrap();
+        let added = self::added(&mut ports, &[(9_005, 9_015), (100, 101)], &state);
         assert_eq!(
             (added.to_string(), scratch.reserved()),
             ("100-101".into(), "7,100-101,8080,9000-9015".into())
@@ -338,7 +369,7 @@ mod tests {
         let scratch = Scratch::new("ephemeral", "60000-60999");
         let state = scratch.state();
         let mut ports = scratch.start(&state, "here");
-        for whole in [(1_024, 65_535), (32_768, 59_999)] {
+        for whole in [(1_024, 65_535), (32_768, 59_999), (32_768, 58_976)] {
             let refusal = ports.reserve(&sources(&[whole]), &state).unwrap_err().to_string();
             let expected = format!("ports {}-{} on the host's own address 198.18.0.2", whole.0, whole.1);
             assert!(refusal.contains(&expected), "{refusal}");
@@ -347,7 +378,13 @@ mod tests {
         assert!(ports.reserve(&sources(&[(1_024, 65_535)]), &state).is_err(), "asking again does not help");
         assert_eq!(scratch.reserved(), "60000-60999");
         assert_eq!(state.reserved_ports().unwrap(), None);
-        ports.reserve(&sources(&[(1_024, 59_998)]), &state).unwrap();
+        for (last, few_left) in [(58_975, Some(1_024)), (55_904, Some(4_095)), (55_903, None), (32_767, None)]
+        {
+            let reservation = ports.reserve(&sources(&[(1_024, last)]), &state).unwrap().unwrap();
+            assert_eq!(reservation.few_left, few_left, "{last}");
+        }
+        scratch.set("32768-60999"); // Whoever leaves the host nothing, it is not lbd.
+        ports.reserve(&sources(&[(1_024, 32_766)]), &state).unwrap();
     }
 
     #[test]

@@ -147,6 +147,7 @@ fn start(
         path: path.to_owned(),
         compiler: Compiler::new(),
         addresses: Addresses::left_behind_by(unclean.as_ref()),
+        leaving: Default::default(),
         reserved_ports: ReservedPorts::left_behind(&state)?,
         tables: lb_core::tables::Tables::empty(),
         steering: Default::default(),
@@ -301,7 +302,8 @@ fn print_start(control: &Control) {
     let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
     let each = |bytes: usize| bytes / (memory.flows.max(1) as usize);
     say!(
-        "flow table: {} flows in {:.1} MiB, {} bytes each; up to {:.1} MiB as flows have IPv6 ends, {} bytes each",
+        "flow table: {} flows in {:.1} MiB, {} bytes each; up to {:.1} MiB, {} bytes each, if all have IPv6 ends and are \
+         counted for the flow log or began with a PROXY header",
         memory.flows,
         mebibytes(memory.bytes),
         each(memory.bytes),

@@ -78,11 +78,7 @@ impl Control {
         let own =
             view.filter(|view| view.state == State::AnsweredElsewhere.name() && view.source == view.client);
         match own {
-            Some(view) => Some(Bypass {
-                sign: BypassSign::AnsweredElsewhere,
-                client: Some(view.client.0),
-                gateway: bypass::own_address_towards(view.target.0),
-            }),
+            Some(view) => Some(bypass::shown_by(view, BypassSign::AnsweredElsewhere)),
             None => target?.bypass.clone(),
         }
     }
@@ -94,8 +90,8 @@ impl Control {
             entry.is_some_and(|entry| entry.roles & roles != 0)
         };
         let reason = why.reason();
-        let is_nobodys =
-            why.outlook == Outlook::Nobody && matches!(reason, Reason::NoListener | Reason::MartianSource);
+        let is_nobodys = why.outlook == Outlook::Nobody
+            && matches!(reason, Reason::NoListener | Reason::MartianSource | Reason::OwnSource);
         match () {
             () if is_nobodys && has(role::HOST) => Reason::PassHost,
             () if is_nobodys && !has(role::VIP) => Reason::PassNotOurs,

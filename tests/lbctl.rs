@@ -10,7 +10,10 @@ use std::{
 
 use lb_ctl::{
     api::{ForwardRow, InForce, ListenerRow, LoadBalancerRow, Status, TargetRow, Traffic, VipRow},
-    capture::CaptureWriter,
+    capture::{
+        CaptureWriter,
+        pcapng::{self, CapturedPacket, Direction},
+    },
     change::{Change, Ref},
     server::{Call, ChangeCall, Changed, Server, Snapshot},
 };
@@ -92,6 +95,10 @@ fn misuse_and_an_absent_daemon_exit_with_2() {
         (
             &["simulate", "-c", config, "--in", "-", "--hash-key", "5ec4e7"],
             "--hash-key: expected 32 hex digits",
+        ),
+        (
+            &["simulate", "-c", config, "--in", "-", "--interface", "eth7"],
+            "the frames' interface is eth7, which is none of the configured interfaces: eth0, eth1",
         ),
         (
             &["simulate", "-c", config, "--in", "-", "--unhealthy", "198.19.9.9:1"],
@@ -370,10 +377,28 @@ fn frames_of_other_interfaces_pass_and_frames_that_leave_are_written() {
     let scratch = Scratch::new();
     let config = scratch.config(CONFIG);
     let out = scratch.path("out.pcap");
-    let mut simulation = Simulation::start(&config, &["--interface", "eth9"]);
     let query = udp([198, 18, 0, 9], 40_000, [198, 18, 100, 1], 53);
-    let answer = json(&simulation.ask(&query));
-    assert_eq!((&answer["verdict"], &answer["reason"]), (&"pass".into(), &"interface_not_configured".into()));
+    let live = scratch.path("live.pcapng");
+    let mut blocks = pcapng::section("test");
+    for (number, (name, length)) in (0..).zip([("eth9", query.len()), ("eth0", 1_514)]) {
+        blocks.extend(pcapng::interface(name, 0));
+        blocks.extend(pcapng::packet(&CapturedPacket {
+            interface: number,
+            time_ns: 0,
+            direction: Direction::Inbound,
+            bytes: &query,
+            length,
+            comment: "",
+            missed: 0,
+        }));
+    }
+    std::fs::write(&live, blocks).unwrap();
+    let output = lbctl(&["simulate", "-c", config.to_str().unwrap(), "--in", live.to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let fates: Vec<_> =
+        text.lines().map(|line| (json(line)["verdict"].clone(), json(line)["reason"].clone())).collect();
+    let pass = |reason: &str| ("pass".into(), reason.into());
+    assert_eq!(fates, [pass("interface_not_configured"), pass("cut_by_capture")]);
 
     let mut simulation = Simulation::start(&config, &["--interface", "eth1", "--out", out.to_str().unwrap()]);
     let sent = json(&simulation.ask_at(1_234, &query))["out"][0].as_str().unwrap().to_owned();

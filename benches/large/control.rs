@@ -1,6 +1,6 @@
 //! The control thread's part of a change, without a kernel: a large configuration, and one target whose health comes and goes.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use lb_core::{
     tables::{Interface, InterfaceId, Mac, NextHop, Ownership, Tables},
@@ -47,7 +47,7 @@ impl Control {
             next_hop: &|_| Some(NextHop { interface: InterfaceId(1), mac: Mac([2; 6]) }),
             hops: Vec::new(),
             ownership: &|_| Ownership::Exclusive,
-            is_host_address: &|_| false,
+            host_addresses: &BTreeSet::new(),
             now: time::Instant::from_millis(1_000),
         };
         self.compiler.compile(&inputs).expect("the tables fit")

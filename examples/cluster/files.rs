@@ -7,16 +7,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{HOLDER, name::Name};
+use crate::name::Name;
 
 /// Where things are kept.
 pub struct Files {
     pub directory: PathBuf,
+    /// What the mark says.
+    mark: String,
 }
 
 impl Files {
     pub fn of(name: &Name) -> Files {
-        Files { directory: Path::new("/tmp").join(name.as_str()) }
+        Files {
+            directory: Path::new("/tmp").join(name.as_str()),
+            mark: format!(
+                "Files of lbd's test cluster {name}: `cluster --name {name} down` removes this directory.\n"
+            ),
+        }
     }
 
     /// Makes the directory, with the mark that it is this program's.
@@ -25,20 +32,32 @@ impl Files {
     /// When it is there already, or cannot be made.
     pub fn create(&self) -> io::Result<()> {
         fs::create_dir(&self.directory)?;
-        fs::write(self.pid_of(HOLDER), "")
+        fs::write(self.directory.join(MARK), &self.mark)
     }
 
-    /// Whether there is such a directory and this program has made it: it is root's own, and has the file of the holder's pid.
+    /// Whether there is such a directory and this program has made it for a cluster of this name: both it and the mark are root's own,
+    /// and the mark says so.
     pub fn are_own(&self) -> bool {
+        let mark = self.directory.join(MARK);
         let is_roots = |path: &Path, is_kind: fn(&fs::Metadata) -> bool| {
             fs::symlink_metadata(path).is_ok_and(|data| is_kind(&data) && data.uid() == 0)
         };
         is_roots(&self.directory, fs::Metadata::is_dir)
-            && is_roots(&self.pid_of(HOLDER), fs::Metadata::is_file)
+            && is_roots(&mark, fs::Metadata::is_file)
+            && fs::read_to_string(mark).is_ok_and(|text| text == self.mark)
     }
 
-    pub fn pid_of(&self, program: &str) -> PathBuf {
-        self.directory.join(program).with_extension("pid")
+    /// Removes the directory, if it is this program's. Returns whether it was.
+    ///
+    /// # Errors
+    /// When something in it cannot be removed.
+    pub fn remove(&self) -> io::Result<bool> {
+        if self.are_own() {
+            return fs::remove_dir_all(&self.directory).map(|()| true);
+        }
+        // A daemon whose files somebody has removed makes its socket's directory again. What is not empty is not its own.
+        self.socket().ancestors().skip(1).take(2).for_each(|directory| drop(fs::remove_dir(directory)));
+        Ok(false)
     }
 
     /// It is there while the daemon that was started last has come to serve.
@@ -61,15 +80,6 @@ impl Files {
 
     pub fn socket(&self) -> PathBuf {
         self.directory.join("control/lbd.sock")
-    }
-
-    /// The process of a program, if it runs and its pid was not given to another program.
-    pub fn running(&self, program: &str) -> Option<u32> {
-        let pid = fs::read_to_string(self.pid_of(program)).ok()?.parse().ok()?;
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        // One that has ended, but whose parent has not heard of it, has no file any more.
-        let has_file = fs::read_link(format!("/proc/{pid}/exe")).is_ok();
-        (name.trim_end() == program && has_file).then_some(pid)
     }
 }
 
@@ -112,3 +122,6 @@ impl Drop for Lock {
         drop(fs::remove_file(&self.path));
     }
 }
+
+/// The file that marks a directory as one of a cluster's.
+const MARK: &str = "lbd-cluster";

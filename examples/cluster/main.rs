@@ -8,7 +8,7 @@ use std::{
     fs,
     io::{Write as _, stdout},
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
@@ -28,10 +28,12 @@ use signal_hook::{consts::SIGUSR1, iterator::Signals};
 use files::{Files, Lock};
 use map::map;
 use name::Name;
+use processes::{OwnProcess, signal};
 
 mod files;
 mod map;
 mod name;
+mod processes;
 
 /// A Kubernetes cluster in network namespaces, with lbd in front of it.
 #[derive(Parser)]
@@ -74,17 +76,20 @@ fn main() -> ExitCode {
 
 fn up(name: &Name, files: &Files) -> Result<(), Box<dyn Error>> {
     let lbctl = built("lbctl")?;
-    built(DAEMON)?;
+    built(OwnProcess::daemon(files).program())?;
     if let Some(missing) = PROGRAMS.iter().find(|program| !program.is_installed()) {
         return Err(missing.to_string().into());
     }
     let _lock = lock(name)?;
-    let holder = files.running(HOLDER).filter(|_| files.ready().exists());
-    match (holder, files.running(DAEMON)) {
+    let holder = OwnProcess::holder(name).pid().filter(|_| files.ready().exists());
+    if holder.is_some() {
+        refuse_incomplete(name)?;
+    }
+    match (holder, OwnProcess::daemon(files).pid()) {
         (Some(holder), Some(_)) => say(&format!("{name} is up already, held by process {holder}.\n")),
         (Some(holder), None) => {
             say(&format!("lbd of {name} has ended; it is started again."));
-            start_again(holder, files)?;
+            start_again(holder, (name, files))?;
             say(&format!("{name} is up.\n"));
         }
         (None, _) => {
@@ -98,14 +103,26 @@ fn up(name: &Name, files: &Files) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Refuses a cluster that others have taken something away from.
+fn refuse_incomplete(name: &Name) -> Result<(), String> {
+    let gone: Vec<String> = name.namespaces().filter(|namespace| !path_of(namespace).exists()).collect();
+    match gone[..] {
+        [] => Ok(()),
+        _ => Err(format!(
+            "{name} is up, but not whole any more: network namespace {} is gone; make it anew: \
+             `./ci.sh cluster --name {name} down`, then `./ci.sh cluster --name {name} up`",
+            gone.join(", ")
+        )),
+    }
+}
+
 /// Starts the holder, in a process group of its own, and waits until it has made everything.
 fn start_holder(name: &Name, files: &Files) -> Result<(), Box<dyn Error>> {
     let log = fs::File::create(files.log())?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--name", name.as_str(), "hold"]).process_group(0);
+    command.args(OwnProcess::holder(name).arguments()).process_group(0);
     let mut holder = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-    fs::write(files.pid_of(HOLDER), holder.id().to_string())?;
-    let made = await_serving(files);
+    let made = await_serving(name, files);
     if made.is_err() {
         signal(holder.id(), libc::SIGTERM);
         holder.wait()?;
@@ -114,19 +131,20 @@ fn start_holder(name: &Name, files: &Files) -> Result<(), Box<dyn Error>> {
 }
 
 /// Has the holder start the daemon once more.
-fn start_again(holder: u32, files: &Files) -> Result<(), Box<dyn Error>> {
+fn start_again(holder: u32, (name, files): (&Name, &Files)) -> Result<(), Box<dyn Error>> {
     fs::remove_file(files.ready())?;
     signal(holder, libc::SIGUSR1);
-    await_serving(files)
+    await_serving(name, files)
 }
 
 /// Waits until the holder says that the daemon serves.
-fn await_serving(files: &Files) -> Result<(), Box<dyn Error>> {
+fn await_serving(name: &Name, files: &Files) -> Result<(), Box<dyn Error>> {
+    let holder = OwnProcess::holder(name);
     let deadline = Instant::now() + PATIENCE;
     while !files.ready().exists() {
-        let holder = files.running(HOLDER);
-        if holder.is_none() || Instant::now() > deadline {
-            let how = if holder.is_none() { "has ended" } else { "is not done" };
+        let has_ended = holder.pid().is_none();
+        if has_ended || Instant::now() > deadline {
+            let how = if has_ended { "has ended" } else { "is not done" };
             let said = fs::read_to_string(files.log())?;
             return Err(format!("it cannot be made: its holder {how}, and has said:\n{said}").into());
         }
@@ -145,34 +163,27 @@ fn down(name: &Name, files: &Files) -> Result<(), Box<dyn Error>> {
 
 /// Ends the holder, which removes everything; then removes what a crash has left. Returns whether there was anything.
 fn remove(name: &Name, files: &Files) -> Result<bool, Box<dyn Error>> {
-    if !files.are_own() {
-        return match left_by_others(name, files) {
-            None => Ok(false),
-            Some(what) => {
-                Err(format!("{what} is there, and not known to be made by this program: it is left alone")
-                    .into())
-            }
-        };
-    }
+    let mut is_own = files.are_own();
     // A daemon without its holder has been told to end, and may still be writing its state.
-    for program in [HOLDER, DAEMON] {
-        let Some(pid) = files.running(program) else { continue };
-        signal(pid, libc::SIGTERM);
-        let deadline = Instant::now() + PATIENCE;
-        while files.running(program).is_some() {
-            if Instant::now() > deadline {
-                return Err(format!("process {pid} ({program}) does not end").into());
-            }
-            thread::sleep(LOOKING_INTERVAL);
+    for process in [OwnProcess::holder(name), OwnProcess::daemon(files)] {
+        let Some(pid) = process.end()? else { continue };
+        say(&format!("{}, process {pid}, has ended", process.program()));
+        is_own = true;
+    }
+    if is_own {
+        for left in cleanup::remove_namespaces(name.namespaces())? {
+            say(&format!("removed {left}"));
         }
-        say(&format!("{program}, process {pid}, has ended"));
+        if files.remove()? {
+            say(&format!("removed {}", files.directory.display()));
+        }
     }
-    for left in cleanup::remove_namespaces(name.namespaces())? {
-        say(&format!("removed {left}"));
+    match left_by_others(name, files) {
+        None => Ok(is_own),
+        Some(what) => {
+            Err(format!("{what} is there, and not known to be made by this program: it is left alone").into())
+        }
     }
-    fs::remove_dir_all(&files.directory)?;
-    say(&format!("removed {}", files.directory.display()));
-    Ok(true)
 }
 
 /// Something that has a name of this cluster's, though there is no such cluster.
@@ -202,10 +213,10 @@ fn hold(name: &Name, files: &Files) -> Result<(), Box<dyn Error>> {
 
 /// Starts the daemon, and waits until all targets are served.
 fn serve(cluster: &Cluster, files: &Files) -> Result<Process, Box<dyn Error>> {
-    let mut command = cluster.lb.command(&built(DAEMON)?);
-    command.arg("run").arg("--config").arg(files.configuration());
+    let own = OwnProcess::daemon(files);
+    let mut command = cluster.lb.command(&built(own.program())?);
+    command.args(own.arguments());
     let mut daemon = Process::start(&mut command, &files.daemon_log())?;
-    fs::write(files.pid_of(DAEMON), daemon.pid().to_string())?;
     let control = Client::new(&files.socket());
     if wait_until((&control, &mut daemon), PATIENCE, |targets| targets.iter().all(is_serving)) {
         Ok(daemon)
@@ -218,33 +229,23 @@ fn lock(name: &Name) -> std::io::Result<Lock> {
     Lock::take(name, || eprintln!("cluster: another process makes or removes {name}; this one waits for it"))
 }
 
-/// Sends a signal to a process of root's. One that is gone needs none.
-fn signal(pid: u32, signal: libc::c_int) {
-    // SAFETY: kill takes two integers.
-    unsafe { libc::kill(pid.cast_signed(), signal) };
-}
-
 /// Prints lines. A reader that went away is no failure of what is done.
 fn say(lines: &str) {
     drop(writeln!(stdout(), "{lines}"));
 }
 
-/// A program that Cargo has built beside this one.
+/// A program beside this one, or a directory above it, where Cargo puts it.
 fn built(name: &str) -> Result<PathBuf, Box<dyn Error>> {
-    let examples = std::env::current_exe()?;
-    let program = examples.parent().and_then(Path::parent).ok_or("this program has no directory")?.join(name);
-    if program.exists() {
+    let own = std::env::current_exe()?;
+    let mut places = own.ancestors().skip(1).take(2).map(|directory| directory.join(name));
+    if let Some(program) = places.find(|program| program.is_file()) {
         return Ok(program);
     }
     let how =
         "`./ci.sh cluster up` builds all that is needed, and so does `cargo build --bins --example cluster`";
-    Err(format!("{} is not built; {how}", program.display()).into())
+    Err(format!("there is no {name} beside {} or a directory above it; {how}", own.display()).into())
 }
 
-/// What holds the cluster: this program.
-const HOLDER: &str = "cluster";
-/// What runs in it.
-const DAEMON: &str = "lbd";
 /// How long making and removing may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOKING_INTERVAL: Duration = Duration::from_millis(50);

@@ -510,16 +510,20 @@ impl Pipeline<'_> {
 
     #[inline(never)]
     fn process(&mut self, tables: &Tables, hash: u64, mut it: InFlight<'_, '_>) -> Verdict {
-        if it.packet.ttl == 1 {
-            return self.time_exceeded(tables, hash, &mut it);
-        }
-        if let Some((record, direction)) = self.flows.lookup(hash, &it.packet.key) {
+        let is_last_hop = it.packet.ttl == 1;
+        if !is_last_hop && let Some((record, direction)) = self.flows.lookup(hash, &it.packet.key) {
             if let Some(verdict) = self.hit(tables, &mut it, record, direction) {
                 return verdict;
             }
             self.end_rest(tables, hash, &it);
         }
-        self.miss(tables, &mut it)
+        if tables.is_own(it.packet.key.source()) {
+            return Verdict::drop(Reason::OwnSource); // Not sooner: no flow has such a source.
+        }
+        match is_last_hop {
+            true => self.time_exceeded(tables, hash, &mut it),
+            false => self.miss(tables, &mut it),
+        }
     }
 
     /// A flow that is over rests under the key of its target's packets. Where a listener has come to the port of its source since,

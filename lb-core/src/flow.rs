@@ -669,6 +669,8 @@ pub struct FlowView {
     pub listener: ListenerId,
     /// Target.
     pub target_id: TargetId,
+    /// Whether packets to both ends leave to one link address: one end is behind the other, or a router is before both.
+    pub shares_hop: bool,
 }
 
 impl FlowView {
@@ -677,6 +679,7 @@ impl FlowView {
         let forward = flow.key(addresses, Direction::Forward);
         let reverse = flow.key(addresses, Direction::Reverse);
         let idle_ms = now_ms.wrapping_sub(flow.last_seen_ms);
+        let [to_target, to_client] = [Direction::Forward, Direction::Reverse].map(|way| flow.packed_hop(way));
         FlowView {
             worker,
             client: (forward.source(), u16::from_be_bytes(forward.source_port())),
@@ -689,6 +692,7 @@ impl FlowView {
             timeout_ms: u32::from(flow.timeout_s) * 1_000,
             listener: ListenerId(flow.listener_id),
             target_id: TargetId(u32::from(flow.target_id)),
+            shares_hop: to_target == to_client && to_target != Hop::UNKNOWN,
         }
     }
 }

@@ -104,6 +104,8 @@ pub struct TablesParts {
     pub vips: Vec<Vip>,
     /// Every address and port range that flows which do not keep the client's have as their source. VIPs can be among them.
     pub sources: Vec<Source>,
+    /// The host's own addresses, VIPs or not, and the broadcast addresses of its subnets.
+    pub host_addresses: Vec<IpAddr>,
     /// Ways to single addresses that a worker asked for ([`crate::datapath::Datapath::take_wanted_hops`]).
     pub hops: Vec<(IpAddr, NextHop)>,
 }
@@ -145,6 +147,8 @@ pub struct Tables {
     directory: Arc<Directory>,
     /// By `TargetId`: whether flows can have been sent to it, for there is or was a way.
     reached: Box<[bool]>,
+    /// Addresses that no packet comes from, sorted.
+    own: Box<[IpAddr]>,
     /// Ways to single addresses, sorted.
     hops: Box<[(IpAddr, NextHop)]>,
     shared_hops: Arc<SharedHops>,
@@ -205,7 +209,15 @@ impl Tables {
         parts.sources.sort_unstable();
         let mut hops = std::mem::take(&mut parts.hops);
         hops.sort_unstable_by_key(|row| row.0);
-        Tables { parts, epoch, directory, reached, hops: hops.into(), shared_hops }
+        Tables {
+            own: own_addresses(&parts),
+            parts,
+            epoch,
+            directory,
+            reached,
+            hops: hops.into(),
+            shared_hops,
+        }
     }
 
     /// Whether exactly the same packets are the load balancer's by these tables and by others. A `false` may be wrong.
@@ -320,6 +332,13 @@ impl Tables {
         self.parts.sources.binary_search_by_key(&address, |source| source.address).is_ok()
     }
 
+    /// Whether an address is ours: a VIP, a source, or one of the host's own or of its subnets' broadcast addresses. No packet that
+    /// comes in has one as its source, but a forged or looped one (RFC 1812 section 5.3.7, RFC 2827).
+    #[inline]
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.own.binary_search(&address).is_ok()
+    }
+
     /// The way to an address that a worker asked for, once it is known.
     pub fn hop(&self, address: IpAddr) -> Option<NextHop> {
         let at = self.hops.binary_search_by_key(&address, |row| row.0).ok()?;
@@ -343,6 +362,15 @@ impl Tables {
     pub fn listeners_of_target(&self, endpoint: &Endpoint) -> &[(Endpoint, ListenerId, TargetId)] {
         self.directory.listeners_of_target(endpoint)
     }
+}
+
+fn own_addresses(parts: &TablesParts) -> Box<[IpAddr]> {
+    let vips = parts.vips.iter().map(|vip| vip.address);
+    let sources = parts.sources.iter().map(|source| source.address);
+    let mut own: Vec<IpAddr> = vips.chain(sources).chain(parts.host_addresses.iter().copied()).collect();
+    own.sort_unstable();
+    own.dedup();
+    own.into()
 }
 
 /// Whether all numbers are within limits and all ids lead somewhere; listeners' groups are left to the directory.

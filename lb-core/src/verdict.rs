@@ -84,7 +84,7 @@ reasons! {
     Ipv6NoNextHeader, "ipv6_no_next_header", Drop, "IPv6 packet that says that nothing follows (RFC 8200 4.7).";
     SourceRoute, "source_route", Drop, "IPv4 source-route option (RFC 7126 4.3, 4.4), or IPv6 routing header of type 0 or with segments left (RFC 5095).";
     MartianSource, "martian_source", Drop, "Source address that no packet may have (RFC 1812 5.3.7).";
-    OwnSource, "own_source", Drop, "Source address is a VIP or a source address of this load balancer.";
+    OwnSource, "own_source", Drop, "Source address is one of ours: a VIP, a source of full NAT, or the host's own or a broadcast address of its subnets (RFC 1812 5.3.7, RFC 2827).";
     TtlExpired, "ttl_expired", Drop, "Time to live is 0, or would reach 0 here and the packet is of no listener or flow (RFC 1812 5.3.1).";
     Fragment, "fragment", Drop, "Piece of a packet that is neither TCP nor UDP.";
     TcpFragment, "tcp_fragment", Drop, "TCP segment in pieces: not carried, as NLB does not (RFC 1858, RFC 3128).";

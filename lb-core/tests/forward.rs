@@ -75,6 +75,7 @@ impl Front {
             interfaces: vec![interface("outside", OUTSIDE_MAC), interface("inside", INSIDE_MAC)],
             vips: vec![Vip { address: VIP.into(), ownership: Ownership::Exclusive }],
             sources: Vec::new(),
+            host_addresses: Vec::new(),
             hops: Vec::new(),
         }
     }

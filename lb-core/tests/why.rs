@@ -83,7 +83,7 @@ struct Tally {
     agreed: BTreeMap<Kind, u32>,
     /// Packets that were to open a flow, by reason.
     openings: BTreeMap<&'static str, u32>,
-    /// Flows of which only the search for a source port could tell.
+    /// Flows that only the search for a source port has made room for.
     by_search: u32,
 }
 
@@ -238,16 +238,11 @@ const PACKETS_OWN: [Reason; 5] = [
     Reason::TcpChecksum,
     Reason::UdpChecksumZero,
 ];
-/// What is said and what becomes of a flow that finds no source port, or that of a flow whose time is over, which makes room.
-const SEARCHED: [(Reason, Reason); 5] = [
-    (Reason::ProxyHeader, Reason::NoSourcePort),
-    (Reason::FlowTableFull, Reason::ProxyHeader),
-    (Reason::FlowNew, Reason::NoSourcePort),
-    (Reason::FlowTableFull, Reason::NoSourcePort),
-    (Reason::FlowTableFull, Reason::FlowNew),
-];
+/// What is said and what becomes of a flow whose search for a source port ends one whose time is over, which makes room.
+const SEARCHED: [(Reason, Reason); 2] =
+    [(Reason::FlowTableFull, Reason::ProxyHeader), (Reason::FlowTableFull, Reason::FlowNew)];
 /// What openings must have come to, at least once.
-const OUTCOMES: [Reason; 11] = [
+const OUTCOMES: [Reason; 12] = [
     Reason::FlowNew,
     Reason::ProxyHeader,
     Reason::Stateless,
@@ -257,6 +252,7 @@ const OUTCOMES: [Reason; 11] = [
     Reason::ResetNoTarget,
     Reason::NextHopUnresolved,
     Reason::NoSource,
+    Reason::NoSourcePort,
     Reason::TupleCollision,
     Reason::FlowTableFull,
 ];

@@ -29,6 +29,15 @@ pub struct CapturedFrame {
     pub interface: Option<String>,
     /// The frame from its Ethernet header on, as far as it was captured.
     pub bytes: Vec<u8>,
+    /// Its length on the wire, in bytes, by the capture's word.
+    pub length: usize,
+}
+
+impl CapturedFrame {
+    /// Whether the capture holds only its beginning.
+    pub fn is_cut(&self) -> bool {
+        self.bytes.len() < self.length
+    }
 }
 
 /// Why a capture cannot be read on.
@@ -235,13 +244,13 @@ fn pcap_frame<R: Read>(
 ) -> Result<Option<CapturedFrame>, CaptureError> {
     let Some(header) = input.whole(PCAP_RECORD_BYTES)? else { return Ok(None) };
     let word = |at| order.u32(header, at).unwrap_or(0);
-    let (seconds, units, length) = (word(0), word(4), word(8) as usize);
+    let (seconds, units, length, original) = (word(0), word(4), word(8) as usize, word(12) as usize);
     let record = input.whole(PCAP_RECORD_BYTES.saturating_add(length))?.ok_or(CaptureError::Truncated)?;
     let bytes = record[PCAP_RECORD_BYTES..].to_vec();
     input.advance(PCAP_RECORD_BYTES + length);
     let ns_per_unit = NANOSECONDS / u64::from(units_per_second);
     let time_ns = u64::from(seconds) * NANOSECONDS + u64::from(units) * ns_per_unit;
-    Ok(Some(CapturedFrame { time_ns, interface: None, bytes }))
+    Ok(Some(CapturedFrame { time_ns, interface: None, bytes, length: original }))
 }
 
 /// Reads blocks up to the next one that holds a frame.
@@ -330,13 +339,19 @@ fn enhanced_packet(
     interfaces: &[CapturedInterface],
 ) -> Result<CapturedFrame, CaptureError> {
     let word = |at| order.u32(body, at).ok_or(CaptureError::Damaged("a packet block cut short"));
-    let (number, high, low, length) = (word(0)?, word(4)?, word(8)?, word(12)?);
+    let (number, high, low) = (word(0)?, word(4)?, word(8)?);
+    let (length, original) = (word(12)?, word(16)?);
     let interface =
         interfaces.get(number as usize).ok_or(CaptureError::Damaged("a packet of no interface"))?;
     let bytes = body.get(20..).and_then(|rest| rest.get(..length as usize));
     let bytes = bytes.ok_or(CaptureError::Damaged("a packet longer than its block"))?.to_vec();
     let units = u64::from(high) << 32 | u64::from(low);
-    Ok(CapturedFrame { time_ns: interface.nanoseconds(units), interface: interface.name.clone(), bytes })
+    Ok(CapturedFrame {
+        time_ns: interface.nanoseconds(units),
+        interface: interface.name.clone(),
+        bytes,
+        length: original as usize,
+    })
 }
 
 /// A packet without a time: it gets that of the one before.
@@ -351,7 +366,12 @@ fn simple_packet(
     let length = if interface.snap_length == 0 { original } else { original.min(interface.snap_length) };
     let bytes =
         body[4..].get(..length as usize).ok_or(CaptureError::Damaged("a packet longer than its block"))?;
-    Ok(CapturedFrame { time_ns: last_ns, interface: interface.name.clone(), bytes: bytes.to_vec() })
+    Ok(CapturedFrame {
+        time_ns: last_ns,
+        interface: interface.name.clone(),
+        bytes: bytes.to_vec(),
+        length: original as usize,
+    })
 }
 
 impl CapturedInterface {

@@ -19,11 +19,13 @@ mod report;
 mod sources;
 mod zones;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use lb_core::{
     maglev::Maglev,
-    tables::{Interface, NextHop, Ownership, Pool, Tables, TablesError, TablesParts, Target, TargetGroup},
+    tables::{
+        Interface, NextHop, Ownership, Pool, Source, Tables, TablesError, TablesParts, Target, TargetGroup,
+    },
     time::Instant,
 };
 
@@ -53,8 +55,8 @@ pub struct Inputs<'a> {
     pub hops: Vec<(IpAddr, NextHop)>,
     /// Who else uses an address of a load balancer.
     pub ownership: &'a dyn Fn(IpAddr) -> Ownership,
-    /// Whether the host itself has an address.
-    pub is_host_address: &'a dyn Fn(IpAddr) -> bool,
+    /// The host's own addresses, and the broadcast addresses of its subnets.
+    pub host_addresses: &'a BTreeSet<IpAddr>,
     /// The time now.
     pub now: Instant,
 }
@@ -80,7 +82,9 @@ impl Compiler {
     /// Makes the tables of the next generation. After an error, the next ones are as if it had not been.
     pub fn compile(&mut self, inputs: &Inputs<'_>) -> Result<Arc<Tables>, TablesError> {
         let (registry, layout) = match &self.layout {
-            Some(layout) if layout.is_in_force(inputs) => (self.registry.clone(), layout.clone()),
+            Some(layout) if layout.is_in_force(&self.registry, inputs) => {
+                (self.registry.clone(), layout.clone())
+            }
             _ => self.lay_out(inputs),
         };
         let generation = self.generation.checked_add(1).unwrap_or(1);
@@ -100,6 +104,18 @@ impl Compiler {
     /// id becomes free.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.layout.as_ref()?.deadline
+    }
+
+    /// Sources that the configuration has no more, but flows may still have: the tables keep them until they are forgotten.
+    pub fn old_sources(&self) -> BTreeSet<Source> {
+        let missing = self.registry.sources.iter().filter(|(.., gone)| gone.is_some());
+        missing.map(|(source, ..)| *source).collect()
+    }
+
+    /// Forgets those of these sources that the configuration has no more, now that no flow has them: the next tables are without.
+    pub fn forget_sources(&mut self, unused: &BTreeSet<Source>) {
+        let registry = Arc::make_mut(&mut self.registry);
+        unused.iter().for_each(|source| registry.sources.forget_missing(source));
     }
 
     fn lay_out(&self, inputs: &Inputs<'_>) -> (Arc<Registry>, Arc<Layout>) {
@@ -131,6 +147,7 @@ impl Compiler {
             interfaces: inputs.interfaces.clone(),
             vips: layout.vips.clone(),
             sources: layout.sources.clone(),
+            host_addresses: inputs.host_addresses.iter().copied().collect(),
             hops: inputs.hops.clone(),
         };
         let findings = Findings {

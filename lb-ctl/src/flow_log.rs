@@ -93,12 +93,17 @@ impl FlowLog {
         self.flows.clone()
     }
 
+    /// Flows that can wait for the thread.
+    pub fn queue_records(&self) -> Option<usize> {
+        self.flows.capacity()
+    }
+
     /// Notes who there is, before workers go by these tables. Former ones are still named.
     pub fn note(&self, tables: &Tables) {
         unpoisoned(&self.names).note(tables);
     }
 
-    /// Goes on with other settings, and a file opened for them.
+    /// Goes on with other settings but for the queue's length, and a file opened for them.
     pub fn change(&self, settings: &config::FlowLog, file: LogFile) {
         // The thread ends after this handle.
         let _ = self.orders.send(Order { settings: settings.clone(), file });

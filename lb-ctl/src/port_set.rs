@@ -39,6 +39,11 @@ impl PortSet {
         PortSet { words: Box::new(std::array::from_fn(|at| self.words[at] & !other.words[at])) }
     }
 
+    /// How many ports are in it.
+    pub fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     fn ranges(&self) -> Vec<RangeInclusive<u16>> {
         let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
         for port in (0..=u16::MAX).filter(|port| self.contains(*port)) {
@@ -104,6 +109,13 @@ pub fn beside(ephemeral: &RangeInclusive<u16>) -> String {
     }
 }
 
+/// So many of its ephemeral ports must be left to the host, where flows take some: a target that is checked each second has 60 of them in
+/// `TIME_WAIT`, for each group that it is in, and the host has connections of its own.
+pub const HOST_PORTS_LEAST: usize = 1_024;
+
+/// A warning says when fewer are left.
+pub const HOST_PORTS_FEW: usize = 4_096;
+
 const WORDS: usize = 65_536 / 64;
 /// First port that any user may bind.
 const UNPRIVILEGED: u16 = 1_024;
@@ -133,6 +145,7 @@ mod tests {
         assert!(set("1-10").minus(&set("1-10")).is_empty());
         assert!(set("1-10").contains(10) && !set("1-10").contains(11));
         assert_eq!(PortSet::of(7..=9), set("7-9"));
+        assert_eq!((set("1-10,65535").count(), set("").count()), (11, 0));
     }
 
     #[test]

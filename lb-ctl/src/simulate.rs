@@ -84,6 +84,9 @@ struct Answer {
     /// What the target sees instead of the client; left out where it sees the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<SocketAddr>,
+    /// How many frames at the beginning of `out` a timer has made, before this frame, for whatever flow; left out where none.
+    #[serde(skip_serializing_if = "is_zero")]
+    made_by_timers: usize,
     #[serde(serialize_with = "as_hex")]
     out: Vec<Vec<u8>>,
 }
@@ -136,11 +139,14 @@ impl<'a> Simulator<'a> {
         self.datapath.expire(self.now);
         let mut due = Vec::new();
         self.collect_extras(&mut due);
+        let made_by_timers = due.len();
         let name = frame.interface.as_deref().unwrap_or(&self.assumptions.interface);
-        let Some(ingress) = self.config.interfaces.iter().position(|known| known == name) else {
+        let Some(ingress) = world::interface(self.config, name) else {
             return Ok(self.untouched(INTERFACE_NOT_CONFIGURED, due));
         };
-        let ingress = InterfaceId(ingress as u8);
+        if frame.is_cut() {
+            return Ok(self.untouched(CUT_BY_CAPTURE, due));
+        }
         if let Steer::Pass(reason) = self.steering.steer(&frame.bytes) {
             return Ok(self.untouched(reason.name(), due));
         }
@@ -163,6 +169,7 @@ impl<'a> Simulator<'a> {
             target: of_flow(target),
             target_group: group.filter(|_| has_target).map(|group| group.name.to_string()),
             source: of_flow(source),
+            made_by_timers,
             out: due,
         })
     }
@@ -177,6 +184,7 @@ impl<'a> Simulator<'a> {
             target: None,
             target_group: None,
             source: None,
+            made_by_timers: out.len(),
             out,
         }
     }
@@ -275,11 +283,17 @@ fn write_frames(sink: &mut CaptureWriter<&mut dyn Write>, time_ns: u64, answer: 
     sink.flush()
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 fn as_hex<S: serde::Serializer>(frames: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(frames.iter().map(|bytes| hex::digits(bytes)))
 }
 
+/// What passes although no frame that lbd gets does, and is told by these words.
 const INTERFACE_NOT_CONFIGURED: &str = "interface_not_configured";
+const CUT_BY_CAPTURE: &str = "cut_by_capture";
 
 /// More flows than this no simulation keeps, whatever the configuration says.
 const FLOWS: u32 = 1 << 22;

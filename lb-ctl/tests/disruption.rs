@@ -8,6 +8,7 @@
 mod support;
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
 };
@@ -181,7 +182,7 @@ impl Control {
             next_hop: &|_| Some(NextHop { interface: INSIDE, mac: target_mac(1) }),
             hops: Vec::new(),
             ownership: &|_| Ownership::Exclusive,
-            is_host_address: &|_| false,
+            host_addresses: &BTreeSet::new(),
             now: Instant::from_millis(1_000),
         };
         self.compiler.compile(&inputs).expect("the tables fit")

@@ -43,9 +43,9 @@ pub enum NextHopsError {
     /// Netlink refused.
     #[error("cannot follow the kernel's routes and neighbours by netlink: {0}")]
     Netlink(#[from] NetlinkError),
-    /// The thread cannot be made.
-    #[error("cannot start the thread that follows routes and neighbours: {0}")]
-    Thread(#[from] io::Error),
+    /// No socket or thread can be made.
+    #[error("cannot follow the kernel's routes and neighbours: {0}")]
+    System(#[from] io::Error),
 }
 
 impl NextHops {
@@ -85,6 +85,18 @@ impl NextHops {
     /// The host's own addresses and the broadcast addresses of its subnets, ascending.
     pub fn host_addresses(&self) -> Vec<IpAddr> {
         lock(&self.shared.answers).host_addresses.iter().copied().collect()
+    }
+}
+
+/// Whether the kernel, in the calling thread's network namespace, has an address on a link of its own, not behind a router.
+///
+/// # Errors
+/// When netlink refuses; an address without any route is no error.
+pub fn is_on_link(address: IpAddr) -> Result<bool, NextHopsError> {
+    let mut route = None;
+    match Socket::open(0)?.ask(route_request(address), |reply| route = parse_route(reply, address)) {
+        Err(error) if error.errno() == 0 => Err(error.into()),
+        _ => Ok(route.is_some_and(|route| route.neighbour == address)),
     }
 }
 
@@ -284,7 +296,7 @@ impl Mirror {
         let mut found = BTreeSet::new();
         vip::visit_addresses(&mut self.requests, |address| {
             found.insert(address.local);
-            found.extend(address.broadcast);
+            found.extend(address.broadcasts.into_iter().flatten());
         })?;
         self.host_addresses = found;
         Ok(())

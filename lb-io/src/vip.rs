@@ -95,8 +95,9 @@ pub(crate) struct HostAddress {
     pub(crate) local: IpAddr,
     /// The interface that has it, by the kernel's number.
     pub(crate) interface: u32,
-    /// The broadcast address of its subnet.
-    pub(crate) broadcast: Option<IpAddr>,
+    /// The broadcast addresses of its subnet: one that somebody has given it, and the one that follows from its prefix, which the kernel
+    /// goes by in any case (RFC 919).
+    pub(crate) broadcasts: [Option<IpAddr>; 2],
 }
 
 /// Shows `visit` every address of the host.
@@ -109,9 +110,18 @@ pub(crate) fn visit_addresses(
         // Point-to-point interfaces say the peer in IFA_ADDRESS; IPv6 says no IFA_LOCAL.
         let local = find(libc::IFA_LOCAL).or_else(|| find(libc::IFA_ADDRESS));
         if let (Some(local), Some(interface)) = (local, u32_at(reply.body, 4)) {
-            visit(HostAddress { local, interface, broadcast: find(libc::IFA_BROADCAST) });
+            let subnet = find(libc::IFA_ADDRESS).zip(reply.body.get(1));
+            let implied = subnet.and_then(|(address, prefix_bits)| last_of_subnet(address, *prefix_bits));
+            visit(HostAddress { local, interface, broadcasts: [find(libc::IFA_BROADCAST), implied] });
         }
     })
+}
+
+/// The broadcast address of an IPv4 subnet; `None` where two addresses or one are all of it (RFC 3021).
+fn last_of_subnet(address: IpAddr, prefix_bits: u8) -> Option<IpAddr> {
+    let IpAddr::V4(v4) = address else { return None };
+    let host_mask = u32::MAX.checked_shr(prefix_bits.into()).filter(|mask| *mask > 1)?;
+    Some(Ipv4Addr::from_bits(v4.to_bits() | host_mask).into())
 }
 
 /// An address from its 4 or 16 bytes.
@@ -276,5 +286,25 @@ mod tests {
         assert_eq!(parse_address(&[127, 0, 0, 1]), Some(IpAddr::from([127, 0, 0, 1])));
         assert_eq!(parse_address(&[0; 16]), Some(IpAddr::from([0; 16])));
         assert_eq!(parse_address(&[0; 5]), None);
+    }
+
+    #[test]
+    fn a_subnet_has_a_broadcast_address_unless_it_is_a_link_of_two_or_an_address_alone() {
+        for (address, prefix_bits, broadcast) in [
+            ("198.18.0.1", 24, Some("198.18.0.255")),
+            ("198.18.5.6", 15, Some("198.19.255.255")),
+            ("198.18.0.1", 30, Some("198.18.0.3")),
+            ("198.18.0.1", 0, Some("255.255.255.255")),
+            ("198.18.0.1", 31, None),
+            ("198.18.0.1", 32, None),
+            ("2001:db8::1", 64, None),
+        ] {
+            let broadcast = broadcast.map(|text| text.parse().unwrap());
+            assert_eq!(
+                last_of_subnet(address.parse().unwrap(), prefix_bits),
+                broadcast,
+                "{address}/{prefix_bits}"
+            );
+        }
     }
 }

@@ -11,7 +11,7 @@
 use std::{process::ExitCode, time::Instant};
 
 use super::{CANNOT_RUN, DemoError, prepare, screen::Screen};
-use crate::testbed::{self, cluster::PROGRAMS};
+use crate::testbed::{self, cluster::PROGRAMS, program::Program};
 use page::{Markdown, Page, title};
 use scenarios::{ALL, Findings, Scenario};
 use stage::Stage;
@@ -31,8 +31,8 @@ pub enum Form {
     Markdown,
 }
 
-/// Plays one scenario by its name, or `all`; `list` only lists them. Exit code 0: all that was shown held; 1: something did not; 2:
-/// there is no such scenario, or it cannot run here.
+/// Plays one scenario by its name, or `all` that can be played here; `list` only lists them. Exit code 0: all that was shown held; 1:
+/// something did not; 2: there is no such scenario, or it cannot run here.
 pub fn run(name: &str, form: Form) -> ExitCode {
     let scenarios: Vec<&Scenario> =
         ALL.iter().filter(|scenario| name == "all" || scenario.name == name).collect();
@@ -49,7 +49,7 @@ pub fn run(name: &str, form: Form) -> ExitCode {
             eprintln!("{NEEDS_ROOT}");
             CANNOT_RUN.into()
         }
-        _ => match PROGRAMS.iter().find(|program| !program.is_installed()) {
+        _ => match missing(&scenarios) {
             Some(missing) => {
                 eprintln!("lbd demo: {missing}");
                 CANNOT_RUN.into()
@@ -57,6 +57,15 @@ pub fn run(name: &str, form: Form) -> ExitCode {
             None => play(&scenarios, form),
         },
     }
+}
+
+/// A program without which none of these scenarios can be played, if that is not here.
+fn missing(scenarios: &[&Scenario]) -> Option<Program> {
+    let of_all = PROGRAMS.into_iter().find(|program| !program.is_installed());
+    of_all.or_else(|| match scenarios {
+        [only] => only.missing(),
+        _ => None,
+    })
 }
 
 fn play(scenarios: &[&Scenario], form: Form) -> ExitCode {

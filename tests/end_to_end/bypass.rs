@@ -1,7 +1,7 @@
 //! Replies that go past the load balancer, between real network stacks: what is said of them is what mends it.
 
 use std::{
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     path::Path,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
@@ -29,6 +29,7 @@ use crate::{
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
     ("bypass::the_missing_route_is_told_and_mends_it", missing_route),
+    ("bypass::a_client_on_the_targets_own_node_is_told_of_no_route", client_at_target),
     ("bypass::answers_that_come_another_way_are_noticed", answers_by_another_way),
     ("bypass::who_refuses_or_is_gone_is_not_suspected", not_suspected),
 ];
@@ -38,15 +39,15 @@ fn missing_route() -> Result<(), Failed> {
     let rig = Rig::serve_by(PLAN, &Config::only(&PLAN, Service::LINES))?;
     rig.network.client.within(|| Conversation::open(tcp_vip()))?.ask("before")?;
     run(&rig.network.targets[0], &format!("ip route add {CLIENT}/32 dev eth0"))?;
-    while_client_tries(&rig, || {
-        wait_for_bypass(&rig, |bypass| bypass.is_some_and(|bypass| bypass.client.is_some()))
-    })?;
-    let bypass = bypass(&rig)?.ok_or("it is over already")?;
+    let bypass = noticed(&rig, &rig.network.client)?;
     let gateway = IpAddr::from([198, 19, 1, 1]);
-    assert_eq!(
-        bypass,
-        Bypass { sign: BypassSign::Silence, client: Some(CLIENT.into()), gateway: Some(gateway) }
-    );
+    let expected = Bypass {
+        sign: BypassSign::Silence,
+        client: Some(CLIENT.into()),
+        gateway: Some(gateway),
+        is_client_at_target: false,
+    };
+    assert_eq!(bypass, expected);
     let route = format!("ip route add {CLIENT}/32 via {gateway}");
     let why = rig.control.why(&WhyQuery {
         client: (CLIENT, 40_000).into(),
@@ -64,6 +65,25 @@ fn missing_route() -> Result<(), Failed> {
     rig.network.client.within(|| Conversation::open(tcp_vip()))?.ask("after")?;
     wait_for_bypass(&rig, |bypass| bypass.is_none())?;
     assert_eq!(told(&rig)?.len(), 2, "its end is told, once");
+    rig.finish().map(drop)
+}
+
+/// A node drops what comes with an address of its own as the source, and no route changes that.
+fn client_at_target() -> Result<(), Failed> {
+    let rig = Rig::serve_by(PLAN, &Config::only(&PLAN, Service::LINES))?;
+    let node = &rig.network.targets[0];
+    run(node, &format!("ip address add {NODE}/32 dev eth0"))?;
+    run(node, &format!("ip route add {VIP}/32 via 198.19.1.1 src {NODE}"))?;
+    let bypass = noticed(&rig, node)?;
+    assert!(bypass.client == Some(NODE.into()) && bypass.is_client_at_target, "{bypass:?}");
+    let why = rig.control.why(&WhyQuery {
+        client: (NODE, 40_000).into(),
+        vip: (VIP, TCP_PORT).into(),
+        protocol: None,
+    })?;
+    let said = show::why(&why);
+    assert!(said.contains("is on the target's own node") && !said.contains("ip route add"), "{said}");
+    assert_eq!(told(&rig)?, [Some(bypass)]);
     rig.finish().map(drop)
 }
 
@@ -106,9 +126,9 @@ fn answers_by_another_way() -> Result<(), Failed> {
 fn not_suspected() -> Result<(), Failed> {
     let mut rig = Rig::serve_by(PLAN, &Config::only(&PLAN, Service::LINES))?;
     rig.targets[0].stop();
-    while_client_tries(&rig, wait_in_vain)?;
+    while_client_tries(&rig.network.client, wait_in_vain)?;
     run(&rig.network.targets[0], "ip link set eth0 down")?;
-    while_client_tries(&rig, wait_in_vain)?;
+    while_client_tries(&rig.network.client, wait_in_vain)?;
     assert_eq!(told(&rig)?, []);
     rig.finish().map(drop)
 }
@@ -118,10 +138,17 @@ fn wait_in_vain() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Does something while the client tries to connect, again and again.
-fn while_client_tries(rig: &Rig, act: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
+/// What is noticed, while a client tries, of the target and that client.
+fn noticed(rig: &Rig, client: &Namespace) -> Result<Bypass, Failed> {
+    while_client_tries(client, || {
+        wait_for_bypass(rig, |bypass| bypass.is_some_and(|bypass| bypass.client.is_some()))
+    })?;
+    Ok(bypass(rig)?.ok_or("it is over already")?)
+}
+
+/// Does something while a client tries to connect, again and again.
+fn while_client_tries(client: &Namespace, act: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
     let is_over = AtomicBool::new(false);
-    let client = &rig.network.client;
     thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Relaxed) {
@@ -184,6 +211,8 @@ fn run(namespace: &Namespace, line: &str) -> Result<(), Failed> {
 }
 
 const PLAN: Plan = Plan { layout: Layout::OneArmed, targets: 1, queues: 2, offload: Offload::Off };
+/// An address of the target's node that is nobody's target.
+const NODE: Ipv4Addr = Ipv4Addr::new(198, 19, 1, 77);
 /// How long one attempt takes: its SYN is repeated after one second and after three.
 const TRY: Duration = Duration::from_secs(4);
 /// What was counted before the detector's first look shows nothing.

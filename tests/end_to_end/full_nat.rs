@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use lb_ctl::api::Traffic;
+use lb_ctl::{
+    api::{Traffic, WhyQuery},
+    show,
+};
 use lbd::testbed::{
     client::{Conversation, Crowd, Seen},
     network::{CLIENT, Family, Layout, Offload, Plan, VIP},
@@ -126,6 +129,14 @@ fn ports_run_out() -> Result<(), Failed> {
     assert_eq!(traffic_of_listener(&rig)?.port_allocation_errors, 0);
 
     let another = || TcpStream::connect_timeout(&tcp_vip(), Duration::from_secs(1));
+    let query = WhyQuery { client: (CLIENT, 1_023).into(), vip: tcp_vip(), protocol: None };
+    let why = rig.control.why(&query)?;
+    assert_eq!(why.verdict.reason, "no_source_port", "{}", show::why(&why));
+    assert!(
+        show::why(&why).contains("no port from 20000 to 20009 of 198.18.100.1 is free"),
+        "{}",
+        show::why(&why)
+    );
     assert!(rig.network.client.within(another).is_err(), "an eleventh connection on ten ports");
     let errors = traffic_of_listener(&rig)?.port_allocation_errors;
     assert!(errors > 0);

@@ -34,6 +34,7 @@ mod ingress;
 mod instances;
 mod layouts;
 mod lbctl;
+mod leaving_sources;
 mod metrics;
 mod path_mtu;
 mod pieces;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         restart::TESTS,
         http::TESTS,
         full_nat::TESTS,
+        leaving_sources::TESTS,
         dual_stack::TESTS,
         path_mtu::TESTS,
         fragments::TESTS,

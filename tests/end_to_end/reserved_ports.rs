@@ -44,8 +44,10 @@ fn a_refused_reload_changes_none() -> Result<(), Failed> {
     let refusal = rig.reload(&config(None));
     assert!(format!("{refusal:?}").contains("set source_nat.ports, for example to"), "{refusal:?}");
     assert_eq!(reserved(&rig)?, "2000-2999,8080");
+    let crowd = rig.crowd(5)?;
     rig.reload(&config(Some((3_000, 3_999))))?;
-    assert_eq!(reserved(&rig)?, "2000-3999,8080", "flows of before may have the old ones");
+    assert_eq!(reserved(&rig)?, "2000-3999,8080", "flows of before have the old ones");
+    drop(crowd);
     rig.finish().map(drop)
 }
 
@@ -55,7 +57,7 @@ fn the_host_keeps_some() -> Result<(), Failed> {
     let output = rig.run_refused(&mut rig.lbd(&rig.write_text(&text)?))?;
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("would leave the host no port for its own connections"), "{said}");
+    assert!(said.contains("would leave the host 0 ports for its own connections"), "{said}");
     assert_eq!(reserved(&rig)?, "2500,8080");
     rig.assert_nothing_left()
 }

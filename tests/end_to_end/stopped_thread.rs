@@ -1,10 +1,13 @@
 //! Has a thread of the daemon stand still.
 
-use std::{fs, ptr};
+use std::{
+    fs, ptr, thread,
+    time::{Duration, Instant},
+};
 
 use libtest_mimic::Failed;
 
-use crate::harness::Rig;
+use crate::harness::{PATIENCE, Rig};
 
 /// A thread of another process that does not run, for as long as this is there. Held by the thread that made it.
 pub struct StoppedThread {
@@ -12,17 +15,21 @@ pub struct StoppedThread {
 }
 
 impl StoppedThread {
-    /// The daemon's thread of that name.
+    /// The daemon's thread of that name, once there is only one.
     pub fn of(rig: &Rig, name: &str) -> Result<StoppedThread, Failed> {
         let process = rig.daemon.as_ref().ok_or("no daemon was started")?.pid();
-        for entry in fs::read_dir(format!("/proc/{process}/task"))? {
-            let directory = entry?.path();
-            if fs::read_to_string(directory.join("comm"))?.trim_end() == name {
-                let thread = directory.file_name().and_then(|name| name.to_str()).ok_or("no thread id")?;
-                return StoppedThread::seize(thread.parse()?);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match threads(process, name)?[..] {
+                [only] => return StoppedThread::seize(only),
+                ref others if Instant::now() > deadline => {
+                    return Err(
+                        format!("process {process} has {} threads called {name}", others.len()).into()
+                    );
+                }
+                _ => thread::sleep(Duration::from_millis(20)),
             }
         }
-        Err(format!("process {process} has no thread called {name}").into())
     }
 
     fn seize(thread: libc::pid_t) -> Result<StoppedThread, Failed> {
@@ -49,4 +56,19 @@ impl Drop for StoppedThread {
         // SAFETY: lets the thread go on; touches no memory. One that was not held is none of ours.
         unsafe { libc::ptrace(libc::PTRACE_DETACH, self.thread, nothing, nothing) };
     }
+}
+
+/// The threads of a process that have that name.
+fn threads(process: u32, name: &str) -> Result<Vec<libc::pid_t>, Failed> {
+    let mut threads = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{process}/task"))? {
+        let entry = entry?;
+        // One that ends meanwhile has no name any more.
+        let has_name =
+            fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+        if has_name {
+            threads.push(entry.file_name().to_string_lossy().parse()?);
+        }
+    }
+    Ok(threads)
 }

@@ -1,6 +1,7 @@
 //! `why`: what it says of a packet is what becomes of the packet, before there is a flow and after.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     time::Duration,
 };
@@ -11,14 +12,15 @@ use lb_ctl::{
 };
 use lbd::testbed::{
     client::Conversation,
-    network::{CLIENT, Family, Layout, Offload, Plan, VIP, target_address},
+    network::{CLIENT, Family, GATEWAY, Layout, Offload, Plan, VIP, target_address},
 };
 use libtest_mimic::Failed;
+use socket2::{Domain, Socket, Type};
 
 use crate::{
     Test,
     config::{ClientAddress, Config, Service},
-    harness::{PORTS, Rig, TCP_PORT, tcp_vip, udp_vip, vip_of},
+    harness::{PORTS, Rig, TCP_PORT, frames_of, tcp_vip, udp_vip, vip_of},
 };
 
 /// The tests of this file.
@@ -85,7 +87,8 @@ fn stays_with_a_target_that_is_gone() -> Result<(), Failed> {
 fn leads_nowhere() -> Result<(), Failed> {
     let rig = Rig::serve(PLAN)?;
     let stranger = Ipv4Addr::new(198, 18, 100, 77);
-    let rows: [(SocketAddr, SocketAddr, &str, &[&str]); 6] = [
+    let broadcast = Ipv4Addr::new(198, 18, 0, 255);
+    let rows: [(SocketAddr, SocketAddr, &str, &[&str]); 8] = [
         (
             client(FIRST_PORT),
             (VIP, TCP_PORT + 9).into(),
@@ -94,7 +97,9 @@ fn leads_nowhere() -> Result<(), Failed> {
         ),
         (client(FIRST_PORT), (stranger, TCP_PORT).into(), "not_ours", &["is no address of a load balancer"]),
         (client(FIRST_PORT), udp_vip(), "no_listener", &["test/UDP:7"]),
-        ((VIP, FIRST_PORT).into(), tcp_vip(), "own_source", &["dropped"]),
+        ((VIP, FIRST_PORT).into(), tcp_vip(), "own_source", &["dropped: source address is one of ours"]),
+        ((GATEWAY, FIRST_PORT).into(), tcp_vip(), "own_source", &["the host's own"]),
+        ((broadcast, FIRST_PORT).into(), udp_vip(), "own_source", &["broadcast address of its subnets"]),
         (
             (Ipv4Addr::LOCALHOST, FIRST_PORT).into(),
             tcp_vip(),
@@ -120,6 +125,7 @@ fn leads_nowhere() -> Result<(), Failed> {
     let connect = || TcpStream::connect_timeout(&(VIP, TCP_PORT + 9).into(), Duration::from_millis(500));
     assert!(rig.network.client.within(connect).is_err());
     assert!(rig.frames("no_listener")? > 0);
+    rig.network.client.within(|| say_as(GATEWAY, udp_vip()))?;
 
     rig.reload(&Config { targets: Vec::new(), ..Config::of(&PLAN) })?;
     let why = ask(&rig, client(FIRST_PORT), tcp_vip())?;
@@ -127,8 +133,10 @@ fn leads_nowhere() -> Result<(), Failed> {
     assert!(show::why(&why).contains("lines has no target"), "{}", show::why(&why));
     let refused =
         rig.network.client.within(|| TcpStream::connect_timeout(&tcp_vip(), Duration::from_secs(5)));
-    assert_eq!(refused.map(drop).map_err(|error| error.kind()), Err(std::io::ErrorKind::ConnectionRefused));
-    rig.finish().map(drop)
+    assert_eq!(refused.map(drop).map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionRefused));
+    let books = rig.finish()?;
+    assert_eq!(frames_of(&books.0, "own_source")?, 1);
+    Ok(())
 }
 
 fn hidden_clients_source() -> Result<(), Failed> {
@@ -180,6 +188,14 @@ fn rule_is_named() -> Result<(), Failed> {
 
 fn ask(rig: &Rig, client: SocketAddr, vip: SocketAddr) -> Result<Why, Failed> {
     Ok(rig.control.why(&WhyQuery { client, vip, protocol: None })?)
+}
+
+/// Sends a datagram with a source that the sender does not have.
+fn say_as(source: Ipv4Addr, to: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    socket.set_ip_transparent_v4(true)?;
+    socket.bind(&SocketAddr::from((source, FIRST_PORT)).into())?;
+    socket.send_to(b"I am you", &to.into()).map(drop)
 }
 
 fn client(port: u16) -> SocketAddr {

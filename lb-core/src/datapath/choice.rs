@@ -116,6 +116,21 @@ impl Pipeline<'_> {
         }
     }
 
+    /// Whether the search for the source of a preferred flow that [`Pipeline::refuse_preference`] does not refuse would be in vain. An
+    /// earlier flow with its key makes way for it.
+    pub(super) fn lacks_source(
+        &self,
+        tables: &Tables,
+        listener: &Listener,
+        preference: &Preference<'_>,
+        key: &FlowKey,
+        now: Instant,
+    ) -> bool {
+        let earlier = self.flows.lookup(self.flows.hash(key), key).map(|found| found.0);
+        let wanted = self.wanted(listener, preference, key).filter(|_| preference.translated.is_some());
+        wanted.is_some_and(|wanted| !self.has_source(tables, &wanted, earlier, now))
+    }
+
     /// Chooses a target for a client's flow, and takes the source that it sees: the client, unless its group, the families or a
     /// flow with the same ports forbid that.
     pub(super) fn choose(

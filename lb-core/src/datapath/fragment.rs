@@ -97,6 +97,9 @@ impl Pipeline<'_> {
             Ok(fragment) => fragment,
             Err(reason) => return Verdict::drop(reason),
         };
+        if tables.is_own(packet.key.source()) {
+            return Verdict::drop(Reason::OwnSource);
+        }
         let meeting = self.hash.fragment_home(id.words(), self.workers);
         if arrival == Arrival::Ring && meeting != self.worker {
             return Verdict::to(Reason::HandedOver, meeting);

@@ -22,6 +22,9 @@ impl Pipeline<'_> {
             Ok(error) => error,
             Err(reason) => return Verdict::drop(reason),
         };
+        if tables.is_own(error.source) {
+            return Verdict::drop(Reason::OwnSource);
+        }
         if error.ttl == 1 {
             return Verdict::drop(Reason::TtlExpired); // No error about an error.
         }

@@ -51,8 +51,8 @@ impl Pipeline<'_> {
     fn open(&mut self, tables: &Tables, known: Known<'_>, it: &mut InFlight<'_, '_>) -> Verdict {
         let (id, listener) = known;
         let key = &it.packet.key;
-        if let Some(reason) = refuse_client(tables, listener, key) {
-            return Verdict::drop(reason);
+        if listener.forward.is_closing() {
+            return Verdict::drop(Reason::NoListener);
         }
         let (state, reason) = match () {
             () if it.packet.is_udp() => (State::Udp, Reason::FlowNew),
@@ -269,15 +269,6 @@ impl Pipeline<'_> {
 
     pub(super) fn adopts_strays(&self, now: Instant) -> bool {
         now < self.adopt_until
-    }
-}
-
-/// Why no packet of a client to a listener opens a flow, if that is so.
-pub(super) fn refuse_client(tables: &Tables, listener: &Listener, key: &FlowKey) -> Option<Reason> {
-    match () {
-        () if listener.forward.is_closing() => Some(Reason::NoListener),
-        () if tables.is_vip(key.source()) || tables.is_source(key.source()) => Some(Reason::OwnSource),
-        () => None,
     }
 }
 

@@ -54,11 +54,7 @@ impl Pipeline<'_> {
             return None;
         }
         let client = packet.key.source();
-        if start.pool.is_failing_open
-            || tables.is_vip(client)
-            || tables.is_source(client)
-            || !self.is_home(client, key.end.remote_port)
-        {
+        if start.pool.is_failing_open || tables.is_own(client) || !self.is_home(client, key.end.remote_port) {
             return None;
         }
         let slot = start.pool.maglev.slot(start.hash)?;

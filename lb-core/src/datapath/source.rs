@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::Pipeline;
+use super::{Pipeline, end::has_to_rest};
 use crate::{
     flow_key::FlowKey,
     flow_log::CloseReason,
@@ -33,9 +33,9 @@ pub(super) struct Wanted<'t> {
 #[derive(Clone, Copy, Debug)]
 enum Holder {
     Nobody,
-    /// The flow in this record, half-open for longer than a handshake takes.
-    SlowHandshake(u32),
-    /// Another flow, one that rests, a listener, or another worker.
+    /// The flow in this record, or one that has rested there.
+    Flow(u32),
+    /// A listener, or another worker.
     Other,
 }
 
@@ -49,19 +49,21 @@ impl Pipeline<'_> {
         now: Instant,
     ) -> Result<(IpAddr, [u8; 2]), Reason> {
         let now_ms = now.wrapping_millis();
-        let addresses = addresses(wanted);
-        let count = addresses.clone().count() as u32;
-        let ports = &wanted.listener.sources.ports;
-        let (first, range) =
-            (*ports.start(), u32::from(*ports.end()).saturating_sub(u32::from(*ports.start())) + 1);
         let mut slow = None;
-        for (tried, place) in (0..limits::SOURCES_TRIED).zip(places(wanted.seed, count * range)) {
-            let Some(&address) = addresses.clone().nth((place / range) as usize) else { continue };
-            let source = (address, first + (place % range) as u16);
-            match self.holder(tables, wanted, source, now) {
-                Holder::Nobody => return Ok((address, source.1.to_be_bytes())),
-                Holder::SlowHandshake(record) => slow = slow.or(Some((record, source))),
-                Holder::Other => {}
+        for (tried, source) in (0..).zip(candidates(wanted)) {
+            match self.holder(tables, wanted, source) {
+                Holder::Nobody => return Ok((source.0, source.1.to_be_bytes())),
+                Holder::Flow(record) if self.flows.flow(record).is_expired(now_ms) => {
+                    let begins_to_rest = has_to_rest(self.flows.flow(record), now_ms);
+                    self.expire_flow(record, now_ms);
+                    if !begins_to_rest {
+                        return Ok((source.0, source.1.to_be_bytes()));
+                    }
+                }
+                Holder::Flow(record) if self.is_slow(record, now_ms) => {
+                    slow = slow.or(Some((record, source)))
+                }
+                Holder::Flow(_) | Holder::Other => {}
             }
             if tried >= limits::SOURCES_TRIED_IN_FLOOD && slow.is_some() {
                 break;
@@ -74,6 +76,26 @@ impl Pipeline<'_> {
         }
         self.exhausted_ms[self.exhaustion_of(wanted)] = now_ms.max(1);
         Err(Reason::NoSourcePort)
+    }
+
+    /// Whether [`Pipeline::allocate_source`] would find one, when the flow in the record `earlier` has made way.
+    pub(super) fn has_source(
+        &self,
+        tables: &Tables,
+        wanted: &Wanted<'_>,
+        earlier: Option<u32>,
+        now: Instant,
+    ) -> bool {
+        let now_ms = now.wrapping_millis();
+        candidates(wanted).any(|source| match self.holder(tables, wanted, source) {
+            Holder::Nobody => true,
+            Holder::Flow(record) => {
+                let flow = self.flows.flow(record);
+                let is_over = flow.is_expired(now_ms) || Some(record) == earlier;
+                if is_over { !has_to_rest(flow, now_ms) } else { self.is_slow(record, now_ms) }
+            }
+            Holder::Other => false,
+        })
     }
 
     /// Why there is no source towards a target, where that is known without a search.
@@ -94,13 +116,7 @@ impl Pipeline<'_> {
     }
 
     /// Who has a source towards a target.
-    fn holder(
-        &mut self,
-        tables: &Tables,
-        wanted: &Wanted<'_>,
-        source: (IpAddr, u16),
-        now: Instant,
-    ) -> Holder {
+    fn holder(&self, tables: &Tables, wanted: &Wanted<'_>, source: (IpAddr, u16)) -> Holder {
         let Some(reply) = reply_key(wanted, source) else { return Holder::Other };
         if source.1 == 0 || self.reply_home(tables, Some(wanted.hop.interface), &reply) != self.worker {
             return Holder::Other;
@@ -111,21 +127,16 @@ impl Pipeline<'_> {
         if is_listener {
             return Holder::Other;
         }
-        let hash = self.flows.hash(&reply);
-        let Some((record, _)) = self.flows.lookup(hash, &reply) else { return Holder::Nobody };
-        let now_ms = now.wrapping_millis();
-        if self.flows.flow(record).is_expired(now_ms) {
-            self.expire_flow(record, now_ms);
-            // It may have begun to rest.
-            let is_free = self.flows.lookup(hash, &reply).is_none();
-            return if is_free { Holder::Nobody } else { Holder::Other };
+        match self.flows.lookup(self.flows.hash(&reply), &reply) {
+            Some((record, _)) => Holder::Flow(record),
+            None => Holder::Nobody,
         }
+    }
+
+    /// Whether a flow is half-open for longer than a handshake takes.
+    fn is_slow(&self, record: u32, now_ms: u32) -> bool {
         let flow = self.flows.flow(record);
-        let is_slow = now_ms.wrapping_sub(flow.last_seen_ms) >= limits::HANDSHAKE_MS;
-        match flow.state().is_half_open() && is_slow {
-            true => Holder::SlowHandshake(record),
-            false => Holder::Other,
-        }
+        flow.state().is_half_open() && now_ms.wrapping_sub(flow.last_seen_ms) >= limits::HANDSHAKE_MS
     }
 
     /// The worker that a target's replies to a source of ours come to, or are handed over to: by the receive hash of the
@@ -176,6 +187,20 @@ fn spreads_by_ports(tables: &Tables, interface: InterfaceId, key: &FlowKey) -> b
 fn reply_key(wanted: &Wanted<'_>, source: (IpAddr, u16)) -> Option<FlowKey> {
     let target = (wanted.target.0, wanted.target.1.to_be_bytes());
     FlowKey::new(target, (source.0, source.1.to_be_bytes()), wanted.protocol)
+}
+
+/// The sources that are tried for a flow, in this order; ports in host order.
+fn candidates<'w>(wanted: &Wanted<'w>) -> impl Iterator<Item = (IpAddr, u16)> + use<'w> {
+    let addresses = addresses(wanted);
+    let count = addresses.clone().count() as u32;
+    let ports = &wanted.listener.sources.ports;
+    let (first, range) =
+        (*ports.start(), u32::from(*ports.end()).saturating_sub(u32::from(*ports.start())) + 1);
+    let places = places(wanted.seed, count * range).take(limits::SOURCES_TRIED as usize);
+    places.filter_map(move |place| {
+        let address = addresses.clone().nth((place / range) as usize)?;
+        Some((*address, first + (place % range) as u16))
+    })
 }
 
 /// All of `0..count`, each once, from a place on that the seed says, in steps that have no factor in common with `count`.

@@ -175,6 +175,7 @@ fn tables(preserves_client_ip: bool, family: Family) -> Tables {
         interfaces: vec![Interface { name: "edge".into(), mac: OWN_MAC, mtu: 1_500, receive_hash: None }],
         vips: Vec::new(),
         sources: Vec::new(),
+        host_addresses: Vec::new(),
         hops: Vec::new(),
     };
     Tables::new(parts).expect("the parts fit together")

@@ -28,8 +28,8 @@ pub struct Why {
     pub is_home: bool,
     /// The tables that it goes by.
     pub tables: Arc<Tables>,
-    /// Whether their source address is one that no packet may have: they are dropped, whatever else is said of them.
-    pub is_martian: bool,
+    /// Why those of no flow are dropped for their source address, whatever else is said of them. A martian one has no flow.
+    pub source_refusal: Option<Reason>,
     /// The flow that the packets belong to.
     pub flow: Option<FlowFate>,
     /// What they would meet if there were no flow, or where it is over.
@@ -84,7 +84,7 @@ pub enum Outlook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prospect {
     /// What the packet that opens the flow is counted under: a datagram, a SYN or, at a listener with SYN cookies, the packet that
-    /// confirms one. That no source port is free may become known only when one is sought.
+    /// confirms one.
     pub reason: Reason,
     /// What any other TCP packet is counted under.
     pub stray: Reason,
@@ -100,8 +100,8 @@ impl Why {
     /// What the next packet is counted under: one of the flow, or else the first of a new one.
     pub fn reason(&self) -> Reason {
         match (&self.flow, &self.outlook) {
-            _ if self.is_martian => Reason::MartianSource,
             (Some(flow), _) if !flow.is_replaced() => flow.reason(),
+            _ if let Some(reason) = self.source_refusal => reason,
             (_, Outlook::Client { prospect, .. }) => prospect.reason,
             (_, Outlook::Target { reason, .. }) => *reason,
             (_, Outlook::Nobody) => Reason::NoListener,
@@ -136,13 +136,13 @@ impl Datapath<'_> {
     pub fn why(&self, key: &FlowKey, now: Instant) -> Why {
         let Datapath { tables, pipeline, .. } = self;
         let (outlook, home) = pipeline.outlook(tables, key, now);
-        let is_martian = has_martian_source(key);
+        let source_refusal = refuse_source(tables, key);
         Why {
             worker: pipeline.worker,
             is_home: home == pipeline.worker,
             tables: tables.clone(),
-            is_martian,
-            flow: pipeline.fate(tables, key, now).filter(|_| !is_martian),
+            source_refusal,
+            flow: pipeline.fate(tables, key, now).filter(|_| source_refusal != Some(Reason::MartianSource)),
             outlook,
         }
     }
@@ -205,8 +205,8 @@ impl Pipeline<'_> {
             translated: None,
             is_failing_open: false,
         };
-        let martian = has_martian_source(key).then_some(Reason::MartianSource);
-        if let Some(reason) = martian.or_else(|| super::miss::refuse_client(tables, listener, key)) {
+        let closing = listener.forward.is_closing().then_some(Reason::NoListener);
+        if let Some(reason) = refuse_source(tables, key).or(closing) {
             return refused(reason);
         }
         let is_tcp = key.protocol() == Protocol::Tcp as u8;
@@ -219,7 +219,9 @@ impl Pipeline<'_> {
                 return Prospect { stray, ..refused(reason) };
             }
         };
-        let refusal = self.refuse_preference(listener, &preference, key, now);
+        let refusal = self.refuse_preference(listener, &preference, key, now).or_else(|| {
+            self.lacks_source(tables, listener, &preference, key, now).then_some(Reason::NoSourcePort)
+        });
         let Preference { target_id, translated, is_failing_open, .. } = preference;
         let has_room = self.has_room(&preference, key, now);
         let is_owed_header = header_placement(tables, target_id).is_some();
@@ -277,5 +279,14 @@ impl Pipeline<'_> {
             }
             _ => Outlook::Target { target, origin: None, reason: Reason::NoFlow },
         }
+    }
+}
+
+/// Why packets of no flow are dropped for their source, whoever they are for.
+fn refuse_source(tables: &Tables, key: &FlowKey) -> Option<Reason> {
+    match () {
+        () if has_martian_source(key) => Some(Reason::MartianSource),
+        () if tables.is_own(key.source()) => Some(Reason::OwnSource),
+        () => None,
     }
 }

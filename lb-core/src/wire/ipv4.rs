@@ -75,10 +75,12 @@ pub fn blank_options_of_first_piece(options: &mut [u8]) {
     }
 }
 
-/// Whether no packet that is routed may have this source address (RFC 1812 section 5.3.7, RFC 3927 section 2.7, RFC 6890).
+/// Whether no packet that is routed may have this source address (RFC 1812 section 5.3.7, RFC 3927 section 2.7, RFC 6890 section 2.2.2:
+/// of 192.0.0.0/24 those that no protocol was given to send from). The documentation prefixes (192.0.2.0/24, 198.51.100.0/24,
+/// 203.0.113.0/24), which may be no source either, pass on purpose: laboratories have clients with them.
 #[inline]
 pub const fn is_martian_source(address: [u8; 4]) -> bool {
-    matches!(address, [0 | 127 | 224..=255, ..] | [169, 254, ..])
+    matches!(address, [0 | 127 | 224..=255, ..] | [169, 254, ..] | [192, 0, 0, 11..=255])
 }
 
 /// The flag in an option's kind that says that every piece has it.

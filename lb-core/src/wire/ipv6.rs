@@ -74,14 +74,25 @@ pub mod routing {
     pub const SEGMENTS_LEFT: usize = 3;
 }
 
-/// Whether no packet that is routed may have this source address (RFC 4291 sections 2.5, 2.7): unspecified, loopback,
-/// IPv4-mapped, link-local and multicast ones.
+/// Whether no packet that is routed may have this source address: unspecified, loopback, IPv4-mapped, link-local and multicast ones
+/// (RFC 4291 sections 2.5, 2.7), and those of 2001::/23 that no protocol was given to send from (RFC 6890 section 2.2.3). The
+/// documentation prefixes (2001:db8::/32, 3fff::/20), which may be no source either, pass on purpose: laboratories have clients with them.
 #[inline]
 pub fn is_martian_source(address: &[u8; 16]) -> bool {
-    let high = address[0];
-    high == 0xff
-        || (high == 0xfe && address[1] & 0xc0 == 0x80)
-        || (high == 0
-            && address[..8] == [0; 8]
-            && (address[8..15] == [0; 7] || address[8..12] == [0, 0, 0xff, 0xff]))
+    match *address {
+        [0xff, ..] | [0xfe, 0x80..=0xbf, ..] => true,
+        [0x20, 0x01, 0..=1, ..] => !is_assigned_source(address),
+        [0, 0, 0, 0, 0, 0, 0, 0, ..] => address[8..15] == [0; 7] || address[8..12] == [0, 0, 0xff, 0xff],
+        _ => false,
+    }
+}
+
+/// Whether an address of 2001::/23 is in a block there that packets may come from (IANA IPv6 Special-Purpose Address Registry).
+fn is_assigned_source(address: &[u8; 16]) -> bool {
+    match (u16::from_be_bytes([address[2], address[3]]), u16::from_be_bytes([address[4], address[5]])) {
+        (0x00 | 0x03 | 0x20..=0x3f, _) => true, // Teredo, AMT, ORCHIDv2, drones' identities.
+        (0x01, _) => address[4..15] == [0; 11] && matches!(address[15], 1..=3), // Anycast: PCP, TURN, DNS-SD.
+        (0x02, 0) | (0x04, 0x112) => true,      // Benchmarks, AS112.
+        _ => false,
+    }
 }

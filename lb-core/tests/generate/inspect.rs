@@ -12,7 +12,10 @@ use lb_core::{
     wire::proxy,
 };
 
-use super::fleet::Event;
+use super::{
+    fleet::Event,
+    world::{Family, own_addresses},
+};
 
 /// A packet, as far as it can be seen from outside. The frame's padding is none of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,6 +240,12 @@ fn assert_proxied(before: &[u8], after: &[u8]) {
 /// Asserts of what leaves that it is as right as what came in, or, made by the load balancer, right.
 pub fn assert_well_formed(event: &Event) {
     let reason = event.verdict.reason;
+    if matches!(reason.action(), Action::Transmit | Action::Reply | Action::HandOver | Action::Hold)
+        && let Some(Ok(seen)) = event.before.as_deref().map(see)
+    {
+        let family = if seen.source.is_ipv4() { Family::V4 } else { Family::V6 };
+        assert!(!own_addresses(family).contains(&seen.source), "{reason:?} of {seen:x?}");
+    }
     match (&event.before, reason.action()) {
         (Some(before), Action::Reply) if matches!(reason, Reason::TimeExceeded | Reason::TooBig) => {
             assert_complains(before, &event.after);

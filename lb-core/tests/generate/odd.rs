@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{
     packet::{Body, Packet},
     random::Random,
-    world::{CLIENTS, Family, client, target_address, vip},
+    world::{CLIENTS, Family, client, own_addresses, target_address, vip},
 };
 
 /// Something legal, or nearly, that most packets have not.
@@ -92,6 +92,7 @@ fn odd_address(is_ipv4: bool, random: &mut Random<'_>) -> IpAddr {
     let family = if is_ipv4 { Family::V4 } else { Family::V6 };
     match random.below(6) {
         0 => vip(family),
+        5 => random.pick(&own_addresses(family)),
         1 => target_address(family, 0),
         2 if is_ipv4 => {
             random.pick(&[[127, 0, 0, 1], [224, 0, 0, 1], [0, 0, 0, 0], [198, 18, 200, 1]]).into()

@@ -17,7 +17,7 @@ use super::{
     random::Random,
     world::{
         CLIENT_MAC, CLIENTS, Family, INSIDE, MODES, Mode, OUTSIDE, OWN_MACS, TARGETS, VIP_SOURCES, client,
-        target, target_address, target_mac, vip,
+        own_addresses, target, target_address, target_mac, vip,
     },
 };
 
@@ -112,7 +112,11 @@ impl Traffic {
         let Arriving { bytes, ingress } = self.got.get(random.below(self.got.len()))?;
         let got = parse(bytes).or_else(|_| Ok(parse_fragment(bytes)?.packet)).map_err(|_: Reason| ()).ok()?;
         let family = if got.key.is_ipv6() { Family::V6 } else { Family::V4 };
-        let from = if random.one_in(2) { got.key.destination() } else { client(family, 200) };
+        let from = match random.below(8) {
+            0..4 => got.key.destination(),
+            4..7 => client(family, 200),
+            _ => random.pick(&own_addresses(family)),
+        };
         let mut quote = bytes[14..got.end()].to_vec();
         match random.below(4) {
             0 => quote.truncate(random.below(quote.len() + 1)),

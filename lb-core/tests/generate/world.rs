@@ -234,7 +234,8 @@ impl World {
             vips: [V4, V6]
                 .map(|family| Vip { address: vip(family), ownership: Ownership::Exclusive })
                 .to_vec(),
-            sources: [Supply::Few, Supply::Many, Supply::OfVip].into_iter().flat_map(sources_of).collect(),
+            sources: every_source().collect(),
+            host_addresses: HOST_ADDRESSES.to_vec(),
             hops: known_clients()
                 .map(|client| (client, NextHop { interface: OUTSIDE, mac: CLIENT_MAC }))
                 .collect(),
@@ -356,6 +357,17 @@ fn target_id(group: usize, n: u8) -> TargetId {
     TargetId(u32::from(TARGETS) * group as u32 + u32::from(n))
 }
 
+fn every_source() -> impl Iterator<Item = Source> {
+    [Supply::Few, Supply::Many, Supply::OfVip].into_iter().flat_map(sources_of)
+}
+
+/// Addresses of ours of a family, by whatever tables: VIP, sources, the host's own and its subnet's broadcast address.
+pub fn own_addresses(family: Family) -> Vec<IpAddr> {
+    let sources = every_source().map(|source| source.address);
+    let own = HOST_ADDRESSES.into_iter().chain([V4, V6].map(vip)).chain(sources);
+    own.filter(|address| address.is_ipv4() == (family == V4)).collect()
+}
+
 /// Clients that the tables know the way to: all but the last of each family.
 fn known_clients() -> impl Iterator<Item = IpAddr> {
     [V4, V6].into_iter().flat_map(|family| (0..CLIENTS - 1).map(move |n| client(family, n)))
@@ -390,6 +402,12 @@ fn source_range(supply: Supply) -> (Vec<IpAddr>, RangeInclusive<u16>) {
     }
 }
 
+/// Of the subnets that the clients are in.
+const HOST_ADDRESSES: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1)),
+    IpAddr::V4(Ipv4Addr::new(198, 18, 0, 255)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+];
 /// Clients of each family.
 pub const CLIENTS: u8 = 4;
 pub const CLIENT_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xc1]);

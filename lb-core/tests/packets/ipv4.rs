@@ -1,4 +1,4 @@
-//! The IPv4 header: RFC 791, RFC 1812, RFC 6890, RFC 7126.
+//! The IPv4 header: RFC 791, RFC 1812, RFC 7126.
 
 use lb_core::verdict::Reason;
 
@@ -101,39 +101,6 @@ fn rfc_1812_5_3_1_ttl_zero_is_never_forwarded() {
         for packet in [flow.request(ACK), flow.reply(ACK)] {
             let packet = Crafted { ttl: 0, ..packet };
             assert_eq!(dropped(&mut path, &packet, &packet.bytes()), Reason::TtlExpired, "{}", mode.name);
-        }
-    }
-}
-
-#[test]
-fn rfc_1812_5_3_7_and_rfc_6890_martian_sources_are_dropped() {
-    let from = |source: &str| {
-        let source: std::net::Ipv4Addr = source.parse().unwrap();
-        Crafted { source: (source, 40_000).into(), ..mode().syn() }
-    };
-    for source in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "127.255.0.1", "169.254.0.1", "169.254.255.1"] {
-        assert_eq!(reason_of(&from(source).bytes()), Reason::MartianSource, "{source}");
-    }
-    for source in ["224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255"] {
-        assert_eq!(reason_of(&from(source).bytes()), Reason::MartianSource, "{source}");
-    }
-    for source in
-        ["1.0.0.1", "10.0.0.1", "100.64.0.1", "169.253.0.1", "169.255.0.1", "192.168.0.1", "223.255.255.1"]
-    {
-        assert_eq!(through(&mut mode().path(), &from(source), 0).0.reason, Reason::FlowNew, "{source}");
-    }
-}
-
-#[test]
-fn rfc_2827_own_addresses_are_no_sources() {
-    for mode in modes() {
-        let own: [std::net::IpAddr; 2] =
-            if mode.is_ipv4() { [VIP.into(), SOURCE.into()] } else { [VIP6.into(), SOURCE6.into()] };
-        for source in own {
-            for packet in [mode.syn(), mode.datagram()] {
-                let packet = Crafted { source: (source, 40_000).into(), ..packet };
-                assert_eq!(dropped(&mut mode.path(), &packet, &packet.bytes()), Reason::OwnSource);
-            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The IPv6 header and its extension headers: RFC 8200, RFC 4291, RFC 5095, RFC 6946, RFC 7112.
+//! The IPv6 header and its extension headers: RFC 8200, RFC 5095, RFC 6946, RFC 7112.
 
 use lb_core::{limits, verdict::Reason};
 
@@ -36,15 +36,6 @@ fn rfc_8200_3_each_fault_of_the_header_has_its_counter() {
         (Reason::NotIp, faulty(&|frame| frame[13] = 0xde)),
     ] {
         assert_eq!(reason_of(&frame), reason);
-    }
-}
-
-#[test]
-fn rfc_4291_2_5_sources_that_are_never_routed_are_dropped() {
-    for source in ["::", "::1", "::ffff:198.18.0.2", "fe80::1", "febf::1", "ff02::1", "ff0e::1"] {
-        let source: std::net::Ipv6Addr = source.parse().unwrap();
-        let packet = Crafted { source: (source, 40_000).into(), ..mode().syn() };
-        assert_eq!(reason_of(&packet.bytes()), Reason::MartianSource, "{source}");
     }
 }
 

@@ -4,14 +4,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod complained;
 mod complaint;
 mod fragment;
 mod icmp;
+mod identification;
 mod ipv4;
 mod ipv6;
 mod nat;
 mod neighbour;
 mod proxy;
+mod source;
 mod tcp;
 mod translation;
 
@@ -19,7 +22,12 @@ use lb_core::{
     datapath::Datapath,
     verdict::{Action, Reason},
 };
-use support::{Crafted, assert_books_balance, ingress_of, send};
+use support::{Crafted, Family, Mode, assert_books_balance, ingress_of, modes, send};
+
+/// Modes in which both sides have one family, so that a packet keeps all but its addresses and ports.
+fn one_family_modes() -> impl Iterator<Item = Mode> {
+    modes().into_iter().filter(|mode| mode.is_ipv4() == (mode.scene.target_family == Family::V4))
+}
 
 /// The reason that a frame is dropped for. Nothing leaves, no flow is made, and the reason's counter is one up.
 fn dropped(path: &mut Datapath<'_>, packet: &Crafted, frame: &[u8]) -> Reason {

@@ -36,6 +36,10 @@ pub const RST: u8 = 0x04;
 pub const PSH: u8 = 0x08;
 pub const ACK: u8 = 0x10;
 
+/// The load balancer's host, and the broadcast address of its subnet, in which the client is.
+pub const HOST: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub const BROADCAST: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 255);
+pub const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 100, 1);
 pub const SOURCE: Ipv4Addr = Ipv4Addr::new(198, 19, 200, 1);

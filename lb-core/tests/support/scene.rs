@@ -33,6 +33,8 @@ pub struct Scene {
     /// Whether all targets are behind the next hop of the first.
     pub is_one_node: bool,
     pub hops: Vec<(IpAddr, NextHop)>,
+    /// The host's own, and those of its subnets' broadcasts.
+    pub host_addresses: Vec<IpAddr>,
     /// A second TCP listener on this port, to the same group.
     pub second_port: Option<u16>,
     /// The listeners of ports 80 and 53 once more, on the IPv6 VIP, to the same group.
@@ -67,6 +69,7 @@ impl Default for Scene {
             is_resolved: true,
             is_one_node: false,
             hops: Vec::new(),
+            host_addresses: vec![HOST.into(), BROADCAST.into(), HOST6.into()],
             second_port: None,
             is_dual_stack: false,
             preserves_client_ip: true,
@@ -86,6 +89,14 @@ impl Default for Scene {
 /// Sources with these ports, on both source addresses.
 pub fn sources(ports: RangeInclusive<u16>) -> Arc<Sources> {
     Arc::new(Sources { addresses: [SOURCE.into(), SOURCE6.into()].into(), ports })
+}
+
+/// Addresses of ours in every mode's scene: a VIP, a source, and the host's.
+pub fn own_addresses(family: Family) -> Vec<IpAddr> {
+    match family {
+        Family::V4 => [VIP, SOURCE, HOST, BROADCAST].map(IpAddr::from).to_vec(),
+        Family::V6 => [VIP6, SOURCE6, HOST6].map(IpAddr::from).to_vec(),
+    }
 }
 
 impl Scene {
@@ -138,6 +149,7 @@ impl Scene {
                 ],
                 vips,
                 sources: self.sources.addresses.iter().map(source).collect(),
+                host_addresses: self.host_addresses.clone(),
                 hops: self.hops.clone(),
             })
             .unwrap(),

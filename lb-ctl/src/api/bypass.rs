@@ -16,6 +16,9 @@ pub struct Bypass {
     /// The load balancer's own address towards the target: what the target's route to its clients has to lead to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
+    /// Whether that client is an address of the target's own node, or of one behind it: no route leads its replies here.
+    #[serde(default)]
+    pub is_client_at_target: bool,
 }
 
 /// What shows that replies go past.
@@ -40,8 +43,19 @@ impl fmt::Display for Bypass {
                  drops what clients send."
             }
         })?;
-        write!(f, " On the target, or a pod's node, in the table that routes its replies, {}", self.route())?;
-        f.write_str(" (on a router it takes a rule); or set \"preserve_client_ip.enabled\" to false, where that can be.")
+        match self.client.filter(|_| self.is_client_at_target) {
+            Some(client) => write!(
+                f,
+                " The client {client} is on the target's own node, or behind it, which answers itself, or drops what comes \
+                 with its own address: no route mends that. Set \"preserve_client_ip.enabled\" to false."
+            ),
+            None => write!(
+                f,
+                " On the target, or a pod's node, in the table that routes its replies, {} (on a router it takes a rule); \
+                 or set \"preserve_client_ip.enabled\" to false, where that can be.",
+                self.route()
+            ),
+        }
     }
 }
 
@@ -69,9 +83,25 @@ mod tests {
             sign: BypassSign::AnsweredElsewhere,
             client: Some([198, 18, 0, 2].into()),
             gateway: Some([198, 19, 1, 1].into()),
+            is_client_at_target: false,
         };
         assert!(told.to_string().contains("`ip route add 198.18.0.2/32 via 198.19.1.1`"), "{told}");
-        let vague = Bypass { sign: BypassSign::Silence, client: None, gateway: None };
+        let vague =
+            Bypass { sign: BypassSign::Silence, client: None, gateway: None, is_client_at_target: false };
         assert!(vague.to_string().contains("add a route to its clients via the load balancer"), "{vague}");
+    }
+
+    #[test]
+    fn no_route_is_named_to_a_client_on_the_targets_own_node() {
+        let told = Bypass {
+            sign: BypassSign::Silence,
+            client: Some([198, 19, 1, 50].into()),
+            gateway: Some([198, 19, 1, 1].into()),
+            is_client_at_target: true,
+        };
+        let told = told.to_string();
+        assert!(told.contains("The client 198.19.1.50 is on the target's own node"), "{told}");
+        assert!(told.contains("Set \"preserve_client_ip.enabled\" to false"), "{told}");
+        assert!(!told.contains("ip route add"), "{told}");
     }
 }

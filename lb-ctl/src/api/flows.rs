@@ -281,6 +281,7 @@ mod tests {
             timeout_ms: 350_000,
             listener: ListenerId(0),
             target_id: TargetId(0),
+            shares_hop: false,
         }
     }
 

@@ -66,7 +66,7 @@ pub struct ApiTraffic {
     pub refused_access: u64,
     /// Refused, because there were too many.
     pub refused_busy: u64,
-    /// Changes that were refused, because their user may only read.
+    /// Changes, and captures of packets, that were refused, because their user may only read.
     pub refused_changes: u64,
     /// Lost, because the system refused something; for want of file descriptors, for instance.
     pub accept_errors: u64,

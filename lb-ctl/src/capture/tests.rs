@@ -96,6 +96,7 @@ fn pcap_in_both_orders_and_resolutions() {
             let times: Vec<u64> = frames.iter().map(|frame| frame.time_ns).collect();
             assert_eq!(times, [7_000_005_000, 7_000_006_000]);
             assert!(frames.iter().all(|frame| frame.bytes == FRAME && frame.interface.is_none()));
+            assert!(frames.iter().all(|frame| !frame.is_cut()));
         }
     }
 }
@@ -111,8 +112,10 @@ fn pcapng_in_both_orders_with_names_and_resolutions() {
             .packet(0, 7_000_005)
             .packet(1, 7_000_005_001)
             .packet(2, 1_024 + 512);
+        let frames = read(&blocks.bytes).unwrap();
+        assert!(frames.iter().all(|frame| frame.is_cut() && frame.length == 900));
         let rows: Vec<(u64, Option<String>)> =
-            read(&blocks.bytes).unwrap().into_iter().map(|frame| (frame.time_ns, frame.interface)).collect();
+            frames.into_iter().map(|frame| (frame.time_ns, frame.interface)).collect();
         let expected = [
             (7_000_005_000, Some("eth0".into())),
             (7_000_005_001, Some("wan-1".into())),

@@ -4,6 +4,7 @@ use std::{
     fmt,
     fs::{File, OpenOptions},
     io::{self, ErrorKind, Stdout, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -69,7 +70,7 @@ fn sum(frames: u64, missed: u64) -> String {
         0 => String::new(),
         missed => format!(", {} missed: they came too fast", text::count(missed)),
     };
-    format!("{} frames{missed}", text::count(frames))
+    format!("{}{missed}", text::counted(frames, "frame"))
 }
 
 /// Before lbd is asked, and noted who asks.
@@ -103,12 +104,9 @@ impl Sink {
         if path == Path::new("-") {
             return Ok(Sink { out: Out::Pipe(io::stdout()), length: 0, frames: 0 });
         }
-        let file: io::Result<File> = match arguments.force {
-            true => File::create(path),
-            false => OpenOptions::new().write(true).create_new(true).open(path),
-        };
         let cannot = |error| Failure::Unusable(format!("cannot create {}: {error}", path.display()));
-        Ok(Sink { out: Out::File(file.map_err(cannot)?, path.clone()), length: 0, frames: 0 })
+        let file = create(path, arguments.force).map_err(cannot)?;
+        Ok(Sink { out: Out::File(file, path.clone()), length: 0, frames: 0 })
     }
 
     /// Appends blocks. A file that has no room for all has as many as it has room for, whole.
@@ -145,6 +143,16 @@ impl fmt::Display for Sink {
     }
 }
 
+/// Makes a file, which others may not read. One that is overwritten keeps the mode that its owner has given it.
+fn create(path: &Path, is_overwriting: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(MODE);
+    match is_overwriting {
+        true => options.create(true).truncate(true).open(path),
+        false => options.create_new(true).open(path),
+    }
+}
+
 /// As [`Write::write_all`], but tells how much was written.
 fn write_all(out: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
@@ -159,9 +167,12 @@ fn write_all(out: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     (written, Ok(()))
 }
 
+/// What people send is not everybody's business.
+const MODE: u32 = 0o640;
+
 #[cfg(test)]
 mod tests {
-    use std::{fs, iter};
+    use std::{fs, iter, os::unix::fs::PermissionsExt};
 
     use super::*;
     use crate::capture::{
@@ -196,6 +207,18 @@ mod tests {
             (frames, sum(sink.frames, 1_234)),
             (2, "2 frames, 1,234 missed: they came too fast".into())
         );
+    }
+
+    #[test]
+    fn a_new_file_is_not_for_others_and_an_old_one_keeps_its_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new.pcapng");
+        let mode_of = |file: File| file.metadata().unwrap().permissions().mode() & 0o777;
+        // The umask of who runs this may take away more.
+        assert_eq!(mode_of(create(&path, false).unwrap()) & !MODE, 0);
+        assert_eq!(create(&path, false).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+        assert_eq!(mode_of(create(&path, true).unwrap()), 0o604);
     }
 
     #[test]

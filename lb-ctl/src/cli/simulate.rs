@@ -14,6 +14,11 @@ use crate::{
     simulate::{self, AssumedState, Assumptions, MTU_DEFAULT, Neighbor, SimulateError},
 };
 
+/// Frames are judged as if each had just come in, by one worker, with the frames' capture times as the clock.
+///
+/// Source ports (full NAT, translation between families) are chosen anew, always the same for one --hash-key, and other than those that a live
+/// lbd has chosen: replies in a capture of its traffic belong to no flow here. Simulate what came from clients alone first, with
+/// --out; put the ports that its frames have into the replies, and simulate both.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct SimulateArguments {
     /// Configuration file

@@ -57,6 +57,18 @@ impl<K: Eq + Hash> Ids<K> {
         }
     }
 
+    /// Forgets one of the missing keys, however long it was to be kept.
+    pub(super) fn forget_missing(&mut self, key: &K) {
+        if self.entries.get(key).is_some_and(|entry| entry.gone.is_some()) {
+            self.entries.remove(key);
+        }
+    }
+
+    /// How many keys have an id.
+    pub(super) fn count(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The lowest ids that no key has.
     fn free(&self, count: usize) -> impl Iterator<Item = u32> + use<K> {
         let mut is_taken = vec![false; self.entries.len() + count];

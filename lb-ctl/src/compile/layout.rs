@@ -127,8 +127,9 @@ impl Layout {
     }
 
     /// Whether another one would be the same.
-    pub(super) fn is_in_force(&self, inputs: &Inputs<'_>) -> bool {
-        self.deadline.is_none_or(|deadline| inputs.now < deadline)
+    pub(super) fn is_in_force(&self, registry: &Registry, inputs: &Inputs<'_>) -> bool {
+        self.sources.len() == registry.sources.count() // Others only because some were forgotten.
+            && self.deadline.is_none_or(|deadline| inputs.now < deadline)
             && self.config == *inputs.config
             && self.ownerships == ownerships(inputs)
     }

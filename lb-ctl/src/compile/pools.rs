@@ -86,7 +86,7 @@ impl<'l> GroupState<'l> {
         let standing = |member: &Member| Standing {
             health: (inputs.health)(&member.key),
             is_reachable: acquainted.include(member.id) || (inputs.next_hop)(member.key.address).is_some(),
-            place: match (inputs.is_host_address)(member.key.address) {
+            place: match inputs.host_addresses.contains(&member.key.address) {
                 true => member.place.and(Err(Unused::IpUnusable)),
                 false => member.place,
             },

@@ -26,7 +26,8 @@ pub(super) struct Registry {
     pub(super) listeners: Ids<Endpoint>,
     pub(super) groups: Ids<Arc<str>>,
     pub(super) targets: Ids<TargetKey>,
-    /// Sources that flows have, or may still have. Their ids mean nothing.
+    /// Sources that flows have, or may still have: those of an earlier configuration until they are forgotten by hand. Their ids
+    /// mean nothing.
     pub(super) sources: Ids<Source>,
     /// By group name; of a group that is gone, what it was last.
     deregistrations: HashMap<Arc<str>, Deregistration>,
@@ -60,7 +61,7 @@ impl Registry {
         let endpoints = endpoints(config).map(|row| row.0);
         self.listeners.assign(endpoints, now, |_| FLOW_SECONDS, limits::LISTENERS);
         let sources = sources(config, inputs.ownership).into_iter();
-        self.sources.assign(sources, now, |_| FLOW_SECONDS, limits::SOURCES);
+        self.sources.assign(sources, now, |_| UNTIL_FORGOTTEN, limits::SOURCES);
         let names = config.target_groups.iter().map(|group| group.name.as_str().into());
         self.groups.assign(names, now, |_| GROUP_SECONDS, limits::TARGET_GROUPS);
         self.weigh(config, now);
@@ -117,10 +118,9 @@ impl Registry {
             self.targets.iter().filter_map(|(key, _, gone)| gone.map(|since| self.delay_ends(key, since)));
         let targets = targets.flat_map(|delay_ends| [delay_ends, after(delay_ends, FLOW_SECONDS)]);
         let listeners = self.listeners.iter().filter_map(|(.., gone)| gone);
-        let sources = self.sources.iter().filter_map(|(.., gone)| gone);
         let closing = self.listeners.iter().filter_map(|(.., gone)| gone);
         let closing = closing.map(|since| after(since, CLOSING_SECONDS));
-        let others = listeners.chain(sources).map(|since| after(since, FLOW_SECONDS)).chain(closing);
+        let others = listeners.map(|since| after(since, FLOW_SECONDS)).chain(closing);
         let groups =
             self.groups.iter().filter_map(|(.., gone)| gone).map(|since| after(since, GROUP_SECONDS));
         let weights = self.weightless.values().map(|since| after(*since, WEIGHT_ZERO_SECONDS));
@@ -137,6 +137,9 @@ const WEIGHT_ZERO_SECONDS: u64 = 5;
 
 /// A flow that the tables no longer name may still be in a flow table for this long, in seconds: ids rest that long.
 const FLOW_SECONDS: u64 = *limits::TCP_IDLE_RANGE_S.end() as u64;
+
+/// A flow may live, and have its source, for any time: seconds without an end.
+const UNTIL_FORGOTTEN: u64 = u64::MAX;
 
 /// The id of a group rests for this long, in seconds: at least as long as that of any target that names the group.
 const GROUP_SECONDS: u64 = u16::MAX as u64 + FLOW_SECONDS;

@@ -61,7 +61,7 @@ struct Bench {
     /// A target of another health.
     odd: Option<(&'static str, TargetHealth)>,
     shared: Vec<IpAddr>,
-    of_host: Vec<IpAddr>,
+    of_host: BTreeSet<IpAddr>,
     /// Addresses that there is no way to.
     out_of_reach: Vec<IpAddr>,
     now: Instant,
@@ -75,7 +75,7 @@ impl Bench {
             unhealthy: vec![],
             odd: None,
             shared: vec![],
-            of_host: vec![],
+            of_host: BTreeSet::new(),
             out_of_reach: vec![],
             now: Instant::from_millis(1_000_000),
         }
@@ -104,7 +104,7 @@ impl Bench {
                 true => Ownership::SharedWithHost,
                 false => Ownership::Exclusive,
             },
-            is_host_address: &|address| self.of_host.contains(&address),
+            host_addresses: &self.of_host,
             now: self.now,
         };
         self.compiler.compile(&inputs).unwrap()
@@ -260,6 +260,20 @@ fn a_change_of_health_leaves_all_else_to_the_generation_before() {
     assert!(!bench.compile().are_steered_like(&after), "the host shares the address");
     bench.change(WEB_3, WEB_2);
     assert!(bench.compile().are_steered_like(&bench.compile()));
+}
+
+#[test]
+fn no_client_has_an_address_of_the_host_from_the_tables_on_that_know_of_it() {
+    let mut bench = Bench::new();
+    let [vip, host]: [IpAddr; 2] = ["198.18.100.1", "198.18.0.1"].map(|text| text.parse().unwrap());
+    let before = bench.compile();
+    assert!(before.is_own(vip) && !before.is_own(host));
+    bench.of_host.insert(host);
+    let after = bench.compile();
+    assert!(after.is_own(vip) && after.is_own(host));
+    assert_eq!(after.epoch(), before.epoch(), "flows made before are none of its business");
+    bench.of_host.clear();
+    assert!(!bench.compile().is_own(host));
 }
 
 #[test]

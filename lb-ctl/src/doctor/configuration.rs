@@ -15,7 +15,7 @@ use super::{
 use crate::{
     compile,
     config::{Assignment, Config, LoadBalancer},
-    port_set::{PortSet, beside},
+    port_set::{HOST_PORTS_FEW, HOST_PORTS_LEAST, PortSet, beside},
     state::RunMarker,
 };
 
@@ -72,20 +72,28 @@ fn source_ports(config: &ConfigFacts, is_running: bool) -> Finding {
         range.start(),
         range.end()
     );
-    if left.is_empty() && !is_running {
-        let why = "no port would be left for the host's own connections, so lbd does not start";
-        return Finding::fault("source_ports", ranges, why)
-            .cure(format!("in the configuration: [source_nat] ports = \"{}\"", beside(range)));
+    let cure = format!("in the configuration: [source_nat] ports = \"{}\"", beside(range));
+    match left.count() {
+        _ if ephemeral.minus(&wanted) == ephemeral => Finding::ok("source_ports", ranges),
+        left @ 0..HOST_PORTS_LEAST if !is_running => {
+            let why = format!(
+                "{left} would be left for the host's own connections and health checks, of {HOST_PORTS_LEAST} that lbd \
+                 leaves at least: it does not start"
+            );
+            Finding::fault("source_ports", ranges, why).cure(cure)
+        }
+        left @ 0..HOST_PORTS_FEW => {
+            let why = format!(
+                "{left} are left for the host's own connections and health checks, which fail when all are in use"
+            );
+            Finding::warning("source_ports", ranges, why).cure(cure)
+        }
+        _ => {
+            let why =
+                "while it runs, lbd keeps the ports of both from the host (net.ipv4.ip_local_reserved_ports)";
+            Finding::note("source_ports", ranges, why).cure(cure + "   # to keep them apart")
+        }
     }
-    if ephemeral.minus(&wanted) != ephemeral {
-        let why =
-            "while it runs, lbd keeps the ports of both from the host (net.ipv4.ip_local_reserved_ports)";
-        return Finding::note("source_ports", ranges, why).cure(format!(
-            "in the configuration: [source_nat] ports = \"{}\"   # to keep them apart",
-            beside(range)
-        ));
-    }
-    Finding::ok("source_ports", ranges)
 }
 
 /// Sources of a configuration whose address is the host's, too; what an lbd has assigned is its own.
@@ -232,7 +240,10 @@ mod tests {
         };
         assert_eq!(with(false, 1_024..=65_535), Some(Ok));
         assert_eq!(with(true, 1_024..=65_535), Some(Fault));
-        assert_eq!(with(true, 1_024..=40_000), Some(Note));
+        assert_eq!(with(true, 1_024..=59_976), Some(Fault), "1,023 would be left");
+        assert_eq!(with(true, 1_024..=59_975), Some(Warning));
+        assert_eq!(with(true, 1_024..=56_904), Some(Warning), "4,095 are left");
+        assert_eq!(with(true, 1_024..=56_903), Some(Note));
         assert_eq!(with(true, 1_024..=32_767), Some(Ok));
     }
 

@@ -14,6 +14,7 @@ use crate::config;
 /// A file that lines are appended to.
 #[derive(Debug)]
 pub struct LogFile {
+    /// Where the file itself is, and older ones beside it: no part of it is a symbolic link.
     path: PathBuf,
     rotate_bytes: u64,
     keep: u32,
@@ -30,13 +31,14 @@ pub(super) struct Unwritten {
 }
 
 impl LogFile {
-    /// Opens the file, or makes it, readable by its owner and group. What a process that was killed has left of a line is cut off.
+    /// Opens the file, or makes it, readable by its owner and group. Symbolic links are followed now, and not again. What a process that
+    /// was killed has left of a line is cut off.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn open(settings: &config::FlowLog) -> io::Result<LogFile> {
-        let path = settings.file.clone();
-        let mut file = open(&path)?;
+        let mut file = open(&settings.file)?;
+        let path = settings.file.canonicalize()?;
         let bytes = end_of_lines(&mut file)?;
         if bytes < file.metadata()?.len() {
             file.set_len(bytes)?;

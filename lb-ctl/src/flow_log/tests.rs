@@ -152,6 +152,26 @@ fn a_file_that_was_moved_away_is_made_anew() {
     assert!(fs::read_to_string(moved).unwrap().contains("\"client_port\":1"));
 }
 
+/// As where logs are kept on another disk: the link stays, and older files lie beside the file that it leads to.
+#[test]
+fn a_symbolic_link_is_followed_when_the_file_is_opened() {
+    let elsewhere = TempDir::new().unwrap();
+    let file = elsewhere.path().join("real.json");
+    let mut bench = Bench::new(|settings| {
+        std::os::unix::fs::symlink(&file, &settings.file).unwrap();
+        (settings.rotate_bytes, settings.keep) = (4_096, 2);
+    });
+    for port in 1..=200 {
+        bench.tell_all(&[ended(port, CloseReason::Idle)]);
+    }
+    let link = bench.settings.file.clone();
+    assert!(bench.finish().contains("\"client_port\":200"));
+    assert_eq!(fs::read_link(link).unwrap(), file);
+    for (directory, files) in [(&elsewhere, 3), (&bench.directory, 1)] {
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), files);
+    }
+}
+
 #[test]
 fn what_cannot_be_written_is_counted_and_told_once() {
     let mut bench = Bench::new(|settings| settings.file = settings.file.join("is/in/a/directory/to/come"));
@@ -244,6 +264,7 @@ fn ended(port: u16, reason: CloseReason) -> EndedFlow {
         timeout_ms: 0,
         listener: ListenerId(0),
         target_id: TargetId(0),
+        shares_hop: false,
     };
     let mut tally = Tally::beginning(Instant::from_millis(NOW_MS - 2_000));
     (tally.bytes, tally.packets) = ([700, 90_000], [7, 60]);

@@ -78,7 +78,7 @@ impl Machine {
     pub(super) fn apply(&mut self, outcome: Result<(), Cause>, rules: Rules, now: Instant) {
         self.drain(now);
         match outcome {
-            Err(Cause::Internal) => self.unmade(rules.thresholds),
+            Err(cause) if cause.is_of_this_host() => self.unmade(cause, rules.thresholds),
             Ok(()) => self.succeeded(rules.thresholds),
             Err(cause) => self.failed(cause, rules, now),
         }
@@ -126,15 +126,16 @@ impl Machine {
         }
     }
 
-    fn unmade(&mut self, thresholds: Thresholds) {
+    fn unmade(&mut self, cause: Cause, thresholds: Thresholds) {
         self.unmade = self.unmade.saturating_add(1);
         if self.unmade < thresholds.unhealthy {
             return;
         }
         self.health = match self.health {
-            TargetHealth::Unhealthy(_) => TargetHealth::Unhealthy(Cause::Internal),
-            TargetHealth::UnhealthyDraining(_) | TargetHealth::Unavailable { .. } => self.health,
-            health => TargetHealth::Unavailable { was_healthy: health == TargetHealth::Healthy },
+            TargetHealth::Unhealthy(_) => TargetHealth::Unhealthy(cause),
+            TargetHealth::UnhealthyDraining(_) => self.health,
+            TargetHealth::Unavailable { was_healthy, .. } => TargetHealth::Unavailable { was_healthy, cause },
+            health => TargetHealth::Unavailable { was_healthy: health == TargetHealth::Healthy, cause },
         };
     }
 
@@ -207,8 +208,8 @@ mod tests {
             TargetHealth::Healthy => "H".into(),
             TargetHealth::Unhealthy(cause) => format!("U{}", letter(cause)),
             TargetHealth::UnhealthyDraining(cause) => format!("D{}", letter(cause)),
-            TargetHealth::Unavailable { was_healthy: true } => "A".into(),
-            TargetHealth::Unavailable { was_healthy: false } => "a".into(),
+            TargetHealth::Unavailable { was_healthy: true, .. } => "A".into(),
+            TargetHealth::Unavailable { was_healthy: false, .. } => "a".into(),
             other => panic!("{other:?} is no state of a checked target"),
         }
     }

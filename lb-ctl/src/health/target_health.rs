@@ -24,6 +24,9 @@ pub enum TargetHealth {
     Unavailable {
         /// Whether it was healthy when checks could still be made.
         was_healthy: bool,
+        /// What kept them from being made.
+        #[serde(default = "internal")]
+        cause: Cause,
     },
     /// Deregistered; its flows go on through the deregistration delay.
     DeregistrationInProgress,
@@ -73,6 +76,8 @@ pub enum Cause {
     Failed,
     /// The check could not be made, for reasons of this host: says nothing about the target.
     Internal,
+    /// The same: all ports that the host may connect from are in use, or kept for flows.
+    NoSourcePort,
 }
 
 impl TargetHealth {
@@ -116,10 +121,9 @@ impl TargetHealth {
             TargetHealth::RegistrationInProgress => "Target registration is in progress",
             TargetHealth::InitialHealthChecking => "Initial health checks in progress",
             TargetHealth::Healthy => return None,
-            TargetHealth::Unhealthy(cause) | TargetHealth::UnhealthyDraining(cause) => {
-                return Some(cause.description());
-            }
-            TargetHealth::Unavailable { .. } => return Some(Cause::Internal.description()),
+            TargetHealth::Unhealthy(cause)
+            | TargetHealth::UnhealthyDraining(cause)
+            | TargetHealth::Unavailable { cause, .. } => return Some(cause.description()),
             TargetHealth::DeregistrationInProgress => "Target deregistration is in progress",
             TargetHealth::NotRegistered => "Target is not registered to the target group",
             TargetHealth::NotInUse => {
@@ -141,13 +145,13 @@ impl TargetHealth {
 
     /// Whether new flows go to it while its group does not fail open.
     pub const fn gets_new_flows(self) -> bool {
-        matches!(self, TargetHealth::Healthy | TargetHealth::Unavailable { was_healthy: true })
+        matches!(self, TargetHealth::Healthy | TargetHealth::Unavailable { was_healthy: true, .. })
     }
 
     /// What a state that an earlier run has saved says about a target today; `None`: nothing.
     pub(super) const fn restored(self) -> Option<TargetHealth> {
         match self {
-            TargetHealth::Healthy | TargetHealth::Unavailable { was_healthy: true } => {
+            TargetHealth::Healthy | TargetHealth::Unavailable { was_healthy: true, .. } => {
                 Some(TargetHealth::Healthy)
             }
             TargetHealth::Unhealthy(cause) | TargetHealth::UnhealthyDraining(cause) => {
@@ -159,12 +163,17 @@ impl TargetHealth {
 }
 
 impl Cause {
+    /// Whether the check could not be made, for reasons of this host.
+    pub const fn is_of_this_host(self) -> bool {
+        matches!(self, Cause::Internal | Cause::NoSourcePort)
+    }
+
     /// The reason code of a target that is unhealthy by this.
     pub const fn reason(self) -> &'static str {
         match self {
             Cause::Timeout => "Target.Timeout",
             Cause::Code(_) | Cause::GrpcStatus(_) => "Target.ResponseCodeMismatch",
-            Cause::Internal => "Elb.InternalError",
+            Cause::Internal | Cause::NoSourcePort => "Elb.InternalError",
             _ => "Target.FailedHealthChecks",
         }
     }
@@ -175,7 +184,8 @@ impl Cause {
             Cause::Timeout => return "Request timed out".into(),
             Cause::Code(code) => return format!("Health checks failed with these codes: [{code}]"),
             Cause::GrpcStatus(code) => return format!("Health checks failed with these codes: [{code}]"),
-            Cause::Internal => return "Health checks failed due to an internal error".into(),
+            Cause::Internal => return INTERNAL_ERROR.into(),
+            Cause::NoSourcePort => return format!("{INTERNAL_ERROR}: the host has no free source port"),
             Cause::Failed => return "Health checks failed".into(),
             Cause::Refused => "connection refused",
             Cause::Reset => "connection reset",
@@ -199,15 +209,10 @@ impl From<&io::Error> for Cause {
             return tls::cause(error);
         }
         match error.raw_os_error() {
-            Some(
-                libc::EMFILE
-                | libc::ENFILE
-                | libc::ENOBUFS
-                | libc::ENOMEM
-                | libc::EADDRNOTAVAIL
-                | libc::EPERM
-                | libc::EACCES,
-            ) => Cause::Internal,
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EPERM | libc::EACCES) => {
+                Cause::Internal
+            }
+            Some(libc::EADDRNOTAVAIL) => Cause::NoSourcePort,
             Some(libc::ETIMEDOUT) => Cause::Timeout,
             Some(libc::ECONNREFUSED) => Cause::Refused,
             Some(libc::ECONNRESET | libc::EPIPE) => Cause::Reset,
@@ -226,6 +231,13 @@ impl From<io::Error> for Cause {
         Cause::from(&error)
     }
 }
+
+/// The cause in states that earlier versions saved.
+const fn internal() -> Cause {
+    Cause::Internal
+}
+
+const INTERNAL_ERROR: &str = "Health checks failed due to an internal error";
 
 #[cfg(test)]
 mod tests {
@@ -286,10 +298,16 @@ mod tests {
             Some("Request timed out"),
         ),
         (
-            Unavailable { was_healthy: true },
+            Unavailable { was_healthy: true, cause: Cause::Internal },
             "unavailable",
             Some("Elb.InternalError"),
             Some("Health checks failed due to an internal error"),
+        ),
+        (
+            Unavailable { was_healthy: false, cause: Cause::NoSourcePort },
+            "unavailable",
+            Some("Elb.InternalError"),
+            Some("Health checks failed due to an internal error: the host has no free source port"),
         ),
         (
             DeregistrationInProgress,
@@ -338,14 +356,16 @@ mod tests {
             let text = serde_json::to_string(health).unwrap();
             assert_eq!(serde_json::from_str::<TargetHealth>(&text).unwrap(), *health, "{text}");
         }
+        let earlier = r#"{"unavailable":{"was_healthy":true}}"#;
+        let expected = Unavailable { was_healthy: true, cause: Cause::Internal };
+        assert_eq!(serde_json::from_str::<TargetHealth>(earlier).unwrap(), expected);
     }
 
     #[test]
     fn new_flows_go_to_healthy_targets_and_those_that_were_when_checks_could_be_made() {
         let eligible = ROWS.iter().filter(|(health, ..)| health.gets_new_flows());
         let eligible: Vec<TargetHealth> = eligible.map(|(health, ..)| *health).collect();
-        assert_eq!(eligible, [Healthy, Unavailable { was_healthy: true }]);
-        assert!(!Unavailable { was_healthy: false }.gets_new_flows());
+        assert_eq!(eligible, [Healthy, Unavailable { was_healthy: true, cause: Cause::Internal }]);
     }
 
     #[test]
@@ -356,7 +376,7 @@ mod tests {
             (libc::EHOSTUNREACH, Cause::Unreachable),
             (libc::ETIMEDOUT, Cause::Timeout),
             (libc::EMFILE, Cause::Internal),
-            (libc::EADDRNOTAVAIL, Cause::Internal),
+            (libc::EADDRNOTAVAIL, Cause::NoSourcePort),
             (libc::EIO, Cause::Failed),
         ] {
             assert_eq!(Cause::from(io::Error::from_raw_os_error(error)), expected);

@@ -48,7 +48,7 @@ fn control(stats: &Stats, to: &mut Families<'_>) -> fmt::Result {
     ];
     let rows = rows.map(|(outcome, connections)| (Labels::of("outcome", outcome), connections));
     to.counters("control_connections", "Connections to the control socket, by what became of them.", rows)?;
-    let help = "Changes of objects that the control API refused.";
+    let help = "Changes of objects, and captures of packets, that the control API refused to users who may only read.";
     to.counter("control_changes_refused", help, refused_changes)
 }
 

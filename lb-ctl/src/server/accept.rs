@@ -22,7 +22,7 @@ use super::{
     socket::Place,
     tcp::Door,
 };
-use crate::api::ApiTraffic;
+use crate::{api::ApiTraffic, show::text::counted};
 
 /// What all connections share.
 pub(super) struct House {
@@ -177,26 +177,35 @@ impl Watch {
         let now = house.counts.read();
         let told = std::mem::replace(&mut self.told, now.clone());
         let Counts { strangers, crowded, forbidden, failed, .. } = &*house.counts;
-        for (count, last, what) in [
+        for (count, last, noun, whose) in [
             (
                 now.refused_access - told.refused_access,
                 strangers.last(),
-                "connections of users without a role",
+                "connection",
+                "of users without a role",
             ),
-            (now.refused_busy - told.refused_busy, crowded.last(), "connections because there were too many"),
+            (
+                now.refused_busy - told.refused_busy,
+                crowded.last(),
+                "connection",
+                "because there were too many",
+            ),
             (
                 now.refused_changes - told.refused_changes,
                 forbidden.last(),
-                "changes by users who may only read",
+                "request",
+                "to change something or to capture packets, by users who may only read",
             ),
             (
                 now.accept_errors - told.accept_errors,
                 failed.last(),
-                "connections that the system could not accept",
+                "connection",
+                "that the system could not accept",
             ),
         ] {
             if count > 0 {
-                (house.settings.log)(format!("audit: {last}: refused: {count} {what}"));
+                let refused = counted(count, noun);
+                (house.settings.log)(format!("audit: {last}: refused: {refused} {whose}"));
             }
         }
     }

@@ -37,6 +37,11 @@ pub(crate) fn duration(seconds: u64) -> String {
     }
 }
 
+/// So many things, the number with thousands set apart.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 pub(crate) fn plural(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
@@ -61,6 +66,7 @@ mod tests {
         assert_eq!([0, 1_023, 1_536, 5 << 30].map(bytes), ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]);
         assert_eq!([5, 65, 3_700, 90_000].map(duration), ["5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
         assert_eq!([5, 65, 3_700, 90_000].map(ago), ["5s ago", "1m ago", "1h ago", "1d ago"]);
+        assert_eq!([counted(1, "frame"), counted(1_000, "frame")], ["1 frame", "1,000 frames"]);
         assert_eq!([plural(1, "target"), plural(2, "target")], ["1 target", "2 targets"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use lb_core::verdict::Action;
 
-use super::text::count;
+use super::text::{count, counted};
 use crate::api::{
     PacketHead, TraceEnd, TraceLine, TraceOrigin, TraceSelection, TracedFrame, WhyFlow, WhySender,
 };
@@ -37,7 +37,7 @@ fn end(because: TraceEnd, frames: u64, missed: u64) -> String {
 /// How many frames a trace has told, and how many it has not.
 pub fn trace_sum(frames: u64, missed: u64) -> String {
     let missed = if missed > 0 { format!(", {} not told", count(missed)) } else { String::new() };
-    format!("{} frames{missed}", count(frames))
+    format!("{}{missed}", counted(frames, "frame"))
 }
 
 fn frame(row: &TracedFrame) -> String {

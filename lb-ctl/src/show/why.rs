@@ -317,6 +317,12 @@ fn source(row: &WhySource, why: &Why) -> String {
         (None, Some((first, last))) if !row.addresses.is_empty() => {
             let addresses: Vec<String> = row.addresses.iter().map(ToString::to_string).collect();
             let addresses = list(&addresses, "or");
+            if why.verdict.reason == Reason::NoSourcePort.name() {
+                return format!(
+                    "The target cannot see the client{cause}, and no port from {first} to {last} of {addresses} is free \
+                     towards it."
+                );
+            }
             format!(
                 "The target sees {addresses}, a port from {first} to {last}, instead of the client{cause}."
             )

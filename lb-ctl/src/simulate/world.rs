@@ -1,7 +1,7 @@
 //! The world around a simulated load balancer: who is registered, in which state, and which next hops there are.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -34,6 +34,10 @@ impl<'a> World<'a> {
     /// The configuration with the assumed states. Draining targets are registered first and deregistered then, as they were in
     /// the daemon; unused ones are not registered at all.
     pub(super) fn new(config: &Config, assumptions: &'a Assumptions) -> Result<World<'a>, SimulateError> {
+        interface(config, &assumptions.interface).ok_or_else(|| {
+            let Assumptions { interface, .. } = assumptions;
+            none_of_the_interfaces(config, &format!("the frames' interface is {interface}"))
+        })?;
         let mut world = World {
             config: config.clone(),
             assumptions,
@@ -65,7 +69,7 @@ impl<'a> World<'a> {
             next_hop: &|address| Some(hops.get(&address).copied().unwrap_or_else(|| made_up_hop(address))),
             hops: hops.iter().map(|(address, hop)| (*address, *hop)).collect(),
             ownership: &|_| Ownership::Exclusive,
-            is_host_address: &|_| false,
+            host_addresses: &BTreeSet::new(),
             now: Instant::default(),
         });
         tables.map_err(SimulateError::Tables)
@@ -150,19 +154,26 @@ fn no_target(config: &Config, group: &str, target: SocketAddr) -> String {
 }
 
 fn neighbors(config: &Config, assumptions: &Assumptions) -> Result<BTreeMap<IpAddr, NextHop>, SimulateError> {
-    let hop =
-        |neighbor: &Neighbor| match config.interfaces.iter().position(|name| *name == neighbor.interface) {
-            Some(index) => {
-                Ok((neighbor.address, NextHop { interface: InterfaceId(index as u8), mac: neighbor.mac }))
-            }
-            None => Err(SimulateError::Assumption(format!(
-                "the neighbor {} is on {}, which is none of the configured interfaces: {}",
-                neighbor.address,
-                neighbor.interface,
-                config.interfaces.join(", ")
-            ))),
-        };
+    let hop = |neighbor: &Neighbor| match interface(config, &neighbor.interface) {
+        Some(interface) => Ok((neighbor.address, NextHop { interface, mac: neighbor.mac })),
+        None => {
+            let what = format!("the neighbor {} is on {}", neighbor.address, neighbor.interface);
+            Err(none_of_the_interfaces(config, &what))
+        }
+    };
     assumptions.neighbors.iter().map(hop).collect()
+}
+
+/// The configured interface of a name.
+pub(super) fn interface(config: &Config, name: &str) -> Option<InterfaceId> {
+    config.interfaces.iter().position(|known| known == name).map(|index| InterfaceId(index as u8))
+}
+
+fn none_of_the_interfaces(config: &Config, what: &str) -> SimulateError {
+    SimulateError::Assumption(format!(
+        "{what}, which is none of the configured interfaces: {}",
+        config.interfaces.join(", ")
+    ))
 }
 
 /// On the first interface, with a link address that tells the address.

@@ -13,7 +13,10 @@ use lb_core::{
     tables::{InterfaceId, Mac, NextHop},
     wire::checksum,
 };
-use lb_io::{device::Device, nexthop::NextHops};
+use lb_io::{
+    device::Device,
+    nexthop::{NextHops, is_on_link},
+};
 
 use crate::namespace::{self, Wire};
 
@@ -46,6 +49,9 @@ fn neighbours_and_gateways_are_resolved_and_followed() {
         namespace::route([198, 19, 7, 0], [198, 19, 1, 254]);
         answer_arp(&wire, [198, 19, 1, 254], GATEWAY);
         wait_for(&hops, behind, Some(GATEWAY));
+
+        let are_on_link = [on_link, behind, own, nowhere].map(|address| is_on_link(address).unwrap());
+        assert_eq!(are_on_link, [true, false, false, false]);
 
         // The target moves to another link address, and says so by a gratuitous ARP.
         tell_arp(&wire, [198, 19, 1, 2], MOVED, ([198, 19, 1, 2], MOVED));

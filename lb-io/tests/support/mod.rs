@@ -47,6 +47,7 @@ pub fn tables(generation: u32, macs: [Mac; 2], target: Option<Mac>) -> Arc<Table
             .collect(),
         vips: vec![Vip { address: VIP.into(), ownership: Ownership::Exclusive }],
         sources: Vec::new(),
+        host_addresses: Vec::new(),
         hops: Vec::new(),
     };
     Arc::new(Tables::new(parts).unwrap())

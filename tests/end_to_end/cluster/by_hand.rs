@@ -14,11 +14,12 @@ use lbd::testbed::{
 };
 use libtest_mimic::Failed;
 
-use crate::{Test, harness::PATIENCE};
+use crate::{Test, harness::PATIENCE, web::output_of};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
     ("cluster::kept_up_it_serves_until_it_is_taken_down", up_and_down),
+    ("cluster::what_is_taken_from_it_is_noticed_and_the_rest_is_removed", damaged),
     ("cluster::what_others_made_is_left_alone", leaves_others_alone),
 ];
 
@@ -32,15 +33,30 @@ fn up_and_down() -> Result<(), Failed> {
     }
     assert!(both[0].contains(&format!("{name}-switch ")), "{both:?}");
     answers(&name)?;
-    kill(&name, "lbd")?;
+    kill(&format!(" run --config /tmp/{name}/lbd.toml"))?;
     assert!(run(&name, "up")?.contains("lbd of"));
     answers(&name)?;
     // As a crash would leave it.
-    kill(&name, "cluster")?;
+    kill(&format!(" --name {name} hold"))?;
     assert!(path_of(&format!("{name}-client")).exists());
     run(&name, "down")?;
     assert!(!path_of(&format!("{name}-client")).exists());
     assert!(!directory_of(&name).exists());
+    Ok(())
+}
+
+fn damaged() -> Result<(), Failed> {
+    let name = unique_name();
+    run(&name, "up")?;
+    let namespace = format!("{name}-pod52");
+    output_of(Command::new("ip").args(["netns", "del", &namespace]))?;
+    let refused = refused(&name, "up")?;
+    assert!(refused.contains(&namespace) && refused.contains(&format!("--name {name} down")), "{refused}");
+    fs::remove_dir_all(directory_of(&name))?;
+    run(&name, "down")?;
+    assert!(!path_of(&format!("{name}-client")).exists() && !directory_of(&name).exists());
+    assert_eq!(process_of(&format!(" --name {name} hold")), None);
+    assert!(run(&name, "down")?.contains("is not up"));
     Ok(())
 }
 
@@ -55,13 +71,18 @@ fn leaves_others_alone() -> Result<(), Failed> {
         assert!(run(&name, verb).is_err());
         assert!(path_of(&format!("{name}-client")).exists());
     }
+    // A file that looks like that of a process is no mark: it may say anything.
     let directory = directory_of(&name);
     fs::create_dir(&directory)?;
-    fs::write(directory.join("lbd.toml"), "")?;
-    let outcomes = ["up", "down"].map(|verb| run(&name, verb).is_err());
-    let is_whole = directory.join("lbd.toml").exists();
+    fs::write(directory.join("cluster.pid"), std::process::id().to_string())?;
+    let outcomes = ["up", "down"].map(|verb| refused(&name, verb));
+    let is_whole = directory.join("cluster.pid").exists();
     fs::remove_dir_all(&directory)?;
-    assert!(outcomes == [true; 2] && is_whole);
+    assert!(
+        outcomes.iter().all(|said| said.as_ref().is_ok_and(|said| said.contains("left alone"))),
+        "{outcomes:?}"
+    );
+    assert!(is_whole);
     Ok(())
 }
 
@@ -71,17 +92,26 @@ fn answers(name: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Ends a program of the cluster as a crash would.
-fn kill(name: &str, program: &str) -> Result<(), Failed> {
-    let pid: i32 = fs::read_to_string(directory_of(name).join(program).with_extension("pid"))?.parse()?;
+/// Ends the process whose command line ends so, as a crash would.
+fn kill(arguments: &str) -> Result<(), Failed> {
+    let pid = process_of(arguments).ok_or_else(|| format!("there is no process{arguments}"))?;
     // SAFETY: kill takes two integers; the process is one that was started here.
     unsafe { libc::kill(pid, libc::SIGKILL) };
     let deadline = Instant::now() + PATIENCE;
-    while Path::new("/proc").join(pid.to_string()).join("exe").exists() {
+    while process_of(arguments).is_some() {
         assert!(Instant::now() < deadline, "process {pid} does not end");
         thread::sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+/// The process whose command line ends with these words.
+fn process_of(arguments: &str) -> Option<i32> {
+    let pids = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.into_iter().find(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").trim_end().ends_with(arguments)
+    })
 }
 
 fn directory_of(name: &str) -> PathBuf {
@@ -96,6 +126,13 @@ fn ask(namespace: &str, to: &str) -> Result<String, Failed> {
 
 fn run(name: &str, verb: &str) -> Result<String, Failed> {
     said(Command::new(program()?).args(["--name", name, verb]).output()?)
+}
+
+/// What it complains of.
+fn refused(name: &str, verb: &str) -> Result<String, Failed> {
+    let output = Command::new(program()?).args(["--name", name, verb]).output()?;
+    assert!(!output.status.success(), "{output:?}");
+    Ok(String::from_utf8(output.stderr)?)
 }
 
 fn said(output: Output) -> Result<String, Failed> {

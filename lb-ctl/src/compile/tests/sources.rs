@@ -106,7 +106,7 @@ fn an_address_of_the_host_is_a_source_only_where_one_is_needed() {
 }
 
 #[test]
-fn a_source_stays_for_the_flows_that_have_it() {
+fn a_source_stays_until_no_flow_has_it() {
     let mut bench = bench("[source_nat]\naddresses = [\"198.18.100.9\"]\n");
     bench.compile();
     bench.config = parse(FILE, "f").unwrap();
@@ -114,6 +114,10 @@ fn a_source_stays_for_the_flows_that_have_it() {
     assert_eq!(of_listeners(&tables)[0].1, "198.18.100.1");
     let expected = ["198.18.100.1 1024-65535", "198.18.100.9 1024-65535", "2001:db8::1 1024-65535"];
     assert_eq!(of_tables(&tables), expected);
-    bench.pass(6_000);
-    assert_eq!(of_tables(&bench.compile()), [expected[0], expected[2]]);
+    bench.pass(100_000);
+    assert_eq!(of_tables(&bench.compile()), expected, "a flow may live for any time");
+    let old = bench.compiler.old_sources();
+    assert_eq!(old.iter().map(|source| source.address.to_string()).collect::<Vec<_>>(), ["198.18.100.9"]);
+    bench.compiler.forget_sources(&tables.sources().iter().copied().collect());
+    assert_eq!(of_tables(&bench.compile()), [expected[0], expected[2]], "the others are configured");
 }

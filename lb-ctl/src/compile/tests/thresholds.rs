@@ -61,8 +61,8 @@ fn a_group_that_gives_flows_to_nobody_does_not_fail_open() {
 
 #[test]
 fn an_unavailable_target_that_was_healthy_still_gets_flows() {
-    let healthy = TargetHealth::Unavailable { was_healthy: true };
-    let other = TargetHealth::Unavailable { was_healthy: false };
+    let healthy = TargetHealth::Unavailable { was_healthy: true, cause: Cause::Internal };
+    let other = TargetHealth::Unavailable { was_healthy: false, cause: Cause::Internal };
     let rows = [(healthy, true), (other, false), (TargetHealth::InitialHealthChecking, false)];
     for (health, gets_flows) in rows {
         let mut bench = Bench { odd: Some((KEYS[0], health)), ..Bench::new() };

@@ -54,7 +54,7 @@ fn a_load_balancer_without_zones_has_the_targets_of_all() {
 fn a_target_that_is_not_used_gets_no_flows_and_loses_those_it_has() {
     let mut bench = bench();
     bench.web().targets[1].is_stopped = true;
-    bench.of_host = vec!["198.19.1.5".parse().unwrap()];
+    bench.of_host = ["198.19.1.5".parse().unwrap()].into();
     let tables = bench.compile();
     assert_eq!(eligible_by_vip(&tables), ["4", "2"]);
     let rows = [

@@ -159,7 +159,7 @@ fn every_turn_of_the_story_is_told() {
         (refused(Reason::ResetNoTarget), "answered by a reset: no target can get the flow."),
         (refused(Reason::NextHopUnresolved), "dropped for now: the way to the target is not known."),
         (refused(Reason::NoSourcePort), "dropped: no source port is free"),
-        (refused(Reason::OwnSource), "dropped: source address is a VIP"),
+        (refused(Reason::OwnSource), "dropped: source address is one of ours"),
         (refused(Reason::FlowTableFull), "dropped: the flow table has no room"),
         (refused(Reason::Stateless), "they go to 198.19.1.2:8080; the flow table is full"),
         (refused(Reason::SynToTarget), "once the client has confirmed a SYN cookie"),
