@@ -279,18 +279,8 @@ fn source(why: &Why, client: SocketAddr, target: Option<&TargetRow>) -> Option<W
 /// Why a flow's target sees another source than the client, as far as the tables of today tell.
 fn cause_of(tables: &Arc<Tables>, flow: &FlowFate) -> Option<TranslationCause> {
     let view = &flow.view;
-    let target = tables.target(view.target_id);
-    let group = || tables.group(target?.group);
-    match () {
-        () if view.source == view.client => None,
-        () if view.client.0 == view.target.0 => Some(TranslationCause::Hairpin),
-        () if view.client.0.is_ipv4() != view.target.0.is_ipv4() => Some(TranslationCause::OtherFamily),
-        () if group().is_some_and(|group| !group.preserves_client_ip) => Some(TranslationCause::NotPreserved),
-        () if target.is_some_and(|target| tables.shares_hop(view.client.0, target)) => {
-            Some(TranslationCause::SameNode)
-        }
-        () => None,
-    }
+    let target = tables.target(view.target_id).filter(|_| view.source != view.client)?;
+    TranslationCause::of(tables, view.client.0, target)
 }
 
 /// The target of a flow, or else the one that a new flow gets, or that sends.

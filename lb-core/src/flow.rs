@@ -70,10 +70,12 @@ pub enum State {
     Resting = 11,
     /// TCP: the client acknowledges an answer of the target that has not come by here. Still counts as half-open.
     AnsweredElsewhere = 12,
+    /// TCP: reset, and the client has sent a SYN since, which the target has not answered.
+    Renewing = 13,
 }
 
 impl State {
-    const ALL: [State; 13] = [
+    const ALL: [State; 14] = [
         State::Free,
         State::Udp,
         State::HalfOpen,
@@ -87,6 +89,7 @@ impl State {
         State::Connecting,
         State::Resting,
         State::AnsweredElsewhere,
+        State::Renewing,
     ];
 
     /// Those of flows that are listed, in the order of a flow's life.
@@ -113,7 +116,13 @@ impl State {
     /// Whether a SYN of the client starts a new flow on the same ports.
     #[inline]
     pub const fn is_over(self) -> bool {
-        matches!(self, State::Closed | State::Reset | State::Cut | State::Resting)
+        matches!(self, State::Closed | State::Cut | State::Resting) || self.is_reset()
+    }
+
+    /// Whether one side has sent RST, which the other may not have believed.
+    #[inline]
+    pub const fn is_reset(self) -> bool {
+        matches!(self, State::Reset | State::Renewing)
     }
 
     /// Whether the flow counts as active: it waits for its handshake, or goes on (NLB `ActiveFlowCount`).
@@ -139,7 +148,7 @@ impl State {
             State::ClientClosed => "client_closed",
             State::TargetClosed => "target_closed",
             State::Closed => "closed",
-            State::Reset => "reset",
+            State::Reset | State::Renewing => "reset",
             State::Cut => "cut",
             State::Connecting => "connecting",
             State::Resting => "resting",

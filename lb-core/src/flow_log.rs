@@ -157,7 +157,7 @@ impl CloseReason {
             State::Closed => CloseReason::Fin,
             State::Reset if tally.has(mark::RESET_BY_TARGET) => CloseReason::TargetReset,
             State::Reset => CloseReason::ClientReset,
-            State::Connecting => CloseReason::HalfOpenTimeout,
+            State::Connecting | State::Renewing => CloseReason::HalfOpenTimeout,
             state if state.is_half_open() => CloseReason::HalfOpenTimeout,
             _ => CloseReason::Idle,
         }

@@ -40,7 +40,7 @@ fn step(state: State, direction: Direction, flags: u8) -> State {
     match state {
         Answered => Established,
         // Traffic after a reset: the reset was forged, or both ends ignored it (RFC 5961 section 3).
-        Reset if flags & SYN == 0 => Established,
+        Reset | Renewing if flags & SYN == 0 => Established,
         _ => state,
     }
 }
@@ -67,7 +67,7 @@ pub fn is_unusual(state: State, direction: Direction, flags: u8) -> bool {
 /// Whether a segment begins a connection, or answers one that does, where the last one was reset.
 #[inline]
 fn is_renewal(state: State, flags: u8) -> bool {
-    state == State::Reset && flags & (SYN | RST) == SYN
+    state.is_reset() && flags & (SYN | RST) == SYN
 }
 
 /// How long a flow in this state is kept without packets, in seconds.
@@ -77,7 +77,7 @@ pub fn timeout_s(state: State, idle_timeout_s: u16) -> u16 {
         State::Connecting => limits::HALF_OPEN_S,
         state if state.is_half_open() => limits::HALF_OPEN_S,
         State::Closed => limits::CLOSED_S,
-        State::Reset => limits::RESET_S,
+        State::Reset | State::Renewing => limits::RESET_S,
         _ => idle_timeout_s,
     }
 }
@@ -126,6 +126,9 @@ mod tests {
             (State::Established, Forward, RST, State::Reset),
             (State::Reset, Reverse, ACK, State::Established),
             (State::Reset, Reverse, SYN | ACK, State::Reset),
+            (State::Renewing, Reverse, ACK, State::Established),
+            (State::Renewing, Forward, ACK, State::Established),
+            (State::Renewing, Reverse, RST | ACK, State::Reset),
         ] {
             assert_eq!(next(from, direction, flags), to, "{from:?} {direction:?} {flags:#04x}");
         }

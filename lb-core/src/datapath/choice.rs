@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::{Pipeline, end::has_to_rest, miss::Known, source::Wanted};
 use crate::{
+    flow::Direction,
     flow_key::FlowKey,
     listener::Listener,
     select,
@@ -53,6 +54,24 @@ pub enum TranslationCause {
 }
 
 impl TranslationCause {
+    /// Why a target does not see a client of its own accord, if it does not.
+    #[inline]
+    pub fn of(tables: &Tables, client: IpAddr, target: &Target) -> Option<TranslationCause> {
+        let preserves = || tables.group(target.group).is_some_and(|group| group.preserves_client_ip);
+        match () {
+            () if target.address == client => Some(TranslationCause::Hairpin),
+            () if target.address.is_ipv6() != client.is_ipv6() => Some(TranslationCause::OtherFamily),
+            () if !preserves() => Some(TranslationCause::NotPreserved),
+            () if tables.shares_hop(client, target) => Some(TranslationCause::SameNode),
+            () => None,
+        }
+    }
+
+    /// Whether the client is the target itself, or on its node.
+    pub(super) fn is_hairpin(self) -> bool {
+        matches!(self, TranslationCause::Hairpin | TranslationCause::SameNode)
+    }
+
     /// The cause's name in JSON.
     pub const fn name(self) -> &'static str {
         match self {
@@ -79,13 +98,7 @@ impl Pipeline<'_> {
         let mut collided = None;
         for target_id in select::candidates(tables, id, start, &self.selection_secret, key) {
             let Some(target) = tables.target(target_id) else { continue };
-            let translated = match () {
-                () if target.address == key.source() => Some(TranslationCause::Hairpin),
-                () if target.address.is_ipv6() != key.is_ipv6() => Some(TranslationCause::OtherFamily),
-                () if !start.group.preserves_client_ip => Some(TranslationCause::NotPreserved),
-                () if tables.shares_hop(key.source(), target) => Some(TranslationCause::SameNode),
-                () => None,
-            };
+            let translated = TranslationCause::of(tables, key.source(), target);
             if translated.is_some() || !self.is_reply_taken(target, key, now) {
                 return Some(Preference { target_id, target, translated, is_failing_open });
             }
@@ -158,7 +171,7 @@ impl Pipeline<'_> {
             target: (target.address, target.port.to_be_bytes()),
             source,
             hop: wanted.hop,
-            is_hairpin: matches!(translated, Some(TranslationCause::Hairpin | TranslationCause::SameNode)),
+            is_hairpin: translated.is_some_and(TranslationCause::is_hairpin),
             is_failing_open,
         })
     }
@@ -181,11 +194,13 @@ impl Pipeline<'_> {
     }
 
     /// Whether another flow's replies look like those of a target to this client would. One that is over makes way, unless it has to
-    /// rest.
+    /// rest, or was only reset: it may live.
     fn is_reply_taken(&self, target: &Target, key: &FlowKey, now: Instant) -> bool {
         self.rival(target, key).is_some_and(|record| {
             let (rival, now_ms) = (self.flows.flow(record), now.wrapping_millis());
-            let is_over = rival.state().is_over() || rival.is_expired(now_ms);
+            let (state, is_expired) = (rival.state(), rival.is_expired(now_ms));
+            let may_live = || state.is_reset() && self.flows.key(record, Direction::Forward) != *key;
+            let is_over = is_expired || state.is_over() && !may_live();
             !is_over || has_to_rest(rival, now_ms)
         })
     }

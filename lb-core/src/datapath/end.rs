@@ -83,7 +83,7 @@ impl Pipeline<'_> {
 pub(super) fn has_to_rest(flow: &Flow, now_ms: u32) -> bool {
     let has_rested = match flow.state() {
         State::Resting => true,
-        State::Closed | State::Reset => flow.is_expired(now_ms),
+        State::Closed | State::Reset | State::Renewing => flow.is_expired(now_ms),
         // The target knows no connection: rests would let a flood of SYNs take all ports.
         state => state.is_half_open() || state == State::Connecting,
     };

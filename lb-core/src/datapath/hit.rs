@@ -44,7 +44,7 @@ impl Standing<'_> {
 
     /// Whether a flow in this state becomes a tombstone.
     pub(super) fn is_cut(&self, state: State) -> bool {
-        self.cause.is_some() && (state.is_active() || state == State::Reset)
+        self.cause.is_some() && (state.is_active() || state.is_reset())
     }
 
     /// Why a flow that goes on without the tables' consent is ended.
@@ -123,7 +123,7 @@ impl Pipeline<'_> {
                 None
             }
             State::Cut => Some(self.refuse_cut(it, record)),
-            State::Reset => self.renew(tables, it, record, direction),
+            state if state.is_reset() => self.renew(tables, it, record, direction),
             state if state.is_half_open() => Some(self.forward_refusal(tables, it, record)),
             _ => None,
         }

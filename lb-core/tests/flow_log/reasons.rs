@@ -90,6 +90,28 @@ fn a_flow_that_goes_on_after_its_reset_is_told_of_again() {
     assert_eq!((ended.reason, ended.tally.unwrap().packets), (CloseReason::Stopped, [0, 1]));
 }
 
+/// The next connection on the same ports, in no hurry and at once: its record has all its packets, and nobody else's.
+#[test]
+fn a_flow_on_ports_of_one_that_was_reset() {
+    for mode in modes() {
+        for pause_ms in [1, 20_000] {
+            let mut path = logged(&mode);
+            let flow = connect(&mode, &mut path);
+            through(&mut path, &flow.request(RST), 2_000);
+            let (mut ended, begun) = (told(&mut path, 2_000..2_000 + pause_ms), 2_000 + pause_ms);
+            flow.to_target(&mut path, &flow.request(SYN), begun);
+            flow.to_client(&mut path, &flow.reply(SYN | ACK), begun + 1);
+            flow.to_target(&mut path, &flow.request(ACK), begun + 2);
+            through(&mut path, &flow.reply(RST), begun + 3);
+            ended.extend(told(&mut path, begun + 3..begun + 30_000));
+            let rows: Vec<_> = ended.iter().map(|one| (one.reason, one.tally.unwrap().packets)).collect();
+            let expected = [(CloseReason::ClientReset, [3, 1]), (CloseReason::TargetReset, [2, 2])];
+            assert_eq!(rows, expected, "{}", mode.name);
+            assert_eq!(ended[1].tally.unwrap().began(), Instant::from_millis(begun), "{}", mode.name);
+        }
+    }
+}
+
 #[test]
 fn a_flow_that_its_target_refuses() {
     for mode in modes() {
