@@ -68,7 +68,7 @@ pub fn stats(stats: &Stats, columns: Columns) -> String {
         count(stats.missed)
     );
     text += &format!(
-        "Flows: {} now ({} half-open), {} expired, {} half-open evicted, {} of targets to themselves\n\
+        "Flows: {} now ({} half-open), {} expired, {} half-open evicted, {} of targets to themselves or their neighbours\n\
          Flows cut: {}{}\n\
          Flows refused for want of a target: {}; made while too few targets were healthy: {}\n",
         count(stats.flows),
