@@ -3,13 +3,7 @@
 //!
 //! Owned by the control thread. What is added is noted in the state directory first, so that a later start takes it back.
 
-use std::{
-    collections::BTreeSet,
-    error::Error,
-    fs,
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, error::Error, fs};
 
 use lb_core::tables::{Ownership, Source};
 use lb_ctl::{
@@ -18,9 +12,12 @@ use lb_ctl::{
     state::{PortNote, StateDirectory},
 };
 
-use crate::{control::Control, host_sockets};
-
-use crate::log::{complain, say};
+use crate::{
+    control::Control,
+    host_sockets,
+    log::{complain, say},
+    port_settings::{EPHEMERAL_NAME, RESERVED_NAME, Settings},
+};
 
 /// The ports that this process has reserved.
 pub struct ReservedPorts {
@@ -44,19 +41,11 @@ pub struct Reservation {
     pub few_left: Option<usize>,
 }
 
-/// The kernel's settings, as files.
-pub(crate) struct Settings {
-    /// `net.ipv4.ip_local_reserved_ports`
-    reserved: PathBuf,
-    /// `net.ipv4.ip_local_port_range`
-    ephemeral: PathBuf,
-}
-
 impl ReservedPorts {
     /// Those that an earlier process left behind, in this network namespace, are ours.
     pub fn left_behind(state: &StateDirectory) -> Result<ReservedPorts, Box<dyn Error>> {
         let kernel = Settings::of_this_namespace();
-        let boot = read(Path::new(BOOT))?;
+        let boot = fs::read_to_string(BOOT).map_err(|error| format!("{BOOT}: {error}"))?;
         let namespace = fs::read_link(NAMESPACE).map_err(|error| format!("{NAMESPACE}: {error}"))?;
         ReservedPorts::noted(state, kernel, format!("{} {}", boot.trim(), namespace.display()))
     }
@@ -108,7 +97,7 @@ impl ReservedPorts {
         let ours = wanted.minus(&others);
         self.note(&self.ours.union(&ours), state)?; // First: after a crash right behind this, they are known for ours.
         if next != present
-            && let Err(error) = self.kernel.set_reserved(&next)
+            && let Err(error) = self.kernel.change_reserved(&present, &next)
         {
             self.note(&self.ours, state)?;
             return Err(error);
@@ -218,53 +207,12 @@ fn warn_of_sockets(sources: &BTreeSet<Source>, config: &Config) {
     }
 }
 
-impl Settings {
-    /// Those of the process's network namespace.
-    pub(crate) fn of_this_namespace() -> Settings {
-        Settings { reserved: RESERVED.into(), ephemeral: EPHEMERAL.into() }
-    }
-
-    /// Ports that the kernel does not choose.
-    pub(crate) fn reserved(&self) -> Result<PortSet, Box<dyn Error>> {
-        Ok(read(&self.reserved)?.parse().map_err(|error| format!("{}: {error}", self.reserved.display()))?)
-    }
-
-    fn set_reserved(&self, ports: &PortSet) -> Result<(), Box<dyn Error>> {
-        let advice = |error| {
-            format!(
-                "cannot keep ports of source NAT from the host's own connections ({}: {error}): do it by hand, by \
-                 sysctl -w {RESERVED_NAME}={ports}, or give source_nat.addresses addresses that the host does not have",
-                self.reserved.display()
-            )
-        };
-        Ok(fs::write(&self.reserved, format!("{ports}\n")).map_err(advice)?)
-    }
-
-    /// Ports that it chooses from.
-    pub(crate) fn ephemeral(&self) -> Result<RangeInclusive<u16>, Box<dyn Error>> {
-        let text = read(&self.ephemeral)?;
-        let bounds: Option<Vec<u16>> = text.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
-        match bounds.as_deref() {
-            Some([first, last]) => Ok(*first..=*last),
-            _ => Err(format!("{}: {text:?} is not a range of ports", self.ephemeral.display()).into()),
-        }
-    }
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
 fn ports(sources: &BTreeSet<Source>) -> PortSet {
     let ranges: BTreeSet<(u16, u16)> =
         sources.iter().map(|source| (source.first_port, source.last_port)).collect();
     ranges.iter().fold(PortSet::default(), |set, (first, last)| set.union(&PortSet::of(*first..=*last)))
 }
 
-const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
-const RESERVED_NAME: &str = "net.ipv4.ip_local_reserved_ports";
-const EPHEMERAL: &str = "/proc/sys/net/ipv4/ip_local_port_range";
-const EPHEMERAL_NAME: &str = "net.ipv4.ip_local_port_range";
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 const NAMESPACE: &str = "/proc/thread-self/ns/net";
 
@@ -273,6 +221,8 @@ const SOCKETS_SHOWN: usize = 5;
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     /// The kernel's settings and a state directory, in a directory for one test.
@@ -396,7 +346,11 @@ mod tests {
         fs::remove_file(scratch.0.join("reserved")).unwrap();
         fs::create_dir(scratch.0.join("reserved")).unwrap();
         assert!(ports.reserve(&sources(&[(2_000, 2_999)]), &state).is_err());
-        let refusal = ports.kernel.set_reserved(&text.parse().unwrap()).unwrap_err().to_string();
+        let refusal = ports
+            .kernel
+            .change_reserved(&PortSet::default(), &text.parse().unwrap())
+            .unwrap_err()
+            .to_string();
         assert!(refusal.contains("sysctl -w net.ipv4.ip_local_reserved_ports=8080"), "{refusal}");
         fs::remove_dir(scratch.0.join("reserved")).unwrap();
     }
