@@ -34,11 +34,13 @@ impl Settings {
     /// Has the kernel choose none of `ports`, where those of `before` were reserved. On an error these are so again, or it says not.
     pub(crate) fn change_reserved(&self, before: &PortSet, ports: &PortSet) -> Result<(), Box<dyn Error>> {
         let Err(error) = self.write_reserved(ports) else { return Ok(()) };
-        let is_unchanged = self.reserved().is_ok_and(|now| now == *before);
-        let lost = match is_unchanged.then_some(Ok(())).unwrap_or_else(|| self.write_reserved(before)) {
-            Ok(()) => String::new(),
-            Err(error) => format!("; what was reserved before, {before}, is lost: {error}"),
+        let restored = match self.reserved() {
+            Ok(now) if now == *before => Ok(()),
+            _ => self.write_reserved(before),
         };
+        let lost =
+            restored.err().map(|error| format!("; what was reserved before, {before}, is lost: {error}"));
+        let lost = lost.unwrap_or_default();
         Err(format!(
             "cannot keep ports of source NAT from the host's own connections ({}: {error}{lost}): do it by hand, by \
              sysctl -w {RESERVED_NAME}={ports}, or give source_nat.addresses addresses that the host does not have",

@@ -18,6 +18,7 @@ use crate::{
 pub const TESTS: &[Test] = &[
     ("reserved_ports::come_and_go_with_the_daemon", come_and_go),
     ("reserved_ports::a_refused_reload_changes_none", a_refused_reload_changes_none),
+    ("reserved_ports::the_other_half_may_follow", the_other_half_may_follow),
     ("reserved_ports::long_lists_of_others_stay", long_lists_of_others_stay),
     ("reserved_ports::the_host_keeps_some", the_host_keeps_some),
 ];
@@ -51,6 +52,20 @@ fn a_refused_reload_changes_none() -> Result<(), Failed> {
     let crowd = Crowd::open_seen(&rig.network.client, tcp_vip(), 5, Seen::Source(GATEWAY.into()))?;
     rig.reload(&config(Some((3_000, 3_999))))?;
     assert_eq!(reserved(&rig)?, "2000-3999,8080", "flows of before have the old ones");
+    drop(crowd);
+    rig.finish().map(drop)
+}
+
+/// A reload is judged by its own range, though the old one stays reserved until its flows are over.
+fn the_other_half_may_follow() -> Result<(), Failed> {
+    let mut rig = prepare()?;
+    rig.start_daemon(&config(Some((32_768, 46_000))))?;
+    let crowd = Crowd::open_seen(&rig.network.client, tcp_vip(), 5, Seen::Source(GATEWAY.into()))?;
+    rig.reload(&config(Some((46_001, 60_999))))?;
+    assert_eq!(reserved(&rig)?, "2500,8080,32768-60999");
+    let said = rig.daemon.as_ref().ok_or("no daemon was started")?.printed();
+    let warning = "32768-46000, of the source_nat.ports of before, are kept until their flows are over";
+    assert!(said.contains(warning), "{said}");
     drop(crowd);
     rig.finish().map(drop)
 }
