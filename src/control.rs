@@ -314,6 +314,7 @@ impl Control {
         self.engine.publish(tables.clone());
         self.failing_open.tell(&self.tables, &tables, &self.server.events());
         self.tables = tables;
+        self.warn_of_crowded_out();
         self.note_sources_that_stay();
         self.reserve_ports_of_tables();
         self.steer();

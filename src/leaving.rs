@@ -15,6 +15,7 @@ use std::{
 use lb_core::{
     datapath::FlowView,
     flow::State,
+    limits,
     tables::{Source, Tables},
 };
 
@@ -118,6 +119,21 @@ impl Control {
         }
     }
 
+    /// Tells of sources that there is no room for any more in the tables in force.
+    pub(crate) fn warn_of_crowded_out(&mut self) {
+        let crowded_out = self.compiler.take_crowded_out();
+        for Source { address, first_port, last_port } in crowded_out.iter().take(SOURCES_SHOWN) {
+            complain!(
+                "WARNING: {address} with its ports {first_port}-{last_port} is not kept any more, though flows may have it as their \
+                 source, which targets do not reach then: there are more than {} sources",
+                limits::SOURCES
+            );
+        }
+        if crowded_out.len() > SOURCES_SHOWN {
+            complain!("WARNING: and {} sources more", crowded_out.len() - SOURCES_SHOWN);
+        }
+    }
+
     /// Takes the addresses off that the configuration in force does not want, but for those that flows may have as their source.
     pub(crate) fn release_addresses(&mut self) {
         self.release_addresses_but(&in_tables(&self.tables, &BTreeSet::new()));
@@ -166,6 +182,9 @@ impl FlowsOfSources {
 
 /// How often the workers are asked about sources that are to go.
 const ASKED_AGAIN: Duration = Duration::from_secs(5);
+
+/// Sources that one change of the tables warns of.
+const SOURCES_SHOWN: usize = 5;
 
 #[cfg(test)]
 mod tests {

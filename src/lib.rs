@@ -4,7 +4,7 @@
 //! [`report`] turns that truth into the answers of the control API, `questions` and `why` what the workers know of flows, `traces` what they note of frames,
 //! [`metrics`] into those of scrapes, with what [`ledger`] keeps; `flow_log` has flows told of that are over;
 //! [`addresses`] keeps VIPs and source addresses on interfaces; [`reserved_ports`] keeps the ports of source addresses that are
-//! the host's, too, from the host's own connections. [`doctor`] looks at a host for `lbctl`, whether or not a daemon runs there.
+//! the host's, too, from the host's own connections, by the kernel's `port_settings`. [`doctor`] looks at a host for `lbctl`, whether or not a daemon runs there.
 
 pub mod addresses;
 mod audit;
@@ -21,6 +21,7 @@ pub mod ledger;
 mod log;
 pub mod metrics;
 mod passive;
+mod port_settings;
 mod questions;
 mod reload;
 pub mod report;

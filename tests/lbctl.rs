@@ -98,8 +98,9 @@ fn misuse_and_an_absent_daemon_exit_with_2() {
         ),
         (
             &["simulate", "-c", config, "--in", "-", "--interface", "eth7"],
-            "the frames' interface is eth7, which is none of the configured interfaces: eth0, eth1",
+            "the frames' interface is \"eth7\", which is none of the configured interfaces: eth0, eth1",
         ),
+        (&["simulate", "-c", config, "--in", "-", "--interface", ""], "the frames' interface is \"\", which"),
         (
             &["simulate", "-c", config, "--in", "-", "--unhealthy", "198.19.9.9:1"],
             "no target group has the target",

@@ -19,7 +19,7 @@ mod report;
 mod sources;
 mod zones;
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, mem, net::IpAddr, sync::Arc};
 
 use lb_core::{
     maglev::Maglev,
@@ -69,6 +69,8 @@ pub struct Compiler {
     layout: Option<Arc<Layout>>,
     maglevs: Maglevs,
     findings: Findings,
+    /// Sources that had to go although flows may have them.
+    crowded_out: BTreeSet<Source>,
     /// What was compiled last.
     tables: Option<Arc<Tables>>,
 }
@@ -81,9 +83,9 @@ impl Compiler {
 
     /// Makes the tables of the next generation. After an error, the next ones are as if it had not been.
     pub fn compile(&mut self, inputs: &Inputs<'_>) -> Result<Arc<Tables>, TablesError> {
-        let (registry, layout) = match &self.layout {
+        let (registry, layout, crowded_out) = match &self.layout {
             Some(layout) if layout.is_in_force(&self.registry, inputs) => {
-                (self.registry.clone(), layout.clone())
+                (self.registry.clone(), layout.clone(), Vec::new())
             }
             _ => self.lay_out(inputs),
         };
@@ -97,6 +99,7 @@ impl Compiler {
         self.tables = Some(tables.clone());
         (self.generation, self.findings) = (generation, findings);
         (self.registry, self.layout) = (registry, Some(layout));
+        self.crowded_out.extend(crowded_out);
         Ok(tables)
     }
 
@@ -118,11 +121,16 @@ impl Compiler {
         unused.iter().for_each(|source| registry.sources.forget_missing(source));
     }
 
-    fn lay_out(&self, inputs: &Inputs<'_>) -> (Arc<Registry>, Arc<Layout>) {
+    /// Sources that the tables have no more, although flows may have them, because there would be too many; each is told of once.
+    pub fn take_crowded_out(&mut self) -> BTreeSet<Source> {
+        mem::take(&mut self.crowded_out)
+    }
+
+    fn lay_out(&self, inputs: &Inputs<'_>) -> (Arc<Registry>, Arc<Layout>, Vec<Source>) {
         let mut registry = Registry::clone(&self.registry);
-        registry.assign(inputs);
+        let crowded_out = registry.assign(inputs);
         let layout = Layout::new(&registry, inputs, self.layout.as_deref());
-        (registry.into(), layout.into())
+        (registry.into(), layout.into(), crowded_out)
     }
 
     fn parts(&mut self, generation: u32, layout: &Layout, inputs: &Inputs<'_>) -> (TablesParts, Findings) {

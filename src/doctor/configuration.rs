@@ -9,7 +9,7 @@ use lb_ctl::{
 };
 use lb_io::inspect::{self, Link};
 
-use crate::{host_sockets, reserved_ports::Settings, run};
+use crate::{host_sockets, port_settings::Settings, run};
 
 pub(super) fn facts(config: Config, links: &[Link], is_running: bool) -> Result<ConfigFacts, String> {
     let host_addresses = host_addresses(links)?;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd},
         unix::{ffi::OsStrExt, process::CommandExt},
@@ -77,6 +77,20 @@ impl Namespace {
     pub fn set_sysctl(&self, key: &str, value: &str) -> Result<(), TestbedError> {
         self.within(|| fs::write(Path::new("/proc/sys").join(key), value))
             .doing(|| format!("set {key} to {value} in {}", self.name))
+    }
+
+    /// The value of a key under /proc/sys, by one read(2): of a list of ports the kernel gives nothing to a second.
+    ///
+    /// # Errors
+    /// When the key does not exist or cannot be read.
+    pub fn sysctl(&self, key: &str) -> Result<String, TestbedError> {
+        let read = || {
+            let mut text = vec![0; SYSCTL_BYTES];
+            let length = File::open(Path::new("/proc/sys").join(key))?.read(&mut text)?;
+            text.truncate(length);
+            String::from_utf8(text).map_err(io::Error::other)
+        };
+        Ok(self.within(read).doing(|| format!("read {key} in {}", self.name))?.trim().to_owned())
     }
 
     /// The netlink socket that speaks for this namespace.
@@ -162,6 +176,9 @@ pub fn path_of(name: &str) -> PathBuf {
 pub(super) const LOOPBACK: &str = "lo";
 /// It is the first.
 const LOOPBACK_INDEX: u32 = 1;
+
+/// More than any setting here is long, in bytes.
+const SYSCTL_BYTES: usize = 65_536;
 
 /// No forwarding, no filtering by the return path, no redirects; IPv6 addresses that are usable at once and come from nobody else.
 const QUIET: [(&str, &str); 8] = [

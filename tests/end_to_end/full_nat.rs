@@ -2,9 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     net::{IpAddr, Ipv4Addr, TcpStream},
-    path::Path,
     process::Command,
     time::Duration,
 };
@@ -205,8 +203,7 @@ fn with_the_hosts_address() -> (Plan, Config) {
 }
 
 fn reserved_ports(rig: &Rig) -> Result<String, Failed> {
-    let path = Path::new("/proc/sys").join(RESERVED_KEY);
-    Ok(rig.network.lb.within(|| fs::read_to_string(path))?.trim().to_owned())
+    Ok(rig.network.lb.sysctl(RESERVED_KEY)?)
 }
 
 const PLAN: Plan = Plan { layout: Layout::Direct, targets: 4, queues: 4, offload: Offload::Off };

@@ -1,6 +1,6 @@
 //! Ports that flows have on an address of the host are kept from the host's own connections, and given back.
 
-use std::{fs, net::UdpSocket};
+use std::net::UdpSocket;
 
 use lbd::testbed::{
     client::{Crowd, Seen},
@@ -18,6 +18,8 @@ use crate::{
 pub const TESTS: &[Test] = &[
     ("reserved_ports::come_and_go_with_the_daemon", come_and_go),
     ("reserved_ports::a_refused_reload_changes_none", a_refused_reload_changes_none),
+    ("reserved_ports::the_other_half_may_follow", the_other_half_may_follow),
+    ("reserved_ports::long_lists_of_others_stay", long_lists_of_others_stay),
     ("reserved_ports::the_host_keeps_some", the_host_keeps_some),
 ];
 
@@ -54,6 +56,42 @@ fn a_refused_reload_changes_none() -> Result<(), Failed> {
     rig.finish().map(drop)
 }
 
+/// A reload is judged by its own range, though the old one stays reserved until its flows are over.
+fn the_other_half_may_follow() -> Result<(), Failed> {
+    let mut rig = prepare()?;
+    rig.start_daemon(&config(Some((32_768, 46_000))))?;
+    let crowd = Crowd::open_seen(&rig.network.client, tcp_vip(), 5, Seen::Source(GATEWAY.into()))?;
+    rig.reload(&config(Some((46_001, 60_999))))?;
+    assert_eq!(reserved(&rig)?, "2500,8080,32768-60999");
+    let said = rig.daemon.as_ref().ok_or("no daemon was started")?.printed();
+    let warning = "32768-46000, of the source_nat.ports of before, are kept until their flows are over";
+    assert!(said.contains(warning), "{said}");
+    drop(crowd);
+    rig.finish().map(drop)
+}
+
+/// Of more characters than the first read of a growing buffer takes, and then of more than one page.
+fn long_lists_of_others_stay() -> Result<(), Failed> {
+    for others in [every_other(4_000, 20), every_other(10_000, 5_000)] {
+        let mut rig = Rig::build(PLAN)?;
+        rig.network.lb.set_sysctl(RESERVED_KEY, &others)?;
+        rig.start_targets()?;
+        rig.start_daemon(&config(SOME))?;
+        assert_eq!(reserved(&rig)?, format!("2000-2999,{others}"));
+        rig.reload(&config(Some((3_000, 3_500))))?;
+        assert!(reserved(&rig)?.ends_with(&format!("3000-3500,{others}")), "{}", reserved(&rig)?);
+        rig.stop()?;
+        assert_eq!(reserved(&rig)?, others);
+    }
+    Ok(())
+}
+
+/// So many ports from one on, none beside another.
+fn every_other(first: u16, count: usize) -> String {
+    let ports = (first..=u16::MAX).step_by(2).take(count);
+    Vec::from_iter(ports.map(|port| port.to_string())).join(",")
+}
+
 fn the_host_keeps_some() -> Result<(), Failed> {
     let rig = prepare()?;
     let text = config(None).text(&rig.network.interfaces, rig.directory.path());
@@ -68,7 +106,7 @@ fn the_host_keeps_some() -> Result<(), Failed> {
 /// A network whose load balancer's host has reserved ports of its own.
 fn prepare() -> Result<Rig, Failed> {
     let mut rig = Rig::build(PLAN)?;
-    rig.network.lb.set_sysctl("net/ipv4/ip_local_reserved_ports", "2500,8080")?;
+    rig.network.lb.set_sysctl(RESERVED_KEY, "2500,8080")?;
     rig.start_targets()?;
     Ok(rig)
 }
@@ -81,9 +119,9 @@ fn config(ports: Option<(u16, u16)>) -> Config {
 }
 
 fn reserved(rig: &Rig) -> Result<String, Failed> {
-    let text = rig.network.lb.within(|| fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports"))?;
-    Ok(text.trim().to_owned())
+    Ok(rig.network.lb.sysctl(RESERVED_KEY)?)
 }
 
 const PLAN: Plan = Plan { layout: Layout::Direct, targets: 1, queues: 1, offload: Offload::Off };
+const RESERVED_KEY: &str = "net/ipv4/ip_local_reserved_ports";
 const SOME: Option<(u16, u16)> = Some((2_000, 2_999));

@@ -22,14 +22,14 @@ struct Entry {
 impl<K: Eq + Hash> Ids<K> {
     /// Gives every key an id, the lowest free ones to new keys. A key that is missing keeps its id for `kept_for`
     /// seconds from now on, and has it again if it comes back within that time. Where more than `most` keys would have one, those
-    /// missing for longest lose theirs.
+    /// missing for longest lose theirs: these are returned.
     pub(super) fn assign(
         &mut self,
         keys: impl Iterator<Item = K>,
         now: Instant,
         kept_for: impl Fn(&K) -> u64,
         most: usize,
-    ) {
+    ) -> Vec<K> {
         for entry in self.entries.values_mut() {
             entry.gone.get_or_insert(now);
         }
@@ -41,20 +41,22 @@ impl<K: Eq + Hash> Ids<K> {
             }
         }
         self.entries.retain(|key, entry| entry.gone.is_none_or(|since| now < after(since, kept_for(key))));
-        self.forget((self.entries.len() + new.len()).saturating_sub(most));
+        let crowded_out = self.forget((self.entries.len() + new.len()).saturating_sub(most));
         let free = self.free(new.len());
         self.entries.extend(new.into_iter().zip(free).map(|(key, id)| (key, Entry { id, gone: None })));
+        crowded_out
     }
 
-    /// Forgets so many of the missing keys, or all of them: those missing for longest.
-    fn forget(&mut self, count: usize) {
+    /// Forgets so many of the missing keys, or all of them, and returns them: those missing for longest.
+    fn forget(&mut self, count: usize) -> Vec<K> {
         let missing = self.entries.values().filter_map(|entry| Some((entry.gone?, entry.id)));
         let mut missing: Vec<(Instant, u32)> = if count > 0 { missing.collect() } else { Vec::new() };
         missing.sort_unstable();
         missing.truncate(count);
-        if let Some(last) = missing.last() {
-            self.entries.retain(|_, entry| entry.gone.is_none_or(|since| (since, entry.id) > *last));
-        }
+        let last = missing.last().copied();
+        let is_forgotten =
+            |_: &K, entry: &mut Entry| entry.gone.is_some_and(|since| Some((since, entry.id)) <= last);
+        self.entries.extract_if(is_forgotten).map(|(key, _)| key).collect()
     }
 
     /// Forgets one of the missing keys, however long it was to be kept.

@@ -45,8 +45,8 @@ struct Deregistration {
 }
 
 impl Registry {
-    /// Takes in who is there now.
-    pub(super) fn assign(&mut self, inputs: &Inputs<'_>) {
+    /// Takes in who is there now, and returns the sources of before that there is no room for.
+    pub(super) fn assign(&mut self, inputs: &Inputs<'_>) -> Vec<Source> {
         let (config, now) = (inputs.config, inputs.now);
         for group in &config.target_groups {
             let deregistration = Deregistration {
@@ -61,7 +61,7 @@ impl Registry {
         let endpoints = endpoints(config).map(|row| row.0);
         self.listeners.assign(endpoints, now, |_| FLOW_SECONDS, limits::LISTENERS);
         let sources = sources(config, inputs.ownership).into_iter();
-        self.sources.assign(sources, now, |_| UNTIL_FORGOTTEN, limits::SOURCES);
+        let crowded_out = self.sources.assign(sources, now, |_| UNTIL_FORGOTTEN, limits::SOURCES);
         let names = config.target_groups.iter().map(|group| group.name.as_str().into());
         self.groups.assign(names, now, |_| GROUP_SECONDS, limits::TARGET_GROUPS);
         self.weigh(config, now);
@@ -74,6 +74,7 @@ impl Registry {
             }
         }
         self.served.retain(|name, _| self.groups.id(name).is_some());
+        crowded_out
     }
 
     /// Notes since when weights are 0.

@@ -36,7 +36,7 @@ impl<'a> World<'a> {
     pub(super) fn new(config: &Config, assumptions: &'a Assumptions) -> Result<World<'a>, SimulateError> {
         interface(config, &assumptions.interface).ok_or_else(|| {
             let Assumptions { interface, .. } = assumptions;
-            none_of_the_interfaces(config, &format!("the frames' interface is {interface}"))
+            none_of_the_interfaces(config, &format!("the frames' interface is {interface:?}"))
         })?;
         let mut world = World {
             config: config.clone(),
@@ -157,7 +157,7 @@ fn neighbors(config: &Config, assumptions: &Assumptions) -> Result<BTreeMap<IpAd
     let hop = |neighbor: &Neighbor| match interface(config, &neighbor.interface) {
         Some(interface) => Ok((neighbor.address, NextHop { interface, mac: neighbor.mac })),
         None => {
-            let what = format!("the neighbor {} is on {}", neighbor.address, neighbor.interface);
+            let what = format!("the neighbor {} is on {:?}", neighbor.address, neighbor.interface);
             Err(none_of_the_interfaces(config, &what))
         }
     };

@@ -1,6 +1,9 @@
 //! Who has which source addresses, and for how long.
 
-use lb_core::tables::{Protocol, Source};
+use lb_core::{
+    limits,
+    tables::{Protocol, Source},
+};
 
 use super::*;
 
@@ -120,4 +123,22 @@ fn a_source_stays_until_no_flow_has_it() {
     assert_eq!(old.iter().map(|source| source.address.to_string()).collect::<Vec<_>>(), ["198.18.100.9"]);
     bench.compiler.forget_sources(&tables.sources().iter().copied().collect());
     assert_eq!(of_tables(&bench.compile()), [expected[0], expected[2]], "the others are configured");
+}
+
+#[test]
+fn sources_that_there_is_no_room_for_are_told_of() {
+    let ports =
+        |first: usize| format!("[source_nat]\naddresses = [\"198.18.100.9\"]\nports = \"{first}-65535\"\n");
+    let mut bench = bench(&ports(1_024));
+    let first = bench.compile().sources().to_vec();
+    for more in 1..limits::SOURCES / first.len() {
+        bench.config = parse(&format!("{FILE}{}", ports(1_024 + more)), "f").unwrap();
+        bench.pass(1);
+        bench.compile();
+    }
+    assert_eq!(bench.compiler.take_crowded_out(), BTreeSet::new());
+    bench.config = parse(&format!("{FILE}{}", ports(2_000)), "f").unwrap();
+    bench.compile();
+    assert_eq!(bench.compiler.take_crowded_out(), BTreeSet::from_iter(first), "missing for longest");
+    assert_eq!(bench.compiler.take_crowded_out(), BTreeSet::new(), "told of already");
 }
