@@ -325,7 +325,7 @@ mod tests {
             let length = bytes.len();
             let mut frame = Frame::new(&mut bytes, 0, length, InterfaceId(0));
             let out = flow.outward(&addresses, direction);
-            apply(&mut frame, &packet, &out, (Mac([0; 6]), Mac([0; 6])), &mut Counters::new()).unwrap();
+            apply(&mut frame, &packet, &out, (Mac([0; 6]), Mac([0; 6])), &mut Counters::new(0, 1, &[0; 16])).unwrap();
             prop_assert_eq!(frame.bytes(), &plain);
         }
     }
