@@ -67,7 +67,6 @@ impl Pipeline<'_> {
         let is_shorter = it.frame.set_len(data + most);
         debug_assert!(is_shorter, "a piece is no longer than its packet");
         cut::apply(it.frame.bytes_mut(), data, 0, false);
-        self.counters.count_packet(flow.0, direction, it.packet.total_length);
         Verdict::to(reason, hop.interface.0)
     }
 
