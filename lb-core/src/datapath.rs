@@ -260,7 +260,11 @@ impl<'m> Datapath<'m> {
             extras: extra::Extras::new(),
             flow_log: flow_log::FlowLog::new(),
             fragments: fragment::Fragments::new(),
-            identifications: identification::Counters::new(),
+            identifications: identification::Counters::new(
+                settings.worker,
+                settings.workers,
+                &settings.flow_hash_key,
+            ),
             cookies: cookie::Cookies::new(&settings.flow_hash_key),
             unanswered: VecDeque::with_capacity(limits::SYNS_REPEATED),
             unheard: VecDeque::with_capacity(limits::HEADERS_REPEATED),

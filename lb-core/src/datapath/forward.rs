@@ -79,6 +79,23 @@ impl Pipeline<'_> {
         hop: NextHop,
         reason: Reason,
     ) -> Verdict {
+        let verdict = self.send_uncounted(it, flow, direction, hop, reason);
+        if verdict.reason == reason {
+            let Packet { total_length, tcp_flags, .. } = *it.packet;
+            self.counters.count_segment(flow.0, direction, total_length, tcp_flags);
+        }
+        verdict
+    }
+
+    /// Rewrites a packet of any flow, in pieces where it is too long for the way out.
+    pub(super) fn send_uncounted(
+        &mut self,
+        it: &mut InFlight<'_, '_>,
+        flow: (&Flow, &Addresses),
+        direction: Direction,
+        hop: NextHop,
+        reason: Reason,
+    ) -> Verdict {
         if self.length_after(it.packet, flow, direction) > self.longest(it, flow, direction, hop) {
             return self.send_in_pieces(it, flow, direction, hop, reason);
         }
@@ -86,7 +103,6 @@ impl Pipeline<'_> {
         if let Err(reason) = self.rewrite(it.frame, it.packet, flow, direction, macs) {
             return Verdict::drop(reason);
         }
-        self.counters.count_segment(flow.0, direction, it.packet.total_length, it.packet.tcp_flags);
         Verdict::to(reason, hop.interface.0)
     }
 
@@ -104,7 +120,9 @@ impl Pipeline<'_> {
         }
         if flow.is_wide() {
             let out = flow.outward(addresses, direction);
-            return translate::apply(frame, packet, &out, macs, &mut self.identifications);
+            let proxy_header = header_of_datagrams(flow, direction, packet.key.source());
+            let counters = &mut self.identifications;
+            return translate::apply(frame, packet, &out, macs, (counters, proxy_header as usize));
         }
         nat::apply(frame.bytes_mut(), packet, flow, direction, macs.0, macs.1);
         Ok(())

@@ -71,7 +71,7 @@ impl Pipeline<'_> {
         self.await_acknowledgement(Unheard { record, initial, due: now, intervals: 0 });
     }
 
-    /// Sends a client's datagram behind a header.
+    /// Sends a client's datagram behind a header; where it is too long with that, in pieces, or not at all.
     pub(super) fn send_datagram(&mut self, it: &mut InFlight<'_, '_>, record: u32, hop: NextHop) -> Verdict {
         let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
         if it.packet.piece != Piece::Whole {
@@ -80,20 +80,19 @@ impl Pipeline<'_> {
         if let Some(refusal) = self.refuse_length(it, &flow, &addresses, Direction::Forward, hop) {
             return refusal;
         }
-        if self.excess(it.packet, (&flow, &addresses), Direction::Forward, hop) > 0 {
-            return Verdict::drop(Reason::MtuExceeded);
-        }
+        let length = it.packet.total_length; // The client's bytes alone are its traffic.
         let header = header(&it.packet.key);
         let Some(longer) = write::insert(it.frame, it.packet, header.bytes()) else {
             return Verdict::drop(Reason::FrameOversize);
         };
-        let macs = (self.egress(hop.interface).mac, hop.mac);
-        if let Err(reason) = self.rewrite(it.frame, &longer, (&flow, &addresses), Direction::Forward, macs) {
-            return Verdict::drop(reason);
+        let mut it = InFlight { frame: &mut *it.frame, packet: &longer, ..*it };
+        let (direction, reason) = (Direction::Forward, Reason::ProxyHeader);
+        let verdict = self.send_uncounted(&mut it, (&flow, &addresses), direction, hop, reason);
+        if verdict.reason == reason {
+            self.counters.count_packet(&flow, direction, length);
+            self.tally(record, direction, length);
         }
-        self.counters.count_packet(&flow, Direction::Forward, it.packet.total_length);
-        self.tally(record, Direction::Forward, it.packet.total_length);
-        Verdict::to(Reason::ProxyHeader, hop.interface.0)
+        verdict
     }
 
     /// Sends a packet on, of a TCP flow whose target is owed a header.

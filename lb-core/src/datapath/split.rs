@@ -67,11 +67,11 @@ impl Pipeline<'_> {
         let is_shorter = it.frame.set_len(data + most);
         debug_assert!(is_shorter, "a piece is no longer than its packet");
         cut::apply(it.frame.bytes_mut(), data, 0, false);
-        self.counters.count_packet(flow.0, direction, it.packet.total_length);
         Verdict::to(reason, hop.interface.0)
     }
 
-    /// Rewrites a packet of which pieces are to be made. One that becomes an IPv6 packet gets a fragment header, if it is whole, too.
+    /// Rewrites a packet of which pieces are to be made: an IPv4 one as if it were the first of them, so that it gets their number, and,
+    /// where it becomes an IPv6 packet, their fragment header.
     fn rewrite_to_be_cut(
         &mut self,
         it: &mut InFlight<'_, '_>,
@@ -80,8 +80,9 @@ impl Pipeline<'_> {
         hop: NextHop,
     ) -> Result<(), Reason> {
         let mut packet = *it.packet;
-        if packet.piece == Piece::Whole && is_ipv6_behind(flow.0, flow.1, direction) {
-            if translate::lacks_checksum(it.frame.bytes(), &packet) {
+        if packet.piece == Piece::Whole && !packet.key.is_ipv6() {
+            let to_ipv6 = is_ipv6_behind(flow.0, flow.1, direction);
+            if to_ipv6 && translate::lacks_checksum(it.frame.bytes(), &packet) {
                 translate::add_checksum(it.frame.bytes_mut(), &packet);
             }
             packet.piece = Piece::First;

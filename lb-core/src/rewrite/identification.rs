@@ -1,9 +1,11 @@
 //! What the pieces of a packet have in common, and tells them from those of others: the identification of IPv4 (RFC 791 section
-//! 3.2) and of the IPv6 fragment header (RFC 8200 section 4.5). Senders that share an address behind us number their packets
-//! without each other's knowledge, so each flow's numbers are moved by its ports (RFC 6864 section 5.3, RFC 7915 section 5.1.1).
-//! All pieces of a packet are of one flow, and keep one number in whatever order they come.
+//! 3.2) and of the IPv6 fragment header (RFC 8200 section 4.5). Senders that share an address before somebody else, clients a source
+//! of ours or targets a VIP, number their packets without each other's knowledge, so each flow's numbers are moved by its ports (RFC
+//! 6864 section 5.3, RFC 7915 section 5.1.1). All pieces of a packet are of one flow, and keep one number in whatever order they come.
 
-use std::net::Ipv4Addr;
+use std::{hash::Hasher, net::Ipv4Addr};
+
+use siphasher::sip::SipHasher13;
 
 use crate::{flow::Outward, limits, wire::checksum};
 
@@ -44,31 +46,35 @@ impl Ports {
     }
 }
 
-/// Numbers for IPv4 packets whose senders gave them none, by their addresses: between two addresses, none comes again before all
-/// others have (RFC 6864 section 4.3, as far as 16 bits allow).
+/// One worker's numbers for IPv4 packets whose senders gave them none, by their addresses. Each worker has a share of all numbers, so
+/// that two never give the same; between two addresses, none of a worker's comes again before all others of its share have (RFC 6864
+/// section 4.3, as far as 16 bits allow).
 #[derive(Debug)]
 pub struct Counters {
-    last: Box<[u16]>,
+    /// Counted from `start`: the worker's own number and all that follow it by steps of the number of workers.
+    next: Box<[u16]>,
+    start: u16,
+    worker: u16,
+    workers: u16,
 }
 
 impl Counters {
-    /// Counters that begin at 0.
-    pub fn new() -> Counters {
-        Counters { last: vec![0; limits::IDENTIFICATION_COUNTERS].into() }
+    /// Those of a worker, of so many, which all have one key: drawn at each start of the daemon.
+    pub fn new(worker: u8, workers: u8, key: &[u64; 16]) -> Counters {
+        let mut hasher = SipHasher13::new_with_keys(key[0], key[15]);
+        hasher.write(b"identifications");
+        let start = hasher.finish() as u16;
+        let (worker, workers) = (u16::from(worker), u16::from(workers.max(1)));
+        Counters { next: vec![worker; limits::IDENTIFICATION_COUNTERS].into(), start, worker, workers }
     }
 
     /// The next number of packets from there to there.
     pub fn next(&mut self, source: Ipv4Addr, destination: Ipv4Addr) -> [u8; 2] {
         let sum = checksum::fold(checksum::pseudo_header(source.octets(), destination.octets(), 0, 0));
-        let place = usize::from(sum) % self.last.len();
-        self.last[place] = self.last[place].wrapping_add(1);
-        self.last[place].to_be_bytes()
-    }
-}
-
-impl Default for Counters {
-    fn default() -> Counters {
-        Counters::new()
+        let place = usize::from(sum) % self.next.len();
+        let number = self.next[place];
+        self.next[place] = number.checked_add(self.workers).unwrap_or(self.worker);
+        number.wrapping_add(self.start).to_be_bytes()
     }
 }
 
@@ -98,10 +104,23 @@ mod tests {
     }
 
     #[test]
-    fn numbers_between_two_addresses_come_again_when_all_have_come() {
-        let mut counters = Counters::new();
-        let mut next = || counters.next([198, 18, 0, 1].into(), [198, 18, 1, 1].into());
-        let numbers: HashSet<_> = (0..=u16::MAX).map(|_| next()).collect();
-        assert_eq!(numbers.len(), 65_536);
+    fn workers_share_the_numbers_between_two_addresses_and_use_all_of_them() {
+        for (workers, key) in [(1, [0; 16]), (2, [1; 16]), (3, [2; 16]), (16, [3; 16]), (255, [4; 16])] {
+            let mut times = vec![0_u32; 65_536];
+            for worker in 0..workers {
+                let mut counters = Counters::new(worker, workers, &key);
+                let share = (usize::from(worker)..65_536).step_by(workers.into()).len();
+                // Twice round: what comes again is the worker's own.
+                for turn in [1, 2] {
+                    for _ in 0..share {
+                        let number = counters.next([198, 18, 0, 1].into(), [198, 18, 1, 1].into());
+                        let given = &mut times[usize::from(u16::from_be_bytes(number))];
+                        *given += 1;
+                        assert_eq!(*given, turn, "worker {worker} of {workers}");
+                    }
+                }
+            }
+            assert!(times.iter().all(|&given| given == 2), "{workers} workers");
+        }
     }
 }

@@ -29,7 +29,7 @@ pub fn apply(frame: &mut [u8], packet: &Packet, flow: &Flow, direction: Directio
     header[ipv4::SOURCE].copy_from_slice(&out.local);
     header[ipv4::DESTINATION].copy_from_slice(&out.remote);
     update(&mut header[ipv4::CHECKSUM], ip_delta.and(TTL_DECREMENT));
-    if flow.is_source_translated() && direction == Direction::Forward {
+    if has_to_be_renumbered(header, packet, flow, direction) {
         renumber(header, out);
     }
     if packet.piece == Piece::Later {
@@ -73,14 +73,28 @@ pub(crate) fn apply_plain(
     }
 }
 
-/// Gives a packet that may be fragmented, or is, another identification: those of clients that share a source address must
-/// not meet (RFC 6864 section 5.3). The pieces of a datagram keep one.
+/// Whether a packet needs another identification, because others of its source number theirs, too (RFC 6864 section 5.3): of clients
+/// that share a source address, one that may be cut up, or is; of targets behind a VIP, a piece.
+#[inline]
+fn has_to_be_renumbered(
+    header: &[u8; ipv4::HEADER],
+    packet: &Packet,
+    flow: &Flow,
+    direction: Direction,
+) -> bool {
+    match direction {
+        Direction::Forward if flow.is_source_translated() => {
+            let flags = u16::from_be_bytes([header[6], header[7]]);
+            flags & (ipv4::DO_NOT_FRAGMENT | ipv4::FRAGMENT_MASK) != ipv4::DO_NOT_FRAGMENT
+        }
+        Direction::Forward => false,
+        Direction::Reverse => packet.piece != Piece::Whole,
+    }
+}
+
+/// Gives a packet another identification; the pieces of a datagram keep one in common.
 #[inline]
 fn renumber(header: &mut [u8; ipv4::HEADER], out: &End) {
-    let flags = u16::from_be_bytes([header[6], header[7]]);
-    if flags & (ipv4::DO_NOT_FRAGMENT | ipv4::FRAGMENT_MASK) == ipv4::DO_NOT_FRAGMENT {
-        return;
-    }
     let old = [header[4], header[5]];
     let new = Ports(out.local_port, out.remote_port).renumber_ipv4(old);
     header[ipv4::IDENTIFICATION].copy_from_slice(&new);

@@ -25,17 +25,18 @@ use crate::{
 };
 
 /// Rewrites a packet in place, so that it has the addresses and ports of `out`. The frame's start moves when the family changes.
-/// An IPv4 packet that has no number to take over gets one of `counters`. On an error the frame is as it was.
+/// An IPv4 packet that has no number to take over gets one of the counters. Bytes of a PROXY header, if its sender's packet has got
+/// one, do not count for whether it may be cut up. On an error the frame is as it was.
 pub fn apply(
     frame: &mut Frame<'_>,
     packet: &Packet,
     out: &Outward,
     (from, to): (Mac, Mac),
-    counters: &mut Counters,
+    (counters, proxy_header): (&mut Counters, usize),
 ) -> Result<(), Reason> {
     match (&packet.key, out.source) {
         (FlowKey::V6(_), IpAddr::V6(_)) => rewrite_ipv6(frame.bytes_mut(), packet, out),
-        (FlowKey::V6(_), IpAddr::V4(_)) => ipv6_to_ipv4(frame, packet, out, counters)?,
+        (FlowKey::V6(_), IpAddr::V4(_)) => ipv6_to_ipv4(frame, packet, out, (counters, proxy_header))?,
         (FlowKey::V4(_), IpAddr::V6(_)) => ipv4_to_ipv6(frame, packet, out)?,
         (FlowKey::V4(_), IpAddr::V4(_)) => return Err(Reason::NoSource), // `nat` has those.
     }
@@ -158,7 +159,7 @@ fn ipv6_to_ipv4(
     frame: &mut Frame<'_>,
     packet: &Packet,
     out: &Outward,
-    counters: &mut Counters,
+    (counters, proxy_header): (&mut Counters, usize),
 ) -> Result<(), Reason> {
     let (IpAddr::V4(source), IpAddr::V4(destination)) = (out.source, out.destination) else {
         return Err(Reason::NoSource);
@@ -173,7 +174,7 @@ fn ipv6_to_ipv4(
             let more = if offset & fragment::MORE != 0 { ipv4::MORE_FRAGMENTS } else { 0 };
             (Ports::of(out).renumber_ipv4([number_high, number_low]), offset >> 3 | more)
         }
-        None if length > LARGEST_WITHOUT_PATH_MTU => ([0, 0], ipv4::DO_NOT_FRAGMENT),
+        None if length > LARGEST_WITHOUT_PATH_MTU + proxy_header => ([0, 0], ipv4::DO_NOT_FRAGMENT),
         None => (counters.next(source, destination), 0),
     };
     rewrite_l4(&mut frame.bytes_mut()[usize::from(packet.l4)..], packet, out);
@@ -325,7 +326,7 @@ mod tests {
             let length = bytes.len();
             let mut frame = Frame::new(&mut bytes, 0, length, InterfaceId(0));
             let out = flow.outward(&addresses, direction);
-            apply(&mut frame, &packet, &out, (Mac([0; 6]), Mac([0; 6])), &mut Counters::new()).unwrap();
+            apply(&mut frame, &packet, &out, (Mac([0; 6]), Mac([0; 6])), (&mut Counters::new(0, 1, &[0; 16]), 0)).unwrap();
             prop_assert_eq!(frame.bytes(), &plain);
         }
     }

@@ -70,7 +70,12 @@ fn rfc_1812_5_2_6_and_rfc_7915_4_a_packet_that_may_be_fragmented_is_cut_up() {
             let pieces: Vec<_> = first.into_iter().chain(rest.into_iter().map(|(_, frame)| frame)).collect();
             assert_eq!(pieces.len(), 3);
             assert!(pieces.iter().all(|piece| piece.len() <= 14 + 1_400));
-            assert_eq!(read(&join(&pieces)), read(&whole.unwrap()), "{}", mode.name);
+            let mut whole = whole.unwrap();
+            if read_ip(&whole).source.is_ipv4() {
+                whole[18..20].copy_from_slice(&pieces[0][18..20]); // Pieces of replies have other numbers.
+                fix_ip_checksum(&mut whole);
+            }
+            assert_eq!(read(&join(&pieces)), read(&whole), "{}", mode.name);
         }
         assert_books_balance(narrow.counters());
     }

@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, net::SocketAddr};
 
+use lb_core::{datapath::Datapath, verdict::Reason};
+
 use super::{one_family_modes, support::*};
 
 /// Of TCP and UDP, from clients of either family: no two that share source, target and protocol have one number, though they had.
@@ -48,6 +50,75 @@ fn rfc_7857_and_rfc_6864_5_3_pieces_of_clients_of_one_source_do_not_meet_either(
             assert!(seen.is_disjoint(&numbers), "{}: port {port}", mode.name);
             seen.extend(numbers);
         }
+    }
+}
+
+/// A flow of the same client to each target.
+fn flow_to_each_target(path: &mut Datapath<'_>, mode: &Mode) -> Vec<OpenFlow> {
+    let mut targets = HashSet::new();
+    let flows = (10_000..10_060)
+        .map(|port| OpenFlow::open(path, &udp((mode.client.ip(), port), mode.dns()), 0))
+        .filter(|flow| targets.insert(flow.target))
+        .collect::<Vec<_>>();
+    assert_eq!(flows.len(), 3);
+    flows
+}
+
+/// Numbers of all pieces that leave when these frames of a target come.
+fn numbers_leaving(path: &mut Datapath<'_>, frames: &[Vec<u8>]) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    for frame in frames {
+        let (_, out) = process(path, INSIDE, frame, 0);
+        numbers.extend(out.iter().map(|out| number(out)));
+        numbers.extend(take_extras(path).iter().map(|(_, out)| number(out)));
+    }
+    numbers
+}
+
+/// To their client they are of one sender, the VIP. Also of a reply that is cut up here; a whole one keeps its number.
+#[test]
+fn rfc_7857_and_rfc_6864_5_3_pieces_of_replies_of_targets_behind_one_vip_do_not_meet() {
+    for mode in modes().into_iter().filter(Mode::is_ipv4) {
+        let narrow = Scene { mtus: [576, 1_500], ..mode.scene.clone() };
+        let mut path = leaked_datapath(256, settings(), &narrow);
+        let flows = flow_to_each_target(&mut path, &mode);
+        for (same, order) in [(7, [0, 1, 2]), (8, [1, 2, 0]), (9, [2, 1, 0])] {
+            let mut seen = HashSet::new();
+            for flow in &flows {
+                let pieces = cut(&flow.reply(0).payload(&[7; 100]).bytes(), &[40, 80], same);
+                let numbers = numbers_leaving(&mut path, &order.map(|at| pieces[at].clone()));
+                assert_eq!(numbers, [numbers[0]; 3], "{}: of one datagram", mode.name);
+                assert!(seen.insert(numbers[0]), "{}: of {}", mode.name, flow.target);
+            }
+        }
+        let mut seen = HashSet::new();
+        for flow in &flows {
+            let reply = Crafted { identification: 7, do_not_fragment: false, ..flow.reply(0) };
+            let numbers = numbers_leaving(&mut path, &[reply.clone().payload(&[7; 900]).bytes()]);
+            assert_eq!(numbers, [numbers[0]; 2], "{}: of one datagram", mode.name);
+            assert!(seen.insert(numbers[0]), "{}: of {}", mode.name, flow.target);
+            if flow.target.is_ipv4() {
+                assert_eq!(numbers_leaving(&mut path, &[reply.bytes()]), [7]);
+            }
+        }
+    }
+}
+
+/// `read_error` verifies the checksums of the error and of the IP header that it quotes.
+#[test]
+fn rfc_5508_req_5_an_error_about_a_piece_with_another_number_reaches_its_target() {
+    for mode in one_family_modes().filter(Mode::is_ipv4) {
+        let mut path = mode.path();
+        let flow = OpenFlow::open(&mut path, &mode.datagram(), 0);
+        let first = &cut(&flow.reply(0).payload(&[7; 100]).bytes(), &[40], 7)[0];
+        let out = send(&mut path, INSIDE, first, 0).1.unwrap();
+        assert_ne!(number(&out), 7, "{}", mode.name);
+        let macs = (CLIENT_MAC, OUTSIDE_MAC);
+        let error = icmp_error((11, 1), (flow.client.ip(), flow.vip.ip()), macs, &out, 28);
+        let (verdict, out) = send(&mut path, OUTSIDE, &error, 0);
+        assert_eq!(verdict.reason, Reason::IcmpError, "{}", mode.name);
+        let quote = read_error(&out.unwrap()).quote;
+        assert_eq!(quote[26..38], first[26..38], "{}: addresses and ports", mode.name);
     }
 }
 

@@ -1,6 +1,9 @@
 //! Datagrams to targets that are owed PROXY headers: each has one.
 
+use std::collections::HashSet;
+
 use lb_core::{
+    datapath::Datapath,
     tables::{HeaderPlacement::OnFirstAckWithPayload, Protocol},
     verdict::Reason,
     wire::proxy::Header,
@@ -51,9 +54,18 @@ fn a_datagram_without_a_checksum_stays_without_in_its_family() {
     }
 }
 
-/// The sender is told what leaves room for the header.
+/// What leaves of a datagram that goes, whole or in pieces.
+fn leaving(path: &mut Datapath<'_>, datagram: &Crafted) -> Vec<Vec<u8>> {
+    let (verdict, first) = through(path, datagram, 0);
+    assert_eq!(verdict.reason, Reason::ProxyHeader);
+    let rest = take_extras(path);
+    assert!(rest.iter().all(|(verdict, _)| verdict.reason == Reason::CutUp));
+    first.into_iter().chain(rest.into_iter().map(|(_, frame)| frame)).collect()
+}
+
+/// The sender is told what leaves room for the header, if it has forbidden to cut its datagrams up.
 #[test]
-fn a_datagram_that_is_too_long_with_its_header_is_refused() {
+fn a_datagram_that_is_too_long_with_its_header_is_refused_or_cut_up() {
     for mode in proxy_modes(OnFirstAckWithPayload) {
         let mut path = mode.path();
         let flow = OpenFlow::open(&mut path, &mode.datagram(), 0);
@@ -67,7 +79,35 @@ fn a_datagram_that_is_too_long_with_its_header_is_refused() {
         assert_eq!(told, (room as i32).max(least_mtu(&flow)));
         if flow.client.is_ipv4() {
             let longer = Crafted { do_not_fragment: false, ..longer };
-            assert_eq!(through(&mut path, &longer, 0).0.reason, Reason::MtuExceeded);
+            let pieces = leaving(&mut path, &longer);
+            assert_eq!(pieces.len(), 2, "{}", mode.name);
+            let seen = read(&join(&pieces));
+            assert_eq!((seen.source, seen.destination), (flow.source, flow.target));
+            assert_eq!(seen.payload, [header(&mode), longer.payload].concat(), "{}", mode.name);
+        }
+        assert_books_balance(path.counters());
+    }
+}
+
+/// RFC 7915 section 5.1: a sender of IPv6 packets need not make room for the header below 1,280 bytes.
+#[test]
+fn what_a_sender_of_ipv6_need_not_make_shorter_may_be_cut_up_behind_a_header() {
+    let [.., mode] = proxy_modes(OnFirstAckWithPayload);
+    for (mtu, pieces) in [(1_280, 2), (1_500, 1)] {
+        let scene = Scene { mtus: [1_500, mtu], ..mode.scene.clone() };
+        let mut path = leaked_datapath(64, settings(), &scene);
+        let mut numbers = HashSet::new();
+        for total_length in [1_177, 1_208, 1_248, 1_280] {
+            let datagram = mode.datagram().payload(&vec![7; total_length - 48]);
+            let left = leaving(&mut path, &datagram);
+            assert_eq!(left.len(), pieces, "{total_length} bytes by a link of {mtu}");
+            assert!(
+                left.iter().all(|frame| frame[20] & 0x40 == 0),
+                "whoever finds it too long may cut it up"
+            );
+            assert!(numbers.insert(number(&left[0])));
+            let whole = if let [whole] = &left[..] { whole.clone() } else { join(&left) };
+            assert_eq!(read(&whole).payload, [header(&mode), datagram.payload].concat());
         }
     }
 }
