@@ -230,7 +230,7 @@ miri() {
     fi
     PROPTEST_CASES=1 MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked --package lb-core --lib -- \
         --skip every_place_comes_once --skip a_full_table --skip homes_are_spread_evenly \
-        --skip datapath::tests --skip maglev:: --skip receive_hash:: --skip tables::tests
+        --skip datapath::tests --skip maglev:: --skip receive_hash:: --skip tables::tests --skip identification::tests
 }
 
 # need PROGRAM PACKAGE WHY: installs PACKAGE where PROGRAM, or the file of that path, is missing. What really needs it reports its absence.
