@@ -55,7 +55,7 @@ fn counts() -> Result<(), Failed> {
     }
     let records = log(&rig).wait("each connection", |records| records.len() == talks.len())?;
     for talk in &talks {
-        let record = only(&records, talk.client)?;
+        let record = only(&records, talk.client, talk.vip)?;
         assert_eq!(
             (record["close_reason"].as_str(), record["state"].as_str()),
             (Some("fin"), Some("closed"))
@@ -81,7 +81,7 @@ fn counts() -> Result<(), Failed> {
     rig.stop()?;
 
     let records = log(&rig).read()?;
-    let datagrams = only(&records, ([198, 18, 0, 2], sender.local_addr()?.port()).into())?;
+    let datagrams = only(&records, ([198, 18, 0, 2], sender.local_addr()?.port()).into(), udp_vip())?;
     assert_eq!((number(datagrams, "received_packets"), number(datagrams, "received_bytes")), (3, 3 * 128));
     assert_eq!((number(datagrams, "sent_packets"), datagrams["close_reason"].as_str()), (0, Some("stopped")));
     assert_eq!(
@@ -137,7 +137,7 @@ fn reasons() -> Result<(), Failed> {
             && records.iter().filter(reason("target_reset")).count() == 12 - leaving
             && records.iter().any(|row| row["close_reason"] == "client_reset")
     })?;
-    assert_eq!(only(&records, reset_by_client)?["close_reason"], "client_reset");
+    assert_eq!(only(&records, reset_by_client, tcp_vip())?["close_reason"], "client_reset");
     let of_target = |records: &[Value], reason: &str, number: u8| {
         let rows = records.iter().filter(|row| row["close_reason"] == *reason);
         let targets: Vec<_> = rows.map(|row| row["target_ip"].clone()).collect();
@@ -259,8 +259,8 @@ fn reload() -> Result<(), Failed> {
     drop(older);
     let first = rig.network.client.within(|| Talk::hold(tcp_vip(), 10))?;
     let records = log(&rig).wait("both connections", |records| records.len() == 2)?;
-    assert_eq!(only(&records, older_address)?["received_bytes"], Value::Null);
-    assert!(only(&records, first.client)?["received_bytes"].is_u64());
+    assert_eq!(only(&records, older_address, tcp_vip())?["received_bytes"], Value::Null);
+    assert!(only(&records, first.client, first.vip)?["received_bytes"].is_u64());
 
     let moved = Log(rig.directory.path().join("moved.json"));
     let to_moved = format!("[flow_log]\nfile = \"{}\"\nsample = 2\n", moved.0.display());
@@ -305,6 +305,7 @@ fn killed() -> Result<(), Failed> {
 /// A connection that the client has begun and ended.
 struct Talk {
     client: SocketAddr,
+    vip: SocketAddr,
     /// What the target saw as the client.
     seen: SocketAddr,
     target: String,
@@ -315,8 +316,8 @@ struct Talk {
 
 impl Talk {
     /// Says a line of so many characters from the calling thread's namespace, hears the answer and hangs up.
-    fn hold(to: SocketAddr, characters: usize) -> Result<Talk, Failed> {
-        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    fn hold(vip: SocketAddr, characters: usize) -> Result<Talk, Failed> {
+        let mut stream = TcpStream::connect_timeout(&vip, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let (client, line) = (stream.local_addr()?, format!("{}\n", "x".repeat(characters)));
         stream.write_all(line.as_bytes())?;
@@ -325,7 +326,7 @@ impl Talk {
         let mut words = answer.split(' ');
         let (target, seen) = words.next().zip(words.next()).ok_or("no answer")?;
         let (said, heard) = (line.len() as u64, answer.len() as u64);
-        Ok(Talk { client, seen: seen.parse()?, target: target.to_owned(), said, heard })
+        Ok(Talk { client, vip, seen: seen.parse()?, target: target.to_owned(), said, heard })
     }
 }
 
@@ -406,15 +407,17 @@ fn lbctl(rig: &Rig, verb: &str) -> Result<String, Failed> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The one record of a client's address and port.
-fn only(records: &[Value], client: SocketAddr) -> Result<&Value, Failed> {
-    let is_of_client = |row: &&Value| {
-        row["client_ip"] == *client.ip().to_string() && row["client_port"] == u64::from(client.port())
+/// The one record of a client's address and port, which the kernel gives to connections of several destinations.
+fn only(records: &[Value], client: SocketAddr, vip: SocketAddr) -> Result<&Value, Failed> {
+    let is_end = |row: &Value, end: &str, address: SocketAddr| {
+        row[format!("{end}_ip")] == *address.ip().to_string()
+            && row[format!("{end}_port")] == u64::from(address.port())
     };
-    let found: Vec<&Value> = records.iter().filter(is_of_client).collect();
+    let is_flow = |row: &&Value| is_end(row, "client", client) && is_end(row, "destination", vip);
+    let found: Vec<&Value> = records.iter().filter(is_flow).collect();
     match found[..] {
         [record] => Ok(record),
-        _ => Err(format!("not one record of {client}: {found:#?}").into()),
+        _ => Err(format!("not one record of {client} to {vip}: {found:#?}").into()),
     }
 }
 

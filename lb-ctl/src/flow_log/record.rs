@@ -62,7 +62,9 @@ impl Record<'_> {
         sample: NonZeroU32,
     ) -> Record<'n> {
         let EndedFlow { view, tally, reason, .. } = flow;
-        let ended = flow.ended(clocks.monotonic);
+        let began = tally.map(|tally| tally.began());
+        // It is known to the millisecond, where the beginning is to the microsecond.
+        let ended = flow.ended(clocks.monotonic).max(began.unwrap_or_default());
         let listener = names.listener(view);
         let is_source_ours = view.source != view.client;
         let source = Some(view.source).filter(|_| is_source_ours);
@@ -72,9 +74,8 @@ impl Record<'_> {
             kind: "flow",
             version: VERSION,
             time: clocks.wall_time(ended),
-            start_time: tally.map(|tally| clocks.wall_time(tally.began())),
-            connection_time_ms: tally
-                .map(|tally| ended.nanos().saturating_sub(tally.began().nanos()) / 1_000_000),
+            start_time: began.map(|began| clocks.wall_time(began)),
+            connection_time_ms: began.map(|began| (ended.nanos() - began.nanos()) / 1_000_000),
             load_balancer: listener.and_then(|name| name.split(['@', '/']).next()),
             listener,
             protocol: view.protocol.name(),

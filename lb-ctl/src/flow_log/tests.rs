@@ -73,6 +73,17 @@ fn what_is_not_known_is_null() {
     }
 }
 
+#[test]
+fn no_flow_ends_before_it_begins() {
+    let mut bench = Bench::new(|_| {});
+    let short = ended(1, CloseReason::Fin);
+    let began = Instant::from_nanos(u64::from(short.ended_ms) * 1_000_000 + 700_000);
+    bench.tell_all(&[EndedFlow { tally: Some(Tally::beginning(began)), ..short }]);
+    let record: Value = serde_json::from_str(&bench.finish()).unwrap();
+    assert_eq!(record["time"], record["start_time"]);
+    assert_eq!(record["connection_time_ms"], 0);
+}
+
 /// The README's table has a row for each field and for each reason.
 #[test]
 fn every_field_and_reason_is_documented() {
