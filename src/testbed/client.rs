@@ -374,7 +374,7 @@ fn no_answer(error: io::Error) -> io::Error {
     }
 }
 
-/// Pings `to` once from the calling thread's namespace.
+/// Pings `to` from the calling thread's namespace, once unless the kernel's queues lose it.
 ///
 /// # Errors
 /// When there is no answer within [`PATIENCE`].
@@ -385,16 +385,18 @@ pub fn ping(to: impl Into<IpAddr>) -> io::Result<()> {
         SocketAddr::V6(_) => (Protocol::ICMPV6, &ECHO_REQUEST_V6, ECHO_REPLY_V6, 0),
     };
     let socket = Socket::new(Domain::for_address(to), Type::RAW, Some(protocol))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(LOST))?;
     socket.connect(&to.into())?;
     socket.send(request)?;
     let deadline = Instant::now() + PATIENCE;
     let mut packet = [0; 128];
     // All ICMP from there comes by this socket, neighbour discovery's messages, too.
     while Instant::now() < deadline {
-        let length = (&socket).read(&mut packet).map_err(no_answer)?;
-        if packet[..length].get(header) == Some(&reply) {
-            return Ok(());
+        match (&socket).read(&mut packet) {
+            Ok(length) if packet[..length].get(header) == Some(&reply) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => drop(socket.send(request)?),
+            Err(error) => return Err(error),
         }
     }
     Err(no_answer(ErrorKind::WouldBlock.into()))
