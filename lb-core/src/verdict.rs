@@ -116,7 +116,8 @@ reasons! {
     Connecting, "connecting", Drop, "Packet of a flow whose target has not answered the SYN of a confirmed client yet.";
     IcmpUntranslatable, "icmp_untranslatable", Drop, "ICMP error that has no counterpart in the other address family (RFC 7915 4.2, 5.2).";
     NextHopUnresolved, "next_hop_unresolved", Drop, "The kernel knows no route or no link address towards the next hop yet.";
-    ReplyRateLimited, "reply_rate_limited", Drop, "Would have been answered, but too many answers were sent this second.";
+    ResetRateLimited, "reset_rate_limited", Drop, "Would have been answered by a reset, but there were too many of late.";
+    ErrorRateLimited, "error_rate_limited", Drop, "Would have been answered by an ICMP error, but there were too many of its type of late.";
     MtuExceeded, "mtu_exceeded", Drop, "Longer than the MTU on the way out, and there was no room to cut it up or to tell its sender, or an ICMP error.";
     TxRingFull, "tx_ring_full", Drop, "No room in the transmit ring.";
     HandoverFull, "handover_full", Drop, "No room in the ring to the worker that owns the flow.";

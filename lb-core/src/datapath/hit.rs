@@ -260,7 +260,7 @@ impl Pipeline<'_> {
     /// Resets the side that a packet of a flow just cut was for: it is reset in the packet's place, with the packet's numbers.
     fn reset_other_side(&mut self, it: &InFlight<'_, '_>, record: u32, direction: Direction) {
         let Some(hop) = self.flows.flow(record).hop(direction) else { return };
-        if it.packet.has(RST) || !self.resets.take(it.now) {
+        if it.packet.has(RST) || !self.budgets.resets.take(it.now) {
             return;
         }
         let from = self.egress(hop.interface).mac;

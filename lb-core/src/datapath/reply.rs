@@ -1,4 +1,4 @@
-//! Answers of the load balancer's own, so many per second at most.
+//! Answers of the load balancer's own, of each kind so many at most (`budget`).
 
 use std::net::IpAddr;
 
@@ -6,7 +6,6 @@ use super::{InFlight, MacFilter, Pipeline, preamble::header_of_datagrams};
 use crate::{
     flow::{Addresses, Direction, Flow},
     frame::Frame,
-    limits,
     listener::ListenerId,
     parse::{Packet, Piece},
     rewrite::{
@@ -14,7 +13,6 @@ use crate::{
         reset, translate,
     },
     tables::{Mac, NextHop, Tables},
-    time::Instant,
     verdict::{Reason, Verdict},
     wire::{checksum, ethernet, ipv6},
 };
@@ -31,8 +29,8 @@ impl Pipeline<'_> {
         if !has_right_checksum(it) {
             return Verdict::drop(Reason::TcpChecksum);
         }
-        if !self.resets.take(it.now) {
-            return Verdict::drop(Reason::ReplyRateLimited);
+        if !self.budgets.resets.take(it.now) {
+            return Verdict::drop(Reason::ResetRateLimited);
         }
         if let Some(listener) = listener {
             self.counters.count_own_reset(listener);
@@ -128,8 +126,8 @@ impl Pipeline<'_> {
         if it.packet.piece == Piece::Later && source.is_ipv4() {
             return Verdict::drop(dropped); // RFC 1812 section 4.3.2.7
         }
-        if !self.errors.take(it.now) {
-            return Verdict::drop(Reason::ReplyRateLimited);
+        if !self.budgets.of(complaint).take(it.now) {
+            return Verdict::drop(Reason::ErrorRateLimited);
         }
         let from = self.own_mac(it.frame);
         match complaint::apply(it.frame, it.packet, complaint, source, from) {
@@ -162,22 +160,4 @@ pub(super) fn has_right_checksum(it: &InFlight<'_, '_>) -> bool {
     let key = &it.packet.key;
     let pseudo = checksum::pseudo_header_of(key.source(), key.destination(), key.protocol(), segment.len());
     checksum::fold(checksum::sum(segment, pseudo)) == 0xffff
-}
-
-/// Resets, or errors, of the current second: each have their own, so that a flood that is reset leaves path MTU discovery alone.
-#[derive(Debug, Default)]
-pub(super) struct ReplyBudget {
-    second: u64,
-    sent: u32,
-}
-
-impl ReplyBudget {
-    pub(super) fn take(&mut self, now: Instant) -> bool {
-        let second = now.nanos() / 1_000_000_000;
-        if second != self.second {
-            *self = ReplyBudget { second, sent: 0 };
-        }
-        self.sent += 1;
-        self.sent <= limits::REPLIES_PER_SECOND
-    }
 }
