@@ -505,6 +505,7 @@ impl Pipeline<'_> {
                 self.icmp(tables, &mut InFlight { frame, packet, arrival, now })
             }
             Err(Reason::Fragment) => self.fragment(tables, frame, arrival, now),
+            Err(Reason::SourceRoute) => self.refuse_route(tables, burst, frame),
             Err(reason) => Verdict::drop(reason),
         }
     }

@@ -12,6 +12,7 @@ pub(super) struct Budgets {
     pub(super) probes: Budget,
     time_exceeded: Budget,
     too_big: Budget,
+    parameter_problem: Budget,
 }
 
 impl Budgets {
@@ -20,6 +21,7 @@ impl Budgets {
         match complaint {
             Complaint::TimeExceeded => &mut self.time_exceeded,
             Complaint::TooBig { .. } => &mut self.too_big,
+            Complaint::ParameterProblem { .. } => &mut self.parameter_problem,
         }
     }
 }

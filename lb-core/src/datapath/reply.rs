@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::{InFlight, MacFilter, Pipeline, preamble::header_of_datagrams};
+use super::{Burst, InFlight, MacFilter, Pipeline, preamble::header_of_datagrams};
 use crate::{
     flow::{Addresses, Direction, Flow},
     frame::Frame,
     listener::ListenerId,
-    parse::{Packet, Piece},
+    parse::{Packet, Piece, Routed, parse_routed},
     rewrite::{
         complaint::{self, Complaint},
         reset, translate,
@@ -100,6 +100,25 @@ impl Pipeline<'_> {
             true => translate::length_after(packet, &flow.outward(addresses, direction)) as u32,
             false => u32::from(packet.total_length),
         }
+    }
+
+    /// A packet whose route goes on from its destination. If that is an address of ours, its sender is told that we follow no routes
+    /// (RFC 8200 section 4.4, RFC 5095 section 3). What is neither TCP nor UDP may be an ICMP error, and is not answered (RFC 4443
+    /// section 2.4 (e)).
+    #[cold]
+    pub(super) fn refuse_route(&mut self, tables: &Tables, burst: &Burst, frame: &mut Frame<'_>) -> Verdict {
+        let routed = parse_routed(frame.bytes()).filter(|_| self.is_for_us(frame));
+        let Some(Routed { packet, kind_at }) = routed else { return Verdict::drop(Reason::SourceRoute) };
+        let vip = packet.key.destination();
+        if tables.is_own(packet.key.source()) {
+            return Verdict::drop(Reason::OwnSource);
+        }
+        if !tables.is_own(vip) {
+            return Verdict::drop(Reason::SourceRoute);
+        }
+        let mut it = InFlight { frame, packet: &packet, arrival: burst.arrival, now: burst.now };
+        let complaint = Complaint::ParameterProblem { pointer: kind_at };
+        self.complain(&mut it, complaint, vip, (Reason::ParameterProblem, Reason::SourceRoute))
     }
 
     /// The address of ours that a packet's sender knows, for errors about the packet: the VIP where the family allows.
