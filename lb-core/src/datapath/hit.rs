@@ -123,17 +123,23 @@ impl Pipeline<'_> {
                 None
             }
             State::Cut => Some(self.refuse_cut(it, record)),
+            State::Renewing if it.packet.has(RST) => Some(self.forward_refusal(tables, it, record)),
             state if state.is_reset() => self.renew(tables, it, record, direction),
             state if state.is_half_open() => Some(self.forward_refusal(tables, it, record)),
             _ => None,
         }
     }
 
-    /// The target refuses a connection: once the client is told, there is none.
+    /// The target refuses a connection: once the client is told, there is none. Where one was reset before, that may have been forged, and
+    /// the refusal as well: a flow that was reset remains.
     fn forward_refusal(&mut self, tables: &Tables, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
+        let now_ms = it.now.wrapping_millis();
         self.counters.count_refused_syn(self.flows.flow(record));
         let verdict = self.forward_by_route(tables, it, record, Direction::Reverse);
-        self.forget_for(record, CloseReason::Refused, it.now.wrapping_millis());
+        match self.flows.flow(record).state() {
+            State::Renewing => self.advance(tables, record, (State::Reset, Direction::Reverse), now_ms),
+            _ => self.forget_for(record, CloseReason::Refused, now_ms),
+        }
         verdict
     }
 
