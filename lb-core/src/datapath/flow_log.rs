@@ -147,7 +147,7 @@ impl Pipeline<'_> {
                 return Some(record);
             }
             let flow = self.flows.flow(record);
-            if flow.state().is_active() && !flow.is_expired(now_ms) {
+            if flow.state().is_under_way() && !flow.is_expired(now_ms) {
                 self.tell_as(record, Some(CloseReason::Stopped), now_ms);
             } else if flow.is_live() {
                 self.tell_as(record, None, now_ms);

@@ -176,7 +176,7 @@ impl Pipeline<'_> {
             self.counters.count_cut(&flow, cause);
         }
         let Some(listener) = listener.filter(|_| !standing.is_gone(flow.state())) else {
-            match flow.state().is_active() {
+            match flow.state().is_under_way() {
                 true => self.forget_for(record, standing.close_reason(), now_ms),
                 false => self.forget(record, now_ms),
             }
@@ -186,7 +186,7 @@ impl Pipeline<'_> {
             self.counters.count_end(&flow);
         }
         if standing.is_cut(flow.state()) {
-            match is_cut {
+            match flow.state().is_under_way() {
                 true => self.tell(record, standing.close_reason(), now_ms),
                 false => self.tell_by_state(record, now_ms),
             }

@@ -112,6 +112,27 @@ fn a_flow_on_ports_of_one_that_was_reset() {
     }
 }
 
+/// Its client's SYN after the reset is unanswered: it did not end by that, nor was its time over.
+#[test]
+fn a_flow_that_begins_again_is_told_of_as_one_that_was_under_way() {
+    for mode in modes() {
+        for cause in [None, Some(CutCause::Unhealthy)] {
+            let mut path = logged(&mode);
+            let flow = connect(&mode, &mut path);
+            through(&mut path, &flow.request(RST), 2_000);
+            flow.to_target(&mut path, &flow.request(SYN), 2_100);
+            let mut ended = told(&mut path, 2_100..2_101);
+            if let Some(cause) = cause {
+                path.install(cut(&mode.scene, cause));
+                ended.extend(told(&mut path, 2_200..4_000));
+            }
+            ended.extend(stop(&mut path, 4_000));
+            let why = cause.map_or(CloseReason::Stopped, CloseReason::Cut);
+            assert_eq!(reasons(ended), [CloseReason::ClientReset, why], "{}", mode.name);
+        }
+    }
+}
+
 #[test]
 fn a_flow_that_its_target_refuses() {
     for mode in modes() {
