@@ -66,4 +66,4 @@ pub(super) fn replies(stage: &mut Stage, findings: &mut Findings) -> Result<(), 
 }
 
 /// It looks once a second, and waits for a second repeated SYN.
-const NOTICING: Duration = Duration::from_secs(10);
+const NOTICING: Duration = Duration::from_secs(30);
