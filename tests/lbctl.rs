@@ -531,7 +531,7 @@ impl Simulation {
     fn ask_at(&mut self, second: u64, frame: &[u8]) -> String {
         let input = self.input.as_mut().unwrap();
         input.capture.write(second * 1_000_000_000, frame).unwrap();
-        self.answers.recv_timeout(Duration::from_secs(10)).expect("an answer before the next frame")
+        self.answers.recv_timeout(Duration::from_secs(60)).expect("an answer before the next frame")
     }
 
     fn finish(&mut self) -> Option<i32> {
