@@ -71,14 +71,11 @@ impl Pipeline<'_> {
         self.await_acknowledgement(Unheard { record, initial, due: now, intervals: 0 });
     }
 
-    /// Sends a client's datagram behind a header; where it is too long with that, in pieces, or not at all.
+    /// Sends a client's datagram behind a header; where it is too long with that, in pieces, whatever its sender wants.
     pub(super) fn send_datagram(&mut self, it: &mut InFlight<'_, '_>, record: u32, hop: NextHop) -> Verdict {
         let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
         if it.packet.piece != Piece::Whole {
             return Verdict::drop(Reason::ProxyFragment);
-        }
-        if let Some(refusal) = self.refuse_length(it, &flow, &addresses, Direction::Forward, hop) {
-            return refusal;
         }
         let length = it.packet.total_length; // The client's bytes alone are its traffic.
         let header = header(&it.packet.key);

@@ -56,7 +56,7 @@ impl Pipeline<'_> {
     }
 
     /// What becomes of a packet that is longer than the way out can carry: its sender is told. `None` for one that goes, also
-    /// when it goes in pieces.
+    /// when it goes in pieces, as every datagram with a PROXY header may: its sender could only cut it up, and pieces have none.
     pub(super) fn refuse_length(
         &mut self,
         it: &mut InFlight<'_, '_>,
@@ -67,7 +67,8 @@ impl Pipeline<'_> {
     ) -> Option<Verdict> {
         let excess = self.excess(it.packet, (flow, addresses), direction, hop);
         let to_ipv6 = is_ipv6_behind(flow, addresses, direction);
-        if excess == 0 || translate::may_be_cut(it.frame.bytes(), it.packet, to_ipv6) {
+        let has_header = header_of_datagrams(flow, direction, it.packet.key.source()) > 0;
+        if excess == 0 || has_header || translate::may_be_cut(it.frame.bytes(), it.packet, to_ipv6) {
             return None;
         }
         let least = if it.packet.key.is_ipv6() { ipv6::MINIMUM_MTU } else { 0 };
@@ -77,7 +78,7 @@ impl Pipeline<'_> {
         Some(self.complain(it, Complaint::TooBig { mtu }, source, (Reason::TooBig, Reason::MtuExceeded)))
     }
 
-    /// Bytes that a packet has more than the way out can carry, once it is rewritten, with a datagram's PROXY header.
+    /// Bytes that a packet has more than the way out can carry, once it is rewritten.
     pub(super) fn excess(
         &self,
         packet: &Packet,
@@ -85,8 +86,7 @@ impl Pipeline<'_> {
         direction: Direction,
         hop: NextHop,
     ) -> u32 {
-        let header = header_of_datagrams(flow.0, direction, packet.key.source());
-        (self.length_after(packet, flow, direction) + header).saturating_sub(self.egress(hop.interface).mtu)
+        self.length_after(packet, flow, direction).saturating_sub(self.egress(hop.interface).mtu)
     }
 
     /// Bytes of a packet once it is rewritten.

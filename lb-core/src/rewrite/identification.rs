@@ -3,7 +3,7 @@
 //! of ours or targets a VIP, number their packets without each other's knowledge, so each flow's numbers are moved by its ports (RFC
 //! 6864 section 5.3, RFC 7915 section 5.1.1). All pieces of a packet are of one flow, and keep one number in whatever order they come.
 
-use std::{hash::Hasher, net::Ipv4Addr};
+use std::{hash::Hasher, net::IpAddr};
 
 use siphasher::sip::SipHasher13;
 
@@ -51,7 +51,7 @@ impl Ports {
     }
 }
 
-/// One worker's numbers for IPv4 packets whose senders gave them none, by their addresses. Each worker has a share of all numbers, so
+/// One worker's numbers for packets whose senders gave them none, by their addresses. Each worker has a share of all numbers, so
 /// that two never give the same; between two addresses, none of a worker's comes again before all others of its share have (RFC 6864
 /// section 4.3, as far as 16 bits allow).
 #[derive(Debug)]
@@ -74,8 +74,8 @@ impl Counters {
     }
 
     /// The next number of packets from there to there.
-    pub fn next(&mut self, source: Ipv4Addr, destination: Ipv4Addr) -> [u8; 2] {
-        let sum = checksum::fold(checksum::pseudo_header(source.octets(), destination.octets(), 0, 0));
+    pub fn next(&mut self, source: IpAddr, destination: IpAddr) -> [u8; 2] {
+        let sum = checksum::fold(checksum::pseudo_header_of(source, destination, 0, 0));
         let place = usize::from(sum) % self.next.len();
         let number = self.next[place];
         self.next[place] = number.checked_add(self.workers).unwrap_or(self.worker);

@@ -175,7 +175,7 @@ fn ipv6_to_ipv4(
             (Ports::of(out).renumber_ipv4([number_high, number_low]), offset >> 3 | more)
         }
         None if length > LARGEST_WITHOUT_PATH_MTU + proxy_header => ([0, 0], ipv4::DO_NOT_FRAGMENT),
-        None => (counters.next(source, destination), 0),
+        None => (counters.next(out.source, out.destination), 0),
     };
     rewrite_l4(&mut frame.bytes_mut()[usize::from(packet.l4)..], packet, out);
     frame.drop_front(usize::from(packet.l4) - ethernet::HEADER - ipv4::HEADER);

@@ -54,16 +54,21 @@ pub mod fragment {
 
 /// The first fragment header among the extension headers of a packet, given from its IPv6 header on.
 pub fn fragment_header(packet: &[u8]) -> Option<&[u8; fragment::HEADER]> {
+    packet.get(fragment_header_at(packet)?..)?.first_chunk()
+}
+
+/// Where the first fragment header begins, counted as [`fragment_header`] counts.
+pub fn fragment_header_at(packet: &[u8]) -> Option<usize> {
     let mut kind = *packet.get(NEXT_HEADER)?;
-    let mut rest = packet.get(HEADER..)?;
+    let mut at = HEADER;
     while kind != next::FRAGMENT {
         if !matches!(kind, next::HOP_BY_HOP | next::ROUTING | next::DESTINATION) {
             return None;
         }
-        let &[following, words, ..] = rest else { return None };
-        (kind, rest) = (following, rest.get((usize::from(words) + 1) * 8..)?);
+        let &[following, words, ..] = packet.get(at..)? else { return None };
+        (kind, at) = (following, at + (usize::from(words) + 1) * 8);
     }
-    rest.first_chunk()
+    Some(at)
 }
 
 /// Routing header (RFC 8200 section 4.4). Offsets count from its start.

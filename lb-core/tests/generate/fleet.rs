@@ -8,9 +8,10 @@ use lb_core::{
     flow_table::FlowArena,
     frame::Frame,
     limits,
-    tables::{InterfaceId, Tables},
+    tables::{InterfaceId, Protocol, Tables},
     time::Instant,
     verdict::{Action, Reason, Verdict},
+    wire::proxy,
 };
 
 use super::{detour::lengthen, random::Random};
@@ -170,10 +171,12 @@ impl<'a> Fleet<'a> {
         assert_eq!(taken, settled + held, "frames taken are frames settled or held");
     }
 
-    /// A frame with options, unless that makes it too long for a link.
+    /// A frame with options, unless that makes it too long for a link: also a datagram behind a PROXY header, which would be cut up
+    /// elsewhere.
     fn detour(&self, frame: Arriving) -> Arriving {
         let shortest = self.workers[0].path.tables().interfaces().iter().map(|interface| interface.mtu).min();
-        let fits = |longer: &Vec<u8>| packet_length(longer).0 <= shortest.unwrap_or(0) as usize;
+        let header = if is_udp(&frame.bytes) { proxy::IPV6_LENGTH } else { 0 };
+        let fits = |longer: &Vec<u8>| packet_length(longer).0 + header <= shortest.unwrap_or(0) as usize;
         match lengthen(&frame.bytes).filter(fits) {
             Some(bytes) => Arriving { bytes, ..frame },
             None => frame,
@@ -278,6 +281,11 @@ fn foretell(path: &Datapath<'_>, frame: &Frame<'_>, now: Instant) -> Option<Fore
 fn packet_length(frame: &[u8]) -> (usize, u32) {
     let field = |at: usize| usize::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
     if frame[12..14] == [8, 0] { (field(16), 68) } else { (40 + field(18), 1_280) }
+}
+
+/// Whether a frame holds a datagram right behind its IP header.
+fn is_udp(frame: &[u8]) -> bool {
+    key_of(frame).is_some_and(|key| key.protocol() == Protocol::Udp as u8)
 }
 
 fn in_bursts(frames: Vec<Given>) -> Vec<Vec<Given>> {
