@@ -36,7 +36,7 @@ reasons! {
     FlowAdopted, "adopted_flow", Transmit, "Packet of a flow from before an unclean start: its target was found again by hash.";
     Stateless, "stateless", Transmit, "The flow table had no room: the target was selected without keeping state.";
 
-    ProxyHeader, "proxy_header", Transmit, "With the PROXY header that its target is owed, or replaced by it where both do not fit one packet.";
+    ProxyHeader, "proxy_header", Transmit, "With the PROXY header that its target is owed, or replaced by it where both do not fit one packet. The first datagram of a flow is a new_flow.";
     BehindHeader, "behind_header", Transmit, "TCP segment behind a PROXY header that did not fit one packet with it.";
     HeaderRepeated, "header_repeated", Reply, "PROXY header that went without data, and that its target has not acknowledged: sent again.";
     ResetBeforeHeader, "reset_before_header", Transmit, "Copy of a client's reset for a target that may not have got its PROXY header.";

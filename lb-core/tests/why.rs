@@ -14,7 +14,7 @@ use generate::{
     world::World,
 };
 use lb_core::{
-    datapath::{FlowFate, Outlook, Prospect, Why},
+    datapath::{FlowFate, Outlook, Prospect, Why, key_of},
     flow::{Direction, State},
     flow_key::FlowKey,
     flow_table::FlowArena,
@@ -207,7 +207,7 @@ fn compare_opening(
     let gets_cookie = is_cookie && said.target.is_some();
     let expected = if gets_cookie { Reason::SynCookie } else { said.reason };
     assert_eq!(reason, expected, "{packet:?} {said:?}");
-    if matches!(reason, Reason::FlowNew | Reason::ProxyHeader | Reason::Stateless) {
+    if matches!(reason, Reason::FlowNew | Reason::Stateless) {
         let target = said.target.and_then(|id| tables.target(id)).expect("a target");
         let (source, destination) = ends(&event.after);
         let client = (packet.key.source(), u16::from_be_bytes(packet.key.source_port()));
@@ -216,9 +216,9 @@ fn compare_opening(
     }
 }
 
-/// Source and destination of a frame that leaves.
+/// Source and destination of a frame that leaves, which may be the first piece of a packet.
 fn ends(frame: &[u8]) -> ((IpAddr, u16), (IpAddr, u16)) {
-    let key = parse(frame).expect("a packet").key;
+    let key = key_of(frame).expect("a packet");
     let end = |address, port| (address, u16::from_be_bytes(port));
     (end(key.source(), key.source_port()), end(key.destination(), key.destination_port()))
 }
@@ -239,12 +239,10 @@ const PACKETS_OWN: [Reason; 5] = [
     Reason::UdpChecksumZero,
 ];
 /// What is said and what becomes of a flow whose search for a source port ends one whose time is over, which makes room.
-const SEARCHED: [(Reason, Reason); 2] =
-    [(Reason::FlowTableFull, Reason::ProxyHeader), (Reason::FlowTableFull, Reason::FlowNew)];
+const SEARCHED: [(Reason, Reason); 1] = [(Reason::FlowTableFull, Reason::FlowNew)];
 /// What openings must have come to, at least once.
-const OUTCOMES: [Reason; 12] = [
+const OUTCOMES: [Reason; 11] = [
     Reason::FlowNew,
-    Reason::ProxyHeader,
     Reason::Stateless,
     Reason::SynToTarget,
     Reason::NoListener,

@@ -44,7 +44,7 @@ impl Pipeline<'_> {
     ) -> Verdict {
         let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
         if header_of_datagrams(&flow, direction, it.packet.key.source()) > 0 {
-            return self.send_datagram(it, record, hop);
+            return self.send_datagram(it, record, hop, reason);
         }
         match self.refuse_length(it, &flow, &addresses, direction, hop) {
             Some(refusal) => refusal,

@@ -72,7 +72,13 @@ impl Pipeline<'_> {
     }
 
     /// Sends a client's datagram behind a header; where it is too long with that, in pieces, whatever its sender wants.
-    pub(super) fn send_datagram(&mut self, it: &mut InFlight<'_, '_>, record: u32, hop: NextHop) -> Verdict {
+    pub(super) fn send_datagram(
+        &mut self,
+        it: &mut InFlight<'_, '_>,
+        record: u32,
+        hop: NextHop,
+        reason: Reason,
+    ) -> Verdict {
         let (flow, addresses) = (*self.flows.flow(record), *self.flows.addresses(record));
         if it.packet.piece != Piece::Whole {
             return Verdict::drop(Reason::ProxyFragment);
@@ -83,7 +89,8 @@ impl Pipeline<'_> {
             return Verdict::drop(Reason::FrameOversize);
         };
         let mut it = InFlight { frame: &mut *it.frame, packet: &longer, ..*it };
-        let (direction, reason) = (Direction::Forward, Reason::ProxyHeader);
+        let direction = Direction::Forward;
+        let reason = if reason == Reason::FlowHit { Reason::ProxyHeader } else { reason };
         let verdict = self.send_uncounted(&mut it, (&flow, &addresses), direction, hop, reason);
         if verdict.reason == reason {
             self.counters.count_packet(&flow, direction, length);

@@ -78,15 +78,16 @@ impl Datapath<'_> {
     /// Who has to do with packets of a key. Of a frame that leaves, ask by the opposite of its key.
     pub fn parties(&self, key: &FlowKey) -> Option<Parties> {
         let Datapath { tables, pipeline, .. } = self;
-        pipeline.parties_of_flow(key).or_else(|| pipeline.parties_without_flow(tables, key))
+        pipeline.parties_of_flow(tables, key).or_else(|| pipeline.parties_without_flow(tables, key))
     }
 }
 
 impl Pipeline<'_> {
-    fn parties_of_flow(&self, key: &FlowKey) -> Option<Parties> {
+    fn parties_of_flow(&self, tables: &Tables, key: &FlowKey) -> Option<Parties> {
         let (record, _) = self.flows.lookup(self.flows.hash(key), key)?;
         let flow = self.flows.flow(record);
-        if !flow.is_live() || flow.state() == State::Resting {
+        let is_gone = || flow.epoch != tables.epoch() && self.standing(tables, record).is_gone(flow.state());
+        if !flow.is_live() || flow.state() == State::Resting || is_gone() {
             return None;
         }
         let view = FlowView::new((self.worker, flow, self.flows.addresses(record)), flow.last_seen_ms);

@@ -230,7 +230,6 @@ impl Pipeline<'_> {
             false if keeps_state => Reason::FlowTableFull,
             false => Reason::Stateless,
             true if is_tcp && listener.has_syn_cookies => Reason::SynToTarget,
-            true if is_owed_header && !is_tcp => Reason::ProxyHeader,
             true => Reason::FlowNew,
         });
         let stray = match () {

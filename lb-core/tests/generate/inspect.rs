@@ -243,6 +243,12 @@ fn assert_proxied(before: &[u8], after: &[u8]) {
     assert!(is_in_place, "\n{was:x?}\nbecame\n{is:x?}");
 }
 
+/// Whether a packet has got a PROXY header that it came without.
+fn is_proxied(before: &[u8], after: &[u8]) -> bool {
+    let has_header = |frame| see(frame).is_ok_and(|seen| seen.data().starts_with(&proxy::SIGNATURE));
+    has_header(after) && !has_header(before)
+}
+
 /// Asserts of what leaves that it is as right as what came in, or, made by the load balancer, right.
 pub fn assert_well_formed(event: &Event) {
     let reason = event.verdict.reason;
@@ -261,7 +267,9 @@ pub fn assert_well_formed(event: &Event) {
         }
         (_, Action::Reply) => drop(assert_made_well(&event.after)),
         (_, Action::Transmit) if reason == Reason::SynToTarget => drop(assert_made_well(&event.after)),
-        (Some(before), Action::Transmit) if reason == Reason::ProxyHeader => {
+        (Some(before), Action::Transmit)
+            if reason == Reason::ProxyHeader || is_proxied(before, &event.after) =>
+        {
             assert_proxied(before, &event.after);
         }
         (Some(before), Action::Transmit) => drop(assert_sent_on(before, &event.after)),

@@ -44,6 +44,9 @@ fn outcome(why: &Why) -> String {
         }
         (Reason::FlowHit, _) => format!("packets of a flow, they go to {}.", target()),
         (Reason::FlowNew, _) => format!("a new flow, it goes to {}.", target()),
+        (Reason::ProxyHeader, Some(_)) => {
+            format!("packets of a flow, they go to {}, each with a PROXY header.", target())
+        }
         (Reason::SynToTarget, None) => {
             format!("a new flow, it goes to {} once the client has confirmed a SYN cookie.", target())
         }

@@ -141,6 +141,10 @@ fn every_turn_of_the_story_is_told() {
     for (told, sentence) in [
         (with_flow(flow("established")), "packets of a flow, they go to 198.19.1.3:8080.\n"),
         (
+            Why { verdict: Reason::ProxyHeader.into(), ..with_flow(flow("udp")) },
+            "packets of a flow, they go to 198.19.1.3:8080, each with a PROXY header.\n",
+        ),
+        (
             with_flow(flow("established")),
             "established, with 198.19.1.3:8080, idle for 1.5 s of 350.0 s. It stays with",
         ),
