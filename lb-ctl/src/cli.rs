@@ -25,12 +25,9 @@ mod values;
 mod watch;
 mod why;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{env, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{
-    Parser, Subcommand,
-    builder::{OsStringValueParser, TypedValueParser},
-};
+use clap::{Parser, Subcommand};
 
 use crate::{
     api::RefusalCode,
@@ -47,10 +44,10 @@ use output::{Coloring, Format, print};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "lbctl", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Arguments {
-    /// Control socket of lbd
-    #[arg(long, global = true, env = "LBCTL_SOCKET", value_name = "PATH", default_value = CONTROL_SOCKET,
-          value_parser = OsStringValueParser::new().map(socket), help_heading = GLOBAL)]
-    socket: PathBuf,
+    // Of an option that a variable sets, clap's usage says that it is needed.
+    #[arg(long, global = true, value_name = "PATH", help_heading = GLOBAL,
+          help = format!("Control socket of lbd [env: {SOCKET_VARIABLE}] [default: {CONTROL_SOCKET}]"))]
+    socket: Option<PathBuf>,
 
     /// How to print answers
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table", help_heading = GLOBAL)]
@@ -89,9 +86,11 @@ fn without_arrow(words: impl Iterator<Item = OsString>) -> impl Iterator<Item = 
     })
 }
 
-/// An empty path, as of a variable set to nothing, stands for the usual one.
-fn socket(path: OsString) -> PathBuf {
-    if path.is_empty() { CONTROL_SOCKET.into() } else { path.into() }
+/// The control socket: the first of what the command line and the environment name. An empty path, as of a variable set to nothing,
+/// stands for the usual one.
+fn socket(named: Option<PathBuf>, variable: Option<OsString>) -> PathBuf {
+    let path = named.or(variable.map(PathBuf::from)).filter(|path| !path.as_os_str().is_empty());
+    path.unwrap_or_else(|| CONTROL_SOCKET.into())
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -244,7 +243,7 @@ pub fn run(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>) 
 
 fn carry_out(arguments: Arguments, examine: fn(Inquiry) -> Result<Facts, String>) -> Result<(), Failure> {
     let Arguments { socket, output, if_generation, verb, .. } = arguments;
-    let client = Client::new(&socket);
+    let client = Client::new(&self::socket(socket, env::var_os(SOCKET_VARIABLE)));
     let lbd = Lbd { client: &client, output, if_generation };
     match verb {
         Verb::Status => status(&lbd),
@@ -316,6 +315,9 @@ impl From<ConfigErrors> for Failure {
     }
 }
 
+/// Names the control socket where the command line does not.
+const SOCKET_VARIABLE: &str = "LBCTL_SOCKET";
+
 /// Heading of the options that every verb has.
 const GLOBAL: &str = "Global options";
 
@@ -355,7 +357,11 @@ mod tests {
 
     #[test]
     fn an_empty_path_stands_for_the_usual_one() {
-        assert_eq!(socket(OsString::new()), PathBuf::from(CONTROL_SOCKET));
-        assert_eq!(socket("/run/other.sock".into()), PathBuf::from("/run/other.sock"));
+        let other = || PathBuf::from("/run/other.sock");
+        assert_eq!(socket(None, None), PathBuf::from(CONTROL_SOCKET));
+        assert_eq!(socket(None, Some("".into())), PathBuf::from(CONTROL_SOCKET));
+        assert_eq!(socket(Some("".into()), Some(other().into())), PathBuf::from(CONTROL_SOCKET));
+        assert_eq!(socket(None, Some(other().into())), other());
+        assert_eq!(socket(Some(other()), Some("/run/another.sock".into())), other());
     }
 }

@@ -44,6 +44,8 @@ fn the_socket_may_stand_in_the_environment() {
     Run::of(output).done();
     let empty = command().env("LBCTL_SOCKET", "").args(["completions", "bash"]).output().unwrap();
     Run::of(empty).done();
+    let usage = Run::of(command().env("LBCTL_SOCKET", &daemon.socket).arg("why").output().unwrap()).failed(2);
+    assert!(usage.contains("Usage: lbctl why <") && !usage.contains("--socket"), "{usage}");
     let error = lbctl("status --socket /nonexistent/lbd.sock").failed(2);
     assert!(error.contains("is lbd running, with this control_socket?"), "{error}");
 }
