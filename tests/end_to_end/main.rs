@@ -38,6 +38,7 @@ mod leaving_sources;
 mod metrics;
 mod path_mtu;
 mod pieces;
+mod proxy_datagrams;
 mod readme;
 mod refusals;
 mod reserved_ports;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         dual_stack::TESTS,
         path_mtu::TESTS,
         fragments::TESTS,
+        proxy_datagrams::TESTS,
         hairpin::TESTS,
         instances::TESTS,
         syn_cookies::TESTS,

@@ -266,7 +266,7 @@ fn spent(rig: &Rig) -> Result<(u64, f64), Failed> {
 }
 
 /// Begins, and has been told so.
-fn begin(rig: &Rig, query: &TraceQuery) -> Result<Lines, Failed> {
+pub fn begin(rig: &Rig, query: &TraceQuery) -> Result<Lines, Failed> {
     let mut lines = rig.control.trace(query)?;
     match next(&mut lines)? {
         TraceLine::Heartbeat => Ok(lines),
@@ -304,7 +304,7 @@ fn next_frames(lines: &mut Lines, count: usize) -> Result<Vec<TracedFrame>, Fail
 }
 
 /// The next frames until they are enough, but not those that are handed over: they are told of once more.
-fn frames_until(
+pub fn frames_until(
     lines: &mut Lines,
     are_enough: impl Fn(&[TracedFrame]) -> bool,
 ) -> Result<Vec<TracedFrame>, Failed> {
