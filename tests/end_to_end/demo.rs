@@ -33,7 +33,7 @@ fn everything_holds() -> Result<(), Failed> {
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("checks held") && !said.contains("DOES NOT HOLD"), "{said}");
     assert!(!said.contains('\x1b'), "colours where there is no terminal");
-    assert!(begun.elapsed() < Duration::from_secs(60), "it took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < LONGEST, "it took {:?}", begun.elapsed());
     assert_eq!(left_by(pid), [""; 0]);
     Ok(())
 }
@@ -65,3 +65,6 @@ pub fn left_by(pid: u32) -> Vec<String> {
     let own = format!("lbd-{pid}-");
     all.map(|path| path.display().to_string()).filter(|path| path.contains(&own)).collect()
 }
+
+/// Ten seconds on a machine of its own, and much to spare for one that many tests share.
+const LONGEST: Duration = Duration::from_secs(300);
