@@ -266,11 +266,17 @@ impl Control {
     fn answer(&mut self, call: Call, batch: &mut Batch) {
         match call {
             Call::Status(reply) => reply.send(self.status()),
-            Call::Targets(reply) => reply.send(self.targets()),
-            Call::TargetsOf { target_group, reply } => match self.targets_of(&target_group) {
-                Ok(rows) => reply.send(rows),
-                Err(refusal) => reply.refuse(refusal),
-            },
+            Call::Targets(reply) => {
+                self.catch_up(batch);
+                reply.send(self.targets());
+            }
+            Call::TargetsOf { target_group, reply } => {
+                self.catch_up(batch);
+                match self.targets_of(&target_group) {
+                    Ok(rows) => reply.send(rows),
+                    Err(refusal) => reply.refuse(refusal),
+                }
+            }
             Call::Change(call) => batch.calls.push(call),
             Call::Snapshot(reply) => {
                 let Store { generation, objects, .. } = &self.store;
@@ -294,6 +300,13 @@ impl Control {
                 Ok(in_force) => reply.send(in_force),
                 Err(refusal) => reply.refuse(refusal),
             },
+        }
+    }
+
+    /// Has the tables follow the targets' states before anybody is told of these: whoever waits for a healthy target sends to it next.
+    fn catch_up(&mut self, batch: &mut Batch) {
+        if std::mem::take(&mut batch.is_stale) {
+            self.refresh();
         }
     }
 

@@ -14,7 +14,7 @@ use crate::testbed::{
     self, Doing, TestbedError,
     cleanup::{self, OwnDirectory},
     client::{Answer, Conversation, Crowd, Flows},
-    daemon::{Books, is_serving, wait_until},
+    daemon::{Books, is_avoided, is_serving, wait_until},
     network::{CLIENT, Layout, Network, Offload, Plan, VIP, target_address},
     process::Process,
     target::{Ports, Target},
@@ -178,7 +178,7 @@ impl Demo<'_> {
         let stopped = Instant::now();
         self.targets[VICTIM].stop();
         let noticed = self.wait_until(HEALTH_PATIENCE, |targets| {
-            targets.iter().filter(|row| row.target.ip() == victim_address()).all(|row| !is_serving(row))
+            targets.iter().filter(|row| row.target.ip() == victim_address()).all(is_avoided)
         });
         let seconds = stopped.elapsed().as_secs_f64();
         self.claim(
@@ -408,8 +408,8 @@ const TARGETS: u8 = 3;
 const PORTS: Ports = Ports { tcp: 8080, udp: 7007 };
 /// Connections opened to see how they spread: enough that chance keeps each share within [`EVEN_PERCENT`].
 const SPREAD: usize = 1200;
-/// Almost five standard deviations of the share that chance gives a target.
-const EVEN_PERCENT: f64 = 20.0;
+/// Six standard deviations of the share that chance gives a target.
+const EVEN_PERCENT: f64 = 25.0;
 const UDP_FLOWS: usize = 300;
 const LONG_LIVED: usize = 300;
 const NEWCOMERS: usize = 300;
@@ -419,10 +419,10 @@ const BURST: Duration = Duration::from_secs(3);
 const BURST_FLOWS: usize = 64;
 /// Time for packets under way to arrive.
 const SETTLING: Duration = Duration::from_millis(300);
-const SETTLING_PATIENCE: Duration = Duration::from_secs(2);
-const SERVING_PATIENCE: Duration = Duration::from_secs(15);
-const HEALTH_PATIENCE: Duration = Duration::from_secs(10);
-const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+const SETTLING_PATIENCE: Duration = Duration::from_secs(20);
+const SERVING_PATIENCE: Duration = Duration::from_secs(30);
+const HEALTH_PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
 /// How much of the daemon's output explains a failure.
 const LAST_LINES: usize = 12;

@@ -46,19 +46,17 @@ pub struct Leaving {
 
 impl Leaving {
     /// Whether the workers are to be asked about these: at once when one of them is new, then every few seconds.
-    fn is_due(&self, sources: &BTreeSet<Source>) -> bool {
+    fn is_due(&self, sources: &BTreeSet<Source>, now: Instant) -> bool {
         let is_old = |(asked, at): &(BTreeSet<Source>, Instant)| {
-            sources.is_subset(asked) && at.elapsed() < ASKED_AGAIN
+            sources.is_subset(asked) && now.saturating_duration_since(*at) < ASKED_AGAIN
         };
         !sources.is_empty() && !self.asked.as_ref().is_some_and(is_old)
     }
 
-    /// Notes that the workers are asked about these, and returns when.
-    fn ask(&mut self, sources: BTreeSet<Source>) -> Instant {
-        let now = Instant::now();
+    /// Notes that the workers are asked about these now.
+    fn ask(&mut self, sources: BTreeSet<Source>, now: Instant) {
         self.awaited.clone_from(&sources);
         self.asked = Some((sources, now));
-        now
     }
 
     /// Takes in the answer, and returns the sources that no flow has; those that are told of for the first time beside them. Nothing
@@ -87,10 +85,10 @@ impl Control {
 
     /// Has the workers count the flows of sources that are to go.
     pub(crate) fn watch_leaving_sources(&mut self) {
-        let sources = self.leaving_sources();
-        if self.leaving.is_due(&sources) && !self.questions.are_too_many() {
-            let asked = self.leaving.ask(sources.clone());
-            self.count_flows_of(sources, asked);
+        let (sources, now) = (self.leaving_sources(), Instant::now());
+        if self.leaving.is_due(&sources, now) && !self.questions.are_too_many() {
+            self.leaving.ask(sources.clone(), now);
+            self.count_flows_of(sources, now);
         }
     }
 
@@ -201,25 +199,29 @@ mod tests {
     #[test]
     fn a_source_goes_when_no_flow_has_it() {
         let (one, other) = (source("198.19.1.10", (1_024, 65_535)), source("198.19.1.11", (1_024, 65_535)));
-        let mut leaving = Leaving::default();
+        let (mut leaving, asked) = (Leaving::default(), Instant::now());
         let both = BTreeSet::from([one, other]);
-        assert!(leaving.is_due(&both) && !leaving.is_due(&BTreeSet::new()));
-        let asked = leaving.ask(both.clone());
-        assert!(!leaving.is_due(&both), "it was asked a moment ago");
+        assert!(leaving.is_due(&both, asked) && !leaving.is_due(&BTreeSet::new(), asked));
+        leaving.ask(both.clone(), asked);
+        let due = asked + ASKED_AGAIN;
+        assert!(!leaving.is_due(&both, due - Duration::from_nanos(1)), "it was asked a moment ago");
+        assert!(leaving.is_due(&both, due));
         let (unused, news) = leaving.learn(&answer(asked, &[(one, 3), (other, 0)]));
         assert_eq!((unused, news), ([other].into(), vec![one]));
-        let asked = leaving.ask([one].into());
-        let (unused, news) = leaving.learn(&answer(asked, &[(one, 1)]));
+        leaving.ask([one].into(), due);
+        let (unused, news) = leaving.learn(&answer(due, &[(one, 1)]));
         assert_eq!((unused, news), (BTreeSet::new(), vec![]), "it was told already");
-        assert!(leaving.is_due(&both), "one of them is new");
+        assert!(leaving.is_due(&both, due), "one of them is new");
     }
 
     #[test]
     fn an_answer_to_an_earlier_question_is_none() {
         let one = source("198.19.1.10", (1_024, 65_535));
         let mut leaving = Leaving::default();
-        let first = leaving.ask([one].into());
-        let second = leaving.ask([one].into());
+        let first = Instant::now();
+        let second = first + ASKED_AGAIN;
+        leaving.ask([one].into(), first);
+        leaving.ask([one].into(), second);
         assert_eq!(leaving.learn(&answer(first, &[(one, 0)])), Default::default());
         assert_eq!(leaving.learn(&answer(second, &[(one, 0)])).0, [one].into());
     }
@@ -228,7 +230,8 @@ mod tests {
     fn an_answer_does_not_hold_for_a_source_that_was_wanted_again() {
         let one = source("198.19.1.10", (1_024, 65_535));
         let mut leaving = Leaving::default();
-        let asked = leaving.ask([one].into());
+        let asked = Instant::now();
+        leaving.ask([one].into(), asked);
         leaving.awaited.clear();
         assert_eq!(leaving.learn(&answer(asked, &[(one, 0)])), Default::default());
     }

@@ -98,10 +98,54 @@ pub(crate) const EPHEMERAL_NAME: &str = "net.ipv4.ip_local_port_range";
 mod tests {
     use super::*;
 
+    fn settings(path: &str) -> Settings {
+        Settings { reserved: path.into(), ephemeral: path.into() }
+    }
+
+    fn ports(text: &str) -> PortSet {
+        text.parse().unwrap()
+    }
+
+    fn refusal(settings: &Settings, before: &PortSet, wanted: &str) -> String {
+        settings.change_reserved(before, &ports(wanted)).unwrap_err().to_string()
+    }
+
+    /// The name of this thread is a setting of which the kernel takes 15 bytes, and says nothing of the rest.
+    #[test]
+    fn what_was_reserved_is_so_again_when_a_change_was_taken_in_part() {
+        let settings = settings("/proc/thread-self/comm");
+        let before = ports("2500,8080");
+        settings.write_reserved(&before).unwrap();
+        let refusal = refusal(&settings, &before, "2500,8080,10001,10003");
+        assert!(refusal.contains("comm: the kernel has taken 2500,8080,10001): do it by hand"), "{refusal}");
+        assert_eq!(settings.reserved().unwrap(), before);
+    }
+
+    /// This process's timer slack is a number to the kernel, and no list.
+    #[test]
+    fn what_was_reserved_stays_when_a_change_is_refused() {
+        let settings = settings("/proc/self/timerslack_ns");
+        let before = settings.reserved().unwrap();
+        let refusal = refusal(&settings, &before, "2500,8080");
+        assert!(
+            refusal.contains("timerslack_ns: Invalid argument (os error 22)): do it by hand"),
+            "{refusal}"
+        );
+        assert_eq!(settings.reserved().unwrap(), before);
+    }
+
+    #[test]
+    fn what_was_reserved_is_told_when_it_cannot_be_so_again() {
+        let refusal = refusal(&settings("/dev/full"), &ports("2500,8080"), "2000-2999");
+        let lost = "/dev/full: No space left on device (os error 28); what was reserved before, 2500,8080, is lost: \
+                    No space left on device (os error 28)): do it by hand";
+        assert!(refusal.contains(lost), "{refusal}");
+    }
+
     #[test]
     fn the_longest_list_is_read_and_no_longer_text() {
         let path = std::env::temp_dir().join(format!("lbd-port-settings-{}", std::process::id()));
-        let settings = Settings { reserved: path.clone(), ephemeral: path.clone() };
+        let settings = settings(&path.to_string_lossy());
         let pairs = (0..=u16::MAX).filter(|port| port % 3 != 0).map(|port| PortSet::of(port..=port));
         let longest = pairs.fold(PortSet::default(), |set, port| set.union(&port));
         settings.change_reserved(&PortSet::default(), &longest).unwrap();

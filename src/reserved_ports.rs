@@ -82,7 +82,7 @@ impl ReservedPorts {
     }
 
     /// Reserves the ports of these sources and no others, and says what has come of it; `None` when they are those of before.
-    /// Refuses configured ones that leave the host without ephemeral ports. On an error all is as it was.
+    /// Refuses configured ones that leave the host without ephemeral ports. On an error all is as it was, or the next call makes it so.
     pub fn reserve(
         &mut self,
         sources: &SharedSources,
@@ -123,9 +123,9 @@ impl ReservedPorts {
             self.note(&self.ours, state)?;
             return Err(error);
         }
-        self.note(&ours, state)?;
         let added = ours.minus(&self.ours);
-        self.ours = ours;
+        (self.ours, self.reserved_for) = (ours, None);
+        self.note(&self.ours, state)?;
         Ok(Reservation { added, few_left })
     }
 

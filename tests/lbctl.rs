@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
+    net::Ipv6Addr,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
@@ -399,6 +400,30 @@ fn frames_that_timers_make_are_told_apart() {
     assert!(repeated.windows(4).any(|bytes| bytes == b"QUIT"), "{next}");
 }
 
+/// The answer is the load balancer's own: it needs neither a listener nor a target.
+#[test]
+fn a_route_that_goes_on_is_answered_in_a_simulation() {
+    let scratch = Scratch::new();
+    let config = scratch.config(
+        &CONFIG.replace("\"198.18.100.1\"", "\"2001:db8:100::1\"").replace("198.19.1.", "2001:db8:1::"),
+    );
+    let mut simulation = Simulation::start(&config, &[]);
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 43, 64];
+    frame.extend("2001:db8::9".parse::<Ipv6Addr>().unwrap().octets());
+    frame.extend("2001:db8:100::1".parse::<Ipv6Addr>().unwrap().octets());
+    frame.extend([17, 2, 0, 1]); // A routing header of type 0, with one segment left.
+    frame.resize(14 + 40 + 24, 0);
+    frame.extend([0x9c, 0x40, 0, 53, 0, 8, 0, 1]);
+    let answer = json(&simulation.ask(&frame));
+    assert_eq!(
+        (&answer["verdict"], &answer["reason"]),
+        (&"reply".into(), &"parameter_problem".into()),
+        "{answer}"
+    );
+    let sent = unhex(answer["out"][0].as_str().unwrap());
+    assert_eq!((&sent[54..56], &sent[58..62], &sent[62..]), (&[4, 0][..], &[0, 0, 0, 42][..], &frame[14..]));
+}
+
 #[test]
 fn frames_of_other_interfaces_pass_and_frames_that_leave_are_written() {
     let scratch = Scratch::new();
@@ -531,7 +556,7 @@ impl Simulation {
     fn ask_at(&mut self, second: u64, frame: &[u8]) -> String {
         let input = self.input.as_mut().unwrap();
         input.capture.write(second * 1_000_000_000, frame).unwrap();
-        self.answers.recv_timeout(Duration::from_secs(10)).expect("an answer before the next frame")
+        self.answers.recv_timeout(Duration::from_secs(60)).expect("an answer before the next frame")
     }
 
     fn finish(&mut self) -> Option<i32> {

@@ -20,6 +20,21 @@ pub fn test() -> ExitCode {
 
 fn routing_and_lbd() -> Result<(), Failed> {
     crate::prepare()?;
+    // A load lasts so shortly that one which something else holds up can count nothing.
+    let mut missing = missing_figures();
+    for _ in 1..ATTEMPTS {
+        if missing.is_empty() {
+            break;
+        }
+        eprintln!("again, because of {missing:?}");
+        missing = missing_figures();
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    Ok(())
+}
+
+/// Measures all, and returns what has no figure, and why.
+fn missing_figures() -> Vec<String> {
     let plan = Plan {
         peers: vec![Peer::Routing, Peer::LBD],
         loads: vec![Load::Udp(Flows::One), Load::Requests, Load::Connections],
@@ -30,12 +45,15 @@ fn routing_and_lbd() -> Result<(), Failed> {
     };
     let record = rounds::run(&plan);
     let measures = plan.loads.iter().flat_map(|load| load.measures());
-    for (&peer, &measure) in
-        plan.peers.iter().flat_map(|peer| measures.clone().map(move |measure| (peer, measure)))
-    {
-        let figure = record.spread(peer, measure).map_or(0.0, |spread| spread.median);
-        let why = record.absence(peer, measure).unwrap_or("nothing was counted");
-        assert!(figure > 0.0, "{}: {}: {why}", peer.name(), measure.title());
-    }
-    Ok(())
+    let wanted = plan.peers.iter().flat_map(|peer| measures.clone().map(move |measure| (*peer, *measure)));
+    let has_figure = |peer, measure| record.spread(peer, measure).is_some_and(|spread| spread.median > 0.0);
+    wanted
+        .filter(|&(peer, measure)| !has_figure(peer, measure))
+        .map(|(peer, measure)| {
+            let why = record.absence(peer, measure).unwrap_or("nothing was counted");
+            format!("{}: {}: {why}", peer.name(), measure.title())
+        })
+        .collect()
 }
+
+const ATTEMPTS: u32 = 3;

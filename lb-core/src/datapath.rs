@@ -16,12 +16,13 @@
 //! single packet: `hit`, `miss`, `choice` and `forward`, with `home` (which worker owns a flow), `end` (how flows end), `flow_log` (who is told of that),
 //! `source` and `clients` (ports of our own), `purge` (flows that are cut before their next packet), `cookie` (listeners with SYN cookies) and `preamble`
 //! (PROXY headers); `fragment` and `icmp` for what is no whole packet of a flow; `split` for packets that are cut up, `reply` for
-//! answers of our own, `extra` for frames beside the burst's, `why` and `trace` for people's questions.
+//! answers of our own, `budget` for how many, `extra` for frames beside the burst's, `why` and `trace` for people's questions.
 //!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
 //! refused without a reason. Called by the worker's loop, by `lbctl simulate`, by tests and benches.
 
 mod audit;
+mod budget;
 mod choice;
 mod clients;
 mod cookie;
@@ -190,9 +191,7 @@ struct Pipeline<'m> {
     workers: u8,
     egress: [Egress; limits::INTERFACES],
     adopt_until: Instant,
-    resets: reply::ReplyBudget,
-    errors: reply::ReplyBudget,
-    probes: reply::ReplyBudget,
+    budgets: budget::Budgets,
     extras: extra::Extras,
     flow_log: flow_log::FlowLog,
     fragments: fragment::Fragments,
@@ -254,9 +253,7 @@ impl<'m> Datapath<'m> {
             workers: settings.workers,
             egress: egress(tables.interfaces()),
             adopt_until: settings.adopt_until.unwrap_or_default(),
-            resets: reply::ReplyBudget::default(),
-            errors: reply::ReplyBudget::default(),
-            probes: reply::ReplyBudget::default(),
+            budgets: budget::Budgets::default(),
             extras: extra::Extras::new(),
             flow_log: flow_log::FlowLog::new(),
             fragments: fragment::Fragments::new(),
@@ -508,6 +505,7 @@ impl Pipeline<'_> {
                 self.icmp(tables, &mut InFlight { frame, packet, arrival, now })
             }
             Err(Reason::Fragment) => self.fragment(tables, frame, arrival, now),
+            Err(Reason::SourceRoute) => self.refuse_route(tables, burst, frame),
             Err(reason) => Verdict::drop(reason),
         }
     }

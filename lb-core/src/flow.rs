@@ -529,6 +529,13 @@ impl Flow {
         (self.next, self.previous) = (sequence, u32::from_ne_bytes([forward as u8, reverse as u8, 0, 0]));
     }
 
+    /// Notes that both ends have told each other how they scale their windows.
+    pub(crate) fn end_window_shift(&mut self) {
+        if self.is_shifted() {
+            self.set_shift(self.sequence_shift(), [0, 0]);
+        }
+    }
+
     /// What is added to the target's sequence numbers on their way to the client.
     pub(crate) fn sequence_shift(&self) -> u32 {
         self.next

@@ -32,6 +32,8 @@ pub(crate) mod mark {
     pub(crate) const ADOPTED: u64 = 4;
     /// The flow log has been told of its end.
     pub(crate) const TOLD: u64 = 8;
+    /// The reset that ended the flow was the target's answer to a SYN.
+    pub(crate) const REFUSED: u64 = 16;
 }
 
 /// Bits that marks have.
@@ -155,6 +157,7 @@ impl CloseReason {
     pub(crate) fn of_state(state: State, tally: &Tally) -> CloseReason {
         match state {
             State::Closed => CloseReason::Fin,
+            State::Reset if tally.has(mark::REFUSED) => CloseReason::Refused,
             State::Reset if tally.has(mark::RESET_BY_TARGET) => CloseReason::TargetReset,
             State::Reset => CloseReason::ClientReset,
             State::Connecting | State::Renewing => CloseReason::HalfOpenTimeout,
@@ -167,6 +170,7 @@ impl CloseReason {
     pub(crate) fn time_ms(self, flow: &Flow, now_ms: u32) -> u32 {
         match self {
             CloseReason::Fin | CloseReason::ClientReset | CloseReason::TargetReset => flow.last_seen_ms,
+            CloseReason::Refused if flow.state() == State::Reset => flow.last_seen_ms,
             CloseReason::Idle | CloseReason::HalfOpenTimeout => {
                 flow.last_seen_ms.wrapping_add(u32::from(flow.timeout_s) * 1_000)
             }
@@ -207,7 +211,7 @@ mod tests {
     fn a_tally_keeps_its_beginning_beside_its_marks() {
         let now = Instant::from_nanos(7_000_001_500);
         let mut tally = Tally::beginning(now);
-        for mark in [mark::RESET_BY_TARGET, mark::ADOPTED, mark::TOLD] {
+        for mark in [mark::RESET_BY_TARGET, mark::ADOPTED, mark::TOLD, mark::REFUSED] {
             assert!(!tally.has(mark));
             tally.set(mark);
             assert!(tally.has(mark));

@@ -132,7 +132,8 @@ pub const EXTRA_FRAME_BYTES: usize = 3_840;
 /// Longest ICMP error that the load balancer makes, in bytes from the IP header on (RFC 1812 section 4.3.2.3).
 pub const ICMP_ERROR_BYTES: usize = 576;
 
-/// Resets and ICMP errors that one worker sends at most per second.
+/// Resets, ICMP errors of one type, or any other kind of answers, that one worker sends per second at most, on average: as many at once
+/// when there were none for a second (RFC 4443 section 2.4 (f), RFC 1812 section 4.3.2.8).
 pub const REPLIES_PER_SECOND: u32 = 10_000;
 
 /// Addresses whose next hop one worker can ask for at a time.

@@ -22,6 +22,7 @@ use crate::{
 
 pub use fragment::{Fragment, FragmentId, parse_fragment};
 pub use icmp_error::{IcmpError, parse_icmp_error};
+pub use ipv6::{Routed, parse_routed};
 
 /// What `datapath` needs to know of a TCP or UDP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +89,8 @@ impl Packet {
     }
 }
 
-/// Parses an Ethernet frame that carries a TCP or UDP packet. [`Reason::IcmpNoFlow`] and [`Reason::Fragment`] say only what it
-/// carries instead: [`parse_icmp_error`] and [`parse_fragment`] go on.
+/// Parses an Ethernet frame that carries a TCP or UDP packet. [`Reason::IcmpNoFlow`], [`Reason::Fragment`] and [`Reason::SourceRoute`]
+/// say only what it carries instead: [`parse_icmp_error`], [`parse_fragment`] and [`parse_routed`] go on.
 pub fn parse(frame: &[u8]) -> Result<Packet, Reason> {
     let mut packet = Packet::EMPTY;
     parse_into(frame, &mut packet)?;

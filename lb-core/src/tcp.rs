@@ -49,7 +49,8 @@ fn step(state: State, direction: Direction, flags: u8) -> State {
 /// use up source ports, which rest only after those who meant it.
 #[inline]
 fn is_refusal(state: State, direction: Direction, flags: u8) -> bool {
-    state.is_half_open() && direction == Direction::Reverse && flags & RST != 0
+    let waits = state.is_half_open() || state == State::Renewing;
+    waits && direction == Direction::Reverse && flags & RST != 0
 }
 
 /// Whether a segment repeats the SYN of a connection that its target has not answered.

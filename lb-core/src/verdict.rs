@@ -58,6 +58,7 @@ reasons! {
 
     TimeExceeded, "time_exceeded", Reply, "Time to live would reach 0 here: answered by ICMP time exceeded (RFC 1812 5.3.1, RFC 4443 3.3).";
     TooBig, "too_big", Reply, "Longer than the MTU on the way out: answered by ICMP fragmentation needed or packet too big (RFC 1191, RFC 8201).";
+    ParameterProblem, "parameter_problem", Reply, "IPv6 routing header with segments left, to an address of ours: answered by ICMPv6 parameter problem (RFC 8200 4.4, RFC 5095 3).";
 
     FragmentHeld, "fragment_held", Hold, "Later piece of a datagram whose first has not come yet: kept for a while; counted again when it goes on.";
     HandedOver, "handed_over", HandOver, "Given to the worker that owns the flow; counted again there.";
@@ -82,7 +83,7 @@ reasons! {
     Ipv6PayloadLength, "ipv6_payload_length", Drop, "IPv6 payload length past the frame, or a packet of more than 65,535 bytes.";
     Ipv6Extension, "ipv6_extension", Drop, "IPv6 extension header that is cut short or out of place, or too many of them (RFC 7112, RFC 8200 4.1).";
     Ipv6NoNextHeader, "ipv6_no_next_header", Drop, "IPv6 packet that says that nothing follows (RFC 8200 4.7).";
-    SourceRoute, "source_route", Drop, "IPv4 source-route option (RFC 7126 4.3, 4.4), or IPv6 routing header of type 0 or with segments left (RFC 5095).";
+    SourceRoute, "source_route", Drop, "IPv4 source-route option (RFC 7126 4.3, 4.4); IPv6 routing header of type 0 (RFC 5095 4.2), or with segments left where no answer is due.";
     MartianSource, "martian_source", Drop, "Source address that no packet may have (RFC 1812 5.3.7).";
     OwnSource, "own_source", Drop, "Source address is one of ours: a VIP, a source of full NAT, or the host's own or a broadcast address of its subnets (RFC 1812 5.3.7, RFC 2827).";
     TtlExpired, "ttl_expired", Drop, "Time to live is 0, or would reach 0 here and the packet is of no listener or flow (RFC 1812 5.3.1).";
@@ -116,7 +117,8 @@ reasons! {
     Connecting, "connecting", Drop, "Packet of a flow whose target has not answered the SYN of a confirmed client yet.";
     IcmpUntranslatable, "icmp_untranslatable", Drop, "ICMP error that has no counterpart in the other address family (RFC 7915 4.2, 5.2).";
     NextHopUnresolved, "next_hop_unresolved", Drop, "The kernel knows no route or no link address towards the next hop yet.";
-    ReplyRateLimited, "reply_rate_limited", Drop, "Would have been answered, but too many answers were sent this second.";
+    ResetRateLimited, "reset_rate_limited", Drop, "Would have been answered by a reset, but there were too many of late.";
+    ErrorRateLimited, "error_rate_limited", Drop, "Would have been answered by an ICMP error, but there were too many of its type of late.";
     MtuExceeded, "mtu_exceeded", Drop, "Longer than the MTU on the way out, and there was no room to cut it up or to tell its sender, or an ICMP error.";
     TxRingFull, "tx_ring_full", Drop, "No room in the transmit ring.";
     HandoverFull, "handover_full", Drop, "No room in the ring to the worker that owns the flow.";

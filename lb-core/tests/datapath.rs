@@ -429,7 +429,7 @@ fn answers_are_rate_limited() {
     for _ in 0..lb_core::limits::REPLIES_PER_SECOND {
         assert_eq!(reason_of(&mut path, OUTSIDE, &stray, 5), Reason::ResetNoFlow);
     }
-    assert_eq!(reason_of(&mut path, OUTSIDE, &stray, 6), Reason::ReplyRateLimited);
+    assert_eq!(reason_of(&mut path, OUTSIDE, &stray, 5), Reason::ResetRateLimited);
     assert_eq!(reason_of(&mut path, OUTSIDE, &stray, 1_000), Reason::ResetNoFlow);
 }
 

@@ -63,11 +63,12 @@ fn run(seed: u64, arenas: &mut [FlowArena], frames: usize) -> BTreeSet<Reason> {
 }
 
 const MANNERS: Manners = Manners { damaged: 8, spoiled: 24, odd: 8, disorderly: 2, noise: 64 };
-const UNREACHABLE: [Reason; 4] = [
+const UNREACHABLE: [Reason; 5] = [
     Reason::TxRingFull, // These are the worker's, not the packet path's.
     Reason::HandoverFull,
-    Reason::ReplyRateLimited, // Time goes on too quickly.
-    Reason::ResetUnanswered,  // In steps of more than the second after which a SYN is repeated.
+    Reason::ResetRateLimited, // Time goes on too quickly.
+    Reason::ErrorRateLimited,
+    Reason::ResetUnanswered, // In steps of more than the second after which a SYN is repeated.
 ];
 /// Frames of a run in the suite.
 const FRAMES: usize = 240_000;

@@ -156,9 +156,9 @@ impl Client {
     /// has read the question.
     async fn insist(&self, question: Question) -> Result<(StatusCode, Answer), ClientError> {
         if question.method.is_safe() {
-            for _ in 0..REPEATS {
+            for repeat in 0..REPEATS {
                 match self.exchange(question.clone()).await {
-                    Err(ClientError::Stopped) => tokio::time::sleep(PAUSE).await,
+                    Err(ClientError::Stopped) => tokio::time::sleep(PAUSE * 2u32.pow(repeat)).await,
                     answer => return answer,
                 }
             }
@@ -314,9 +314,9 @@ impl std::error::Error for ClientError {}
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Times that a question is asked again when its answer breaks off.
-const REPEATS: usize = 4;
+const REPEATS: u32 = 6;
 
-/// Time before it is asked again.
+/// Time before it is asked again, the first time; then twice as long each time, so that the last one comes when a crowd may be gone.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Longest answer, in bytes.

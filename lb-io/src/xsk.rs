@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd, RawFd},
     sync::{Arc, atomic::AtomicU32},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
@@ -73,15 +73,13 @@ impl Socket {
         memory: Memory<'_>,
         sizes: RingSizes,
     ) -> io::Result<Socket> {
-        let deadline = Instant::now() + BUSY_PATIENCE;
-        loop {
+        for _ in 0..BUSY_PAUSES {
             match Socket::try_bind(device, queue, memory, sizes) {
-                Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
-                    thread::sleep(BUSY_PAUSE);
-                }
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => thread::sleep(BUSY_PAUSE),
                 answer => return answer,
             }
         }
+        Socket::try_bind(device, queue, memory, sizes)
     }
 
     fn try_bind(device: &Device, queue: u32, memory: Memory<'_>, sizes: RingSizes) -> io::Result<Socket> {
@@ -264,7 +262,8 @@ fn map<T>(
     Ok(unsafe { Ring::new(words, at(offsets.desc).cast(), size, mapping.clone()) })
 }
 
-const BUSY_PATIENCE: Duration = Duration::from_millis(1_500);
+/// Pauses, not time: a process that was stopped meanwhile has given the kernel no time to free the queue.
+const BUSY_PAUSES: u32 = 150;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// Since Linux 6.17; not in libc yet.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;

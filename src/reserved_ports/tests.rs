@@ -1,6 +1,6 @@
 //! What is reserved, given back, refused and warned of.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf, process::Command, thread};
 
 use super::*;
 
@@ -146,4 +146,31 @@ fn a_setting_that_cannot_be_written_says_what_to_do() {
         ports.kernel.change_reserved(&PortSet::default(), &text.parse().unwrap()).unwrap_err().to_string();
     assert!(refusal.contains("sysctl -w net.ipv4.ip_local_reserved_ports=8080"), "{refusal}");
     fs::remove_dir(scratch.0.join("reserved")).unwrap();
+}
+
+/// The disk is full, say, when the kernel has them already.
+#[test]
+fn ports_that_cannot_be_noted_are_ours_all_the_same() {
+    let scratch = Scratch::new("unnoted", "");
+    let state = scratch.state();
+    let mut ports = scratch.start(&state, "here");
+    let setting = scratch.0.join("reserved");
+    fs::remove_file(&setting).unwrap();
+    assert!(Command::new("mkfifo").arg(&setting).status().unwrap().success());
+    let kernel = thread::spawn({
+        let (setting, state) = (setting.clone(), scratch.0.join("state"));
+        move || -> io::Result<()> {
+            fs::write(&setting, "8080")?;
+            let taken = fs::read(&setting)?;
+            fs::remove_dir_all(state)?;
+            fs::write(&setting, taken)
+        }
+    });
+    assert!(ports.reserve(&sources(&[(2_000, 2_999)]), &state).is_err());
+    kernel.join().unwrap().unwrap();
+    fs::create_dir(scratch.0.join("state")).unwrap();
+    fs::remove_file(&setting).unwrap();
+    scratch.set("2000-2999,8080");
+    ports.reserve(&sources(&[]), &state).unwrap();
+    assert_eq!(scratch.reserved(), "8080");
 }

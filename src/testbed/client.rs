@@ -4,6 +4,7 @@ use std::{
     io::{self, BufRead, BufReader, ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     os::fd::AsRawFd,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -231,7 +232,12 @@ pub struct Failure {
 pub struct Flows {
     sockets: Vec<UdpSocket>,
     seen: Seen,
+    repeated: Repeated,
 }
+
+/// Whether any question was repeated: it may be answered twice.
+#[derive(Debug, Default)]
+struct Repeated(AtomicBool);
 
 impl Flows {
     /// Makes `count` sockets in `from` that send to `to`. The targets must see the client's own address.
@@ -252,11 +258,11 @@ impl Flows {
         let open = |_| {
             let socket = UdpSocket::bind((any, 0))?;
             socket.connect(to)?;
-            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_read_timeout(Some(LOST))?;
             Ok(socket)
         };
         let sockets = from.within(|| (0..count).map(open).collect::<io::Result<_>>())?;
-        Ok(Flows { sockets, seen })
+        Ok(Flows { sockets, seen, repeated: Repeated::default() })
     }
 
     /// The same, sending datagrams over IPv4 without checksums (RFC 768: zero).
@@ -269,7 +275,8 @@ impl Flows {
     }
 
     /// Sends one datagram on each flow and waits for its answer; the answers in the order of the flows. A few flows at a time:
-    /// nothing slows UDP down, so a burst of all would overflow any network's buffers.
+    /// nothing slows UDP down, so a burst of all would overflow any network's buffers. What has no answer after `LOST` is sent
+    /// again: the kernel's queues, which all networks of a machine share, may have lost it.
     ///
     /// # Errors
     /// The first flow without a right answer within [`PATIENCE`].
@@ -281,7 +288,9 @@ impl Flows {
                 socket.send(text.as_bytes())?;
             }
             for socket in some {
-                answers.push(hear_datagram(socket, text, self.seen)?);
+                let answer = insist(socket, text, &self.repeated)?;
+                self.seen.check(&answer, socket.local_addr()?)?;
+                answers.push(answer);
             }
         }
         Ok(answers)
@@ -314,9 +323,9 @@ impl Flows {
 pub fn ask_datagram(from: SocketAddr, to: SocketAddr, text: &str) -> io::Result<Answer> {
     let socket = UdpSocket::bind(from)?;
     socket.connect(to)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(LOST))?;
     socket.send(text.as_bytes())?;
-    hear_text(&socket, text)
+    insist(&socket, text, &Repeated::default())
 }
 
 /// Sets SO_NO_CHECK (socket(7) of Linux).
@@ -330,23 +339,31 @@ fn leave_checksum(socket: &UdpSocket) -> io::Result<()> {
     .map(drop)
 }
 
-fn hear_datagram(socket: &UdpSocket, text: &str, seen: Seen) -> io::Result<Answer> {
-    let answer = hear_text(socket, text)?;
-    seen.check(&answer, socket.local_addr()?)?;
-    Ok(answer)
+/// The answer to a text that was sent, and is sent again when none comes.
+fn insist(socket: &UdpSocket, text: &str, repeated: &Repeated) -> io::Result<Answer> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        match hear_datagram(socket) {
+            Ok(answer) if answer.text == text => return Ok(answer),
+            Ok(_) if repeated.0.load(Relaxed) => {}
+            Ok(other) => {
+                let local = socket.local_addr()?;
+                return Err(io::Error::new(ErrorKind::InvalidData, format!("{local} was told {other:?}")));
+            }
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                repeated.0.store(true, Relaxed);
+                socket.send(text.as_bytes())?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(no_answer(ErrorKind::WouldBlock.into()))
 }
 
-/// An answer that repeats a text.
-fn hear_text(socket: &UdpSocket, text: &str) -> io::Result<Answer> {
+fn hear_datagram(socket: &UdpSocket) -> io::Result<Answer> {
     let mut bytes = vec![0; LONGEST_DATAGRAM];
     let length = socket.recv(&mut bytes).map_err(no_answer)?;
-    let answer = Answer::parse(&String::from_utf8_lossy(&bytes[..length]))?;
-    let local = socket.local_addr()?;
-    if answer.text == text {
-        Ok(answer)
-    } else {
-        Err(io::Error::new(ErrorKind::InvalidData, format!("{local} was told {answer:?}")))
-    }
+    Answer::parse(&String::from_utf8_lossy(&bytes[..length]))
 }
 
 /// A read that ran out of time, in words.
@@ -357,7 +374,7 @@ fn no_answer(error: io::Error) -> io::Error {
     }
 }
 
-/// Pings `to` once from the calling thread's namespace.
+/// Pings `to` from the calling thread's namespace, once unless the kernel's queues lose it.
 ///
 /// # Errors
 /// When there is no answer within [`PATIENCE`].
@@ -368,23 +385,27 @@ pub fn ping(to: impl Into<IpAddr>) -> io::Result<()> {
         SocketAddr::V6(_) => (Protocol::ICMPV6, &ECHO_REQUEST_V6, ECHO_REPLY_V6, 0),
     };
     let socket = Socket::new(Domain::for_address(to), Type::RAW, Some(protocol))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(LOST))?;
     socket.connect(&to.into())?;
     socket.send(request)?;
     let deadline = Instant::now() + PATIENCE;
     let mut packet = [0; 128];
     // All ICMP from there comes by this socket, neighbour discovery's messages, too.
     while Instant::now() < deadline {
-        let length = (&socket).read(&mut packet).map_err(no_answer)?;
-        if packet[..length].get(header) == Some(&reply) {
-            return Ok(());
+        match (&socket).read(&mut packet) {
+            Ok(length) if packet[..length].get(header) == Some(&reply) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => drop(socket.send(request)?),
+            Err(error) => return Err(error),
         }
     }
     Err(no_answer(ErrorKind::WouldBlock.into()))
 }
 
-/// How long a client waits for a connection or an answer.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client waits for a connection or an answer: a SYN that is lost three times is sent again after 15 s.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// A datagram without an answer for so long is lost. Long, for one that is only late is answered twice.
+const LOST: Duration = Duration::from_secs(5);
 
 /// Frames of datagrams that wait for an answer at a time.
 const UDP_WINDOW: usize = 50;

@@ -17,7 +17,7 @@ use lbd::testbed::{
     TestbedError,
     cleanup::OwnDirectory,
     client::Crowd,
-    daemon::{Books, is_serving},
+    daemon::{Books, are_tables_applied, is_serving},
     network::{Family, Network, Plan, VIP},
     process::Process,
     target::{Ports, Target},
@@ -154,24 +154,34 @@ impl Rig {
     /// Gives the running daemon another configuration, as an operator does, and waits until all workers go by it.
     pub fn reload(&self, config: &Config) -> Result<(), Failed> {
         self.write(config)?;
-        let wanted = self.control.reload()?.tables_generation;
-        let deadline = Instant::now() + PATIENCE;
-        while self.control.status()?.applied_tables_generation < wanted {
-            if Instant::now() > deadline {
-                return Err(format!("generation {wanted} was not applied").into());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
+        self.control.reload()?;
+        self.wait_until_applied()
     }
 
-    /// Waits until the daemon's view of its targets is as wanted.
+    /// Waits until all workers go by the tables in force.
+    pub fn wait_until_applied(&self) -> Result<(), Failed> {
+        wait_until("workers go by the tables", || Ok(are_tables_applied(&self.control)?))
+    }
+
+    /// Waits until the daemon has printed a sentence, which it does on a thread of its own.
+    pub fn wait_for_log(&self, sentence: &str) -> Result<(), Failed> {
+        let daemon = self.daemon.as_ref().ok_or("no daemon was started")?;
+        wait_until(sentence, || Ok(daemon.printed().contains(sentence)))
+            .map_err(|error| format!("{error:?}:\n{}", daemon.printed()).into())
+    }
+
+    /// Waits until there have been so many frames that met their fate for one reason, or more.
+    pub fn wait_for_frames(&self, reason: &str, count: u64) -> Result<(), Failed> {
+        wait_until(&format!("{count} frames of {reason}"), || Ok(self.frames(reason)? >= count))
+    }
+
+    /// Waits until the daemon's view of its targets is as wanted, and then until all workers go by it.
     pub fn wait_for(&mut self, what: &str, wanted: impl Fn(&[TargetRow]) -> bool) -> Result<(), Failed> {
         let deadline = Instant::now() + PATIENCE;
         let mut last = String::new();
         while Instant::now() < deadline {
             match self.control.targets() {
-                Ok(targets) if wanted(&targets) => return Ok(()),
+                Ok(targets) if wanted(&targets) => return self.wait_until_applied(),
                 Ok(targets) => last = format!("{targets:?}"),
                 Err(error) => last = error.to_string(),
             }
@@ -235,6 +245,18 @@ impl Rig {
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
+}
+
+/// Waits until something is so.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool, Failed>) -> Result<(), Failed> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so()? {
+        if Instant::now() > deadline {
+            return Err(format!("{what}: not within {PATIENCE:?}").into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// Frames that met their fate for one reason, by its name.

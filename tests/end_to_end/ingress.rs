@@ -72,7 +72,7 @@ fn routes_and_logs(
         [("blue.test", "/", "blue"), ("blue.test", "/green/", "green"), ("green.test", "/", "green")]
     {
         let mut curl = rig.network.client.command(Path::new("curl"));
-        curl.args(["-g", "-sSf", "--max-time", "10", "-H", &format!("Host: {host}")]);
+        curl.args(["-g", "-sSf", "--max-time", "60", "-H", &format!("Host: {host}")]);
         assert_eq!(
             output_of(curl.arg(format!("http://{vip}{path}")))?.trim(),
             backend,

@@ -14,7 +14,7 @@ use libtest_mimic::Failed;
 use crate::{
     Test,
     config::Config,
-    harness::{PATIENCE, Rig, tcp_vip, udp_vip},
+    harness::{PATIENCE, Rig, tcp_vip, udp_vip, wait_until},
     web::output_of,
 };
 
@@ -79,20 +79,39 @@ fn a_vip_is_answered_for_by_one() -> Result<(), Failed> {
         client.within(|| client::ping(family.gateway()))?;
         client.within(|| client::ping(family.vip()))?;
     }
+    let mut hops = all_answered(&mut taps, Vec::new())?;
     std::thread::sleep(SECOND_ANSWER);
-    let hops = taps.take_all()?;
+    // Who was slow to hear an answer may have asked once more meanwhile.
+    hops = all_answered(&mut taps, hops)?;
     for family in Family::BOTH {
         let (gateway, vip) = (family.gateway(), family.vip());
         let has_answered = |hop: &&Hop| hop.direction == Direction::In && hop.source.ip() == gateway;
         let host = hops.iter().find(has_answered).ok_or("no answer of the gateway")?.source_mac;
-        let asked = hops.iter().filter(|hop| hop.direction == Direction::Out && asks_for(hop, vip)).count();
-        let answers: Vec<_> =
-            hops.iter().filter(|hop| hop.direction == Direction::In && answers_for(hop, vip)).collect();
+        let (asked, answers) = questions_and_answers(&hops, vip);
         assert!(asked > 0, "nobody asked for {vip}: {hops:#?}");
         assert_eq!(answers.len(), asked, "{hops:#?}");
         assert!(answers.iter().all(|hop| hop.source_mac == host), "{hops:#?}");
     }
     rig.finish().map(drop)
+}
+
+/// The hops and those that come until each question for a VIP has its answer.
+fn all_answered(taps: &mut Taps, mut hops: Vec<Hop>) -> Result<Vec<Hop>, Failed> {
+    wait_until("an answer to each question", || {
+        hops.extend(taps.take_all()?);
+        Ok(Family::BOTH.into_iter().all(|family| {
+            let (asked, answers) = questions_and_answers(&hops, family.vip());
+            answers.len() >= asked
+        }))
+    })?;
+    Ok(hops)
+}
+
+/// How often the client has asked for an address, and the answers.
+fn questions_and_answers(hops: &[Hop], address: IpAddr) -> (usize, Vec<&Hop>) {
+    let asks = |hop: &&Hop| hop.direction == Direction::Out && asks_for(hop, address);
+    let answers = |hop: &&Hop| hop.direction == Direction::In && answers_for(hop, address);
+    (hops.iter().filter(asks).count(), hops.iter().filter(answers).collect())
 }
 
 /// Whether it is an ARP request or a neighbour solicitation for an address.

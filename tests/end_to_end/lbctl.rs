@@ -9,13 +9,14 @@ use std::{
 
 use lbd::testbed::{
     client::{Crowd, Seen},
+    daemon::is_serving,
     network::{Layout, Offload, Plan},
 };
 use libtest_mimic::Failed;
 
 use crate::{
     Test,
-    harness::{LBCTL, PATIENCE, Rig, SOCKET},
+    harness::{LBCTL, PATIENCE, Rig, SOCKET, wait_until},
     readme,
 };
 
@@ -44,6 +45,8 @@ fn tour() -> Result<(), Failed> {
 /// The flows of a target that drains go on, and `drain` waits for them no longer than it was told to.
 fn drains_without_haste(rig: &Rig) -> Result<(), Failed> {
     done(rig, "lbctl targets register web 198.19.2.2 && lbctl health web --wait")?;
+    wait_until("both targets in the tables", || Ok(rig.control.targets_of("web")?.iter().all(is_serving)))?;
+    rig.wait_until_applied()?;
     let mut crowd = crowd(rig)?;
     assert_eq!(targets_of(&crowd), ["target1", "target2"]);
     let said = fails(rig, "lbctl drain web 198.19.2.2 --timeout 1", 1)?;
@@ -80,6 +83,7 @@ fn outlives_the_daemon(rig: &mut Rig, file: &Path) -> Result<(), Failed> {
     rig.launch_daemon_by(file)?;
     assert_eq!(done(rig, OBJECTS)?, before);
     done(rig, "lbctl health web --wait")?;
+    rig.wait_until_applied()?;
     assert_eq!(targets_of(&crowd(rig)?), ["target1"]);
     Ok(())
 }
@@ -87,7 +91,7 @@ fn outlives_the_daemon(rig: &mut Rig, file: &Path) -> Result<(), Failed> {
 /// Connections of clients whose addresses are hidden from targets, by default for a TCP group of addresses.
 fn crowd(rig: &Rig) -> Result<Crowd, Failed> {
     let vip = SocketAddr::from((NEW_VIP, 80));
-    Ok(Crowd::open_seen(&rig.network.client, vip, 20, Seen::Source(IpAddr::from(NEW_VIP)))?)
+    Ok(Crowd::open_seen(&rig.network.client, vip, CONNECTIONS, Seen::Source(IpAddr::from(NEW_VIP)))?)
 }
 
 /// Names of the targets that a crowd is with, each once.
@@ -147,6 +151,8 @@ addresses = ["198.18.100.16-198.18.100.31"]
 }
 
 const PLAN: Plan = Plan { layout: Layout::Direct, targets: 2, queues: 1, offload: Offload::Off };
+/// More than ever go to one of two targets.
+const CONNECTIONS: usize = 40;
 /// The first address of the pool.
 const NEW_VIP: Ipv4Addr = Ipv4Addr::new(198, 18, 100, 16);
 /// Everything that was made, without counters.

@@ -32,7 +32,7 @@ fn stay_until_their_flows_are_over() -> Result<(), Failed> {
     let rig = Rig::serve_by(PLAN, &config(&[SOURCE]))?;
     let mut crowd = crowd(&rig)?;
     rig.reload(&config(&[OTHER_SOURCE]))?;
-    wait_for_log(&rig, &format!("{SOURCE} is kept"))?;
+    rig.wait_for_log(&format!("{SOURCE} is kept"))?;
     assert_unhurt(&rig, &mut crowd)?;
     rig.reload(&config(&[SOURCE]))?;
     rig.reload(&config(&[]))?;
@@ -51,7 +51,7 @@ fn stay_when_assign_is_turned_off() -> Result<(), Failed> {
     let text = config(&[SOURCE]).text(&rig.network.interfaces, rig.directory.path());
     rig.write_text(&text.replace("[source_nat]\n", "[source_nat]\nassign = false\n"))?;
     rig.control.reload()?;
-    wait_for_log(&rig, &format!("{SOURCE} is kept"))?;
+    rig.wait_for_log(&format!("{SOURCE} is kept"))?;
     assert_unhurt(&rig, &mut crowd)?;
     rig.finish().map(drop)
 }
@@ -63,7 +63,7 @@ fn may_move_to_another_interface() -> Result<(), Failed> {
     let text = config(&[SOURCE]).text(&rig.network.interfaces, rig.directory.path());
     rig.write_text(&text.replace("[source_nat]\n", &format!("[source_nat]\ninterface = \"{other}\"\n")))?;
     rig.control.reload()?;
-    wait_for_log(&rig, &format!("added {SOURCE} to {other}"))?;
+    rig.wait_for_log(&format!("added {SOURCE} to {other}"))?;
     assert_unhurt(&rig, &mut crowd)?;
     drop(crowd);
     rig.finish().map(drop)
@@ -81,7 +81,7 @@ fn may_have_been_a_load_balancers_address() -> Result<(), Failed> {
     }
     assert!(seen.contains(&SOURCE.into()) && seen.contains(&VIP.into()), "{seen:?}");
     rig.reload(&config(&[]))?;
-    wait_for_log(&rig, &format!("{SOURCE} is kept"))?;
+    rig.wait_for_log(&format!("{SOURCE} is kept"))?;
     forget_neighbours(&rig)?;
     for (conversation, source) in conversations.iter_mut().zip(&seen) {
         assert_eq!(conversation.ask("again")?.client.ip(), *source);
@@ -94,7 +94,7 @@ fn are_known_after_a_crash() -> Result<(), Failed> {
     let mut rig = Rig::serve_by(PLAN, &config(&[SOURCE]))?;
     let crowd = crowd(&rig)?;
     rig.reload(&config(&[]))?;
-    wait_for_log(&rig, &format!("{SOURCE} is kept"))?;
+    rig.wait_for_log(&format!("{SOURCE} is kept"))?;
     rig.daemon.take().ok_or("no daemon was started")?.kill()?;
     assert!(rig.network.lb_has(SOURCE));
     rig.start_daemon(&config(&[]))?;
@@ -122,18 +122,6 @@ fn crowd(rig: &Rig) -> Result<Crowd, Failed> {
     Ok(Crowd::open_seen(&rig.network.client, tcp_vip(), 20, Seen::Source(SOURCE.into()))?)
 }
 
-fn wait_for_log(rig: &Rig, sentence: &str) -> Result<(), Failed> {
-    let daemon = rig.daemon.as_ref().ok_or("no daemon was started")?;
-    let deadline = Instant::now() + PATIENCE;
-    while !daemon.printed().contains(sentence) {
-        if Instant::now() > deadline {
-            return Err(format!("{sentence}: not said:\n{}", daemon.printed()).into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
 /// A closed flow is kept for a minute.
 fn wait_until_gone(rig: &Rig, address: Ipv4Addr) -> Result<(), Failed> {
     let deadline = Instant::now() + Duration::from_secs(u64::from(lb_core::limits::CLOSED_S)) + PATIENCE * 2;
@@ -143,7 +131,7 @@ fn wait_until_gone(rig: &Rig, address: Ipv4Addr) -> Result<(), Failed> {
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    wait_for_log(rig, &format!("removed {address} from "))
+    rig.wait_for_log(&format!("removed {address} from "))
 }
 
 fn config(sources: &[Ipv4Addr]) -> Config {

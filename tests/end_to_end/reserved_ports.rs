@@ -1,9 +1,6 @@
 //! Ports that flows have on an address of the host are kept from the host's own connections, and given back.
 
-use std::{
-    net::UdpSocket,
-    time::{Duration, Instant},
-};
+use std::net::UdpSocket;
 
 use lbd::testbed::{
     client::{Crowd, Seen},
@@ -14,7 +11,7 @@ use libtest_mimic::Failed;
 use crate::{
     Test,
     config::{ClientAddress, Config, Service, SourceNat},
-    harness::{PATIENCE, Rig, tcp_vip},
+    harness::{PATIENCE, Rig, tcp_vip, wait_until},
 };
 
 /// The tests of this file.
@@ -31,12 +28,10 @@ fn come_and_go() -> Result<(), Failed> {
     let held = rig.network.lb.within(|| UdpSocket::bind((GATEWAY, 2_345)))?;
     rig.start_daemon(&config(SOME))?;
     assert_eq!(reserved(&rig)?, "2000-2999,8080");
-    let daemon = rig.daemon.take().ok_or("no daemon was started")?;
-    let said = daemon.printed();
-    assert!(said.contains("ports 2000-2499,2501-2999 are kept from the host's own connections"), "{said}");
-    assert!(said.contains(&format!("WARNING: the host's UDP socket {GATEWAY}:2345 has a port")), "{said}");
+    rig.wait_for_log("ports 2000-2499,2501-2999 are kept from the host's own connections")?;
+    rig.wait_for_log(&format!("WARNING: the host's UDP socket {GATEWAY}:2345 has a port"))?;
     drop(held);
-    daemon.kill()?;
+    rig.daemon.take().ok_or("no daemon was started")?.kill()?;
     assert_eq!(reserved(&rig)?, "2000-2999,8080");
     rig.start_daemon(&config(SOME))?;
     assert_eq!(reserved(&rig)?, "2000-2999,8080");
@@ -66,9 +61,7 @@ fn the_other_half_may_follow() -> Result<(), Failed> {
     let crowd = Crowd::open_seen(&rig.network.client, tcp_vip(), 5, Seen::Source(GATEWAY.into()))?;
     rig.reload(&config(Some((46_001, 60_999))))?;
     assert_eq!(reserved(&rig)?, "2500,8080,32768-60999");
-    let said = rig.daemon.as_ref().ok_or("no daemon was started")?.printed();
-    let warning = "32768-46000, of the source_nat.ports of before, are kept until their flows are over";
-    assert!(said.contains(warning), "{said}");
+    rig.wait_for_log("32768-46000, of the source_nat.ports of before, are kept until their flows are over")?;
     drop(crowd);
     rig.finish().map(drop)
 }
@@ -83,7 +76,8 @@ fn long_lists_of_others_stay() -> Result<(), Failed> {
         assert_eq!(reserved(&rig)?, format!("2000-2999,{others}"));
         rig.reload(&config(Some((3_000, 3_500))))?;
         // The ports of before go when the workers have said that no flow has them.
-        wait_until_reserved(&rig, &format!("3000-3500,{others}"))?;
+        let wanted = format!("3000-3500,{others}");
+        wait_until(&wanted, || Ok(reserved(&rig)? == wanted))?;
         rig.stop()?;
         assert_eq!(reserved(&rig)?, others);
     }
@@ -124,17 +118,6 @@ fn config(ports: Option<(u16, u16)>) -> Config {
 
 fn reserved(rig: &Rig) -> Result<String, Failed> {
     Ok(rig.network.lb.sysctl(RESERVED_KEY)?)
-}
-
-fn wait_until_reserved(rig: &Rig, ports: &str) -> Result<(), Failed> {
-    let deadline = Instant::now() + PATIENCE;
-    while reserved(rig)? != ports {
-        if Instant::now() > deadline {
-            return Err(format!("{ports}: not reserved, but {}", reserved(rig)?).into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 const PLAN: Plan = Plan { layout: Layout::Direct, targets: 1, queues: 1, offload: Offload::Off };

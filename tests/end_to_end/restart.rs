@@ -17,7 +17,7 @@ use libtest_mimic::Failed;
 use crate::{
     Test,
     config::Config,
-    harness::{PATIENCE, Rig, heavy},
+    harness::{PATIENCE, Rig, heavy, wait_until},
 };
 
 /// The tests of this file.
@@ -45,10 +45,9 @@ fn survives(plan: Plan) -> Result<(), Failed> {
     let failures = crowd.ask_all("while it is dead", SILENCE);
     assert_eq!(failures.len(), CONNECTIONS, "something forwarded although lbd was dead");
     rig.start_daemon(&Config::of(&plan))?;
+    // Retransmission backs off: the next may be as far away as the first was long ago.
     let outage = killed.elapsed();
-    assert!(outage < Duration::from_secs(5), "restarted only after {outage:?}");
-
-    let failures = crowd.ask_all("after the restart", RETRANSMISSION);
+    let failures = crowd.ask_all("after the restart", outage + PATIENCE);
     assert!(failures.len() <= CONNECTIONS / 1000, "{} broke, the first: {:?}", failures.len(), failures[0]);
     let resets: Vec<_> = sniffers.iter().flat_map(Sniffer::resets).filter(concerns_clients).collect();
     assert_eq!(resets, []);
@@ -87,17 +86,13 @@ fn serves_again() -> Result<(), Failed> {
     let steady = rig.crowd(20)?;
     run(Command::new("sh").arg("-c").arg(again))?;
 
-    let deadline = Instant::now() + PATIENCE;
-    while rig.network.xdp_program("lb2")?.is_none() {
-        assert!(Instant::now() < deadline, "lbd does not come back to the interface");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("lbd comes back to the interface", || Ok(rig.network.xdp_program("lb2")?.is_some()))?;
     rig.wait_for("all targets healthy", |targets| targets.iter().all(is_serving))?;
-    let crowd = rig.crowd(60)?;
+    let crowd = rig.crowd(100)?;
     assert!(rig.shares(&crowd).iter().all(|&share| share > 10));
     let mut steady = steady;
     steady.retain(|member| member.target == "target1");
-    let failures = steady.ask_all("all the while on the other link", RETRANSMISSION);
+    let failures = steady.ask_all("all the while on the other link", PATIENCE);
     assert!(failures.is_empty(), "{failures:?}");
     rig.finish().map(drop)
 }
@@ -119,5 +114,3 @@ const PLAN: Plan = Plan { layout: Layout::Direct, targets: 3, queues: 1, offload
 const CONNECTIONS: usize = 1000;
 /// How long nobody answers, beyond the time of the restart itself.
 const SILENCE: Duration = Duration::from_secs(1);
-/// Retransmission backs off to several seconds within an outage of five.
-const RETRANSMISSION: Duration = Duration::from_secs(20);

@@ -73,7 +73,9 @@ fn storm(length: Duration) -> Result<(), Failed> {
     }
     assert_eq!(rig.frames("no_listener")?, 0);
     drop(flows);
-    rig.finish().map(drop)
+    let books = rig.finish()?;
+    assert_eq!((books.0.missed, books.0.dropped), (0, 0), "{books}");
+    Ok(())
 }
 
 /// A target group for each maker of changes, and listeners that forward to them.

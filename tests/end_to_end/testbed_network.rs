@@ -5,7 +5,6 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    time::Duration,
 };
 
 use lbd::testbed::{
@@ -55,7 +54,7 @@ fn carries_traffic(layout: Layout, offload: Offload) -> Result<(), Failed> {
 
 fn serves(network: &Network, target: &Target, address: SocketAddr) -> Result<(), Failed> {
     let mut crowd = Crowd::open(&network.client, address, 50)?;
-    let failures = crowd.ask_all("again", Duration::from_secs(5));
+    let failures = crowd.ask_all("again", client::PATIENCE);
     assert!(failures.is_empty(), "{failures:?}");
     assert!(crowd.members().iter().all(|member| member.target == target.name()));
     Ok(())
@@ -82,7 +81,7 @@ fn narrow_hop_is_found(side: Side) -> Result<(), Failed> {
         let mut stream = sender.within(|| TcpStream::connect((to, PORTS.tcp)))?;
         let (mut accepted, _) = listener.accept()?;
         stream.write_all(&[1; 10_000])?;
-        accepted.set_read_timeout(Some(Duration::from_secs(5)))?;
+        accepted.set_read_timeout(Some(client::PATIENCE))?;
         accepted.read_exact(&mut [0; 10_000])?;
         let is_expected = |error: &TooBig| error.to == from && error.mtu == NARROW_BYTES;
         assert!(sniffer.too_big().iter().any(is_expected), "{family:?}: {:?}", sniffer.too_big());

@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,7 @@ use libtest_mimic::Failed;
 
 use crate::{
     Test,
-    harness::{LBCTL, PATIENCE, Rig, SOCKET, TCP_PORT, heavy, tcp_vip, udp_vip},
+    harness::{LBCTL, PATIENCE, Rig, SOCKET, TCP_PORT, heavy, tcp_vip, udp_vip, wait_until},
 };
 
 /// The tests of this file.
@@ -43,10 +44,17 @@ fn connection() -> Result<(), Failed> {
     let mut trace = begin(&rig, &of_client)?;
     let mut conversation = rig.network.client.within(|| Conversation::open_from(client, tcp_vip()))?;
     conversation.ask("hello")?;
-    let frames = next_frames(&mut trace, 5)?;
-    let [syn, answer, confirmation, ..] = &frames[..] else { return Err("too few frames".into()) };
+    // On a busy machine some are sent more than once.
+    let is_of_handshake = |frame: &&TracedFrame| flags(frame).starts_with("SYN");
+    let are_enough =
+        |frames: &[TracedFrame]| frames.len() >= 3 + frames.iter().filter(is_of_handshake).count();
+    let frames = frames_until(&mut trace, are_enough)?;
+    let first = |wanted: &str| {
+        frames.iter().find(|frame| flags(frame) == wanted).ok_or_else(|| format!("no {wanted}: {frames:?}"))
+    };
+    let (syn, answer, confirmation) = (first("SYN")?, first("SYN,ACK")?, first("ACK")?);
 
-    assert_eq!((flags(syn), syn.verdict.reason.as_str()), ("SYN", "new_flow"), "{syn:?}");
+    assert_eq!((&frames[0], syn.verdict.reason.as_str()), (syn, "new_flow"));
     assert_eq!((syn.sender, syn.listener.as_deref()), (Some(WhySender::Client), Some("test/TCP:80")));
     let selection = syn.selection.as_ref().ok_or("no selection was told")?;
     assert_eq!((selection.slot, selection.target), (foretold.slot, foretold.target));
@@ -57,12 +65,13 @@ fn connection() -> Result<(), Failed> {
     assert_eq!(after.destination_mac, why.next_hop.map(|hop| hop.mac));
     assert!(syn.out.as_ref().is_some_and(|name| rig.network.interfaces.contains(name)), "{syn:?}");
 
-    assert_eq!((flags(answer), answer.sender), ("SYN,ACK", Some(WhySender::Target)));
+    assert_eq!(answer.sender, Some(WhySender::Target));
     assert_eq!((state(answer), answer.verdict.reason.as_str()), (Some(("half_open", true)), "flow"));
     let sent = answer.after.as_ref().ok_or("it stayed")?;
     assert_eq!((sent.source, sent.destination), (Some(VIP.into()), Some(CLIENT.into())));
-    assert_eq!((flags(confirmation), state(confirmation)), ("ACK", Some(("answered", false))));
-    assert!(frames[3..].iter().all(|frame| frame.verdict.reason == "flow" && frame.selection.is_none()));
+    assert_eq!(state(confirmation), Some(("answered", false)));
+    let mut later = frames.iter().filter(|frame| !is_of_handshake(frame));
+    assert!(later.all(|frame| frame.verdict.reason == "flow" && frame.selection.is_none()));
 
     // Of nobody else.
     let mut other = rig.network.client.within(|| Conversation::open(tcp_vip()))?;
@@ -112,23 +121,39 @@ fn bounded() -> Result<(), Failed> {
     let rig = Rig::serve(PLAN)?;
     let datagrams = Flows::open(&rig.network.client, udp_vip(), 300)?;
     let udp = TraceQuery { protocol: "udp".parse().ok(), seconds: Some(2), ..TraceQuery::default() };
-    let before = frames_of_datagrams(&rig)?;
-    let trace = begin(&rig, &TraceQuery { sample: Some(10), ..udp.clone() })?;
-    datagrams.ask_all("hello")?;
-    let (frames, _, end) = to_the_end(trace)?;
-    let came = frames_of_datagrams(&rig)? - before;
-    assert!(came >= 600 && frames.abs_diff(came / 10) <= u64::from(PLAN.queues), "{frames} of {came}");
-    assert_eq!(end, TraceEnd::Time);
+    let deadline = Instant::now() + PATIENCE * 2;
+    while !sampled_in_time(&rig, &datagrams, &TraceQuery { sample: Some(10), ..udp.clone() })? {
+        assert!(Instant::now() < deadline, "300 datagrams take longer than a trace");
+    }
 
+    let before = frames_of_datagrams(&rig)?;
     let trace = begin(&rig, &TraceQuery { count: Some(1_000_000), ..udp })?;
     let sent = datagrams.blast(Duration::from_secs(1))?;
     let (frames, over_rate, _) = to_the_end(trace)?;
-    println!("{sent} datagrams: {frames} frames told, {over_rate} counted");
+    let came = frames_of_datagrams(&rig)? - before;
+    println!("{sent} datagrams, {came} frames: {frames} frames told, {over_rate} counted");
     // Three seconds, by the clock, have a part in the two that a trace lasts.
-    assert!(frames <= u64::from(PLAN.queues) * 1_000 * 3, "{frames} frames were told");
-    assert!(sent < 10_000 || over_rate > 0, "of {sent} datagrams none was over the rate");
+    let most = u64::from(PLAN.queues) * 1_000 * 3;
+    assert!(frames <= most, "{frames} frames were told");
+    assert!(came <= most || over_rate > 0, "of {came} frames none was over the rate");
     drop(datagrams);
     rig.finish().map(drop)
+}
+
+/// Follows one frame in ten of datagrams and their answers. Whether all of them came before the trace ended, as it does by time.
+fn sampled_in_time(rig: &Rig, datagrams: &Flows, query: &TraceQuery) -> Result<bool, Failed> {
+    let (before, begun) = (frames_of_datagrams(rig)?, Instant::now());
+    let trace = begin(rig, query)?;
+    datagrams.ask_all("hello")?;
+    let took = begun.elapsed();
+    let (frames, _, end) = to_the_end(trace)?;
+    assert_eq!(end, TraceEnd::Time);
+    let came = frames_of_datagrams(rig)? - before;
+    let is_in_time = query.seconds.is_some_and(|seconds| took < Duration::from_secs(seconds.into()));
+    if is_in_time {
+        assert!(came >= 600 && frames.abs_diff(came / 10) <= u64::from(PLAN.queues), "{frames} of {came}");
+    }
+    Ok(is_in_time)
 }
 
 fn few() -> Result<(), Failed> {
@@ -143,11 +168,7 @@ fn few() -> Result<(), Failed> {
     let traces = (0..4).map(|_| begin(&rig, &all)).collect::<Result<Vec<_>, _>>()?;
     assert!(refused(&all)?.contains("four traces or captures are under way"));
     drop(traces);
-    let deadline = Instant::now() + PATIENCE;
-    while begin(&rig, &all).is_err() {
-        assert!(Instant::now() < deadline, "traces go on without readers");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    begin_when_free(&rig, &all)?;
     rig.finish().map(drop)
 }
 
@@ -155,13 +176,17 @@ fn sleeping_reader() -> Result<(), Failed> {
     let rig = Rig::serve(PLAN)?;
     let mut crowd = rig.crowd(20)?;
     let datagrams = Flows::open(&rig.network.client, udp_vip(), 50)?;
+    ended_by_hand(&rig)?;
     let mut reader = Follower::start(&rig, &["--count", "1000000", "-o", "json"])?;
-    datagrams.blast(Duration::from_secs(2))?;
-    reader.line()?;
+    reader.line_during(|| Ok(datagrams.blast(Duration::from_millis(200)).map(drop)?))?;
     reader.signal(libc::SIGSTOP)?;
-    let begun = Instant::now();
     let mut slowest = Duration::ZERO;
-    while begun.elapsed() < STALL {
+    // With three others there are as many as there may be, until the sleeper's is ended.
+    let quiet = TraceQuery { client: "198.18.0.9".parse().ok(), ..TraceQuery::default() };
+    let _others = (0..3).map(|_| begin_when_free(&rig, &quiet)).collect::<Result<Vec<_>, _>>()?;
+    let deadline = Instant::now() + STALL + PATIENCE;
+    while begin(&rig, &quiet).is_err() {
+        assert!(Instant::now() < deadline, "the trace goes on");
         datagrams.blast(Duration::from_millis(500))?;
         let asked = Instant::now();
         rig.control.status()?;
@@ -169,23 +194,21 @@ fn sleeping_reader() -> Result<(), Failed> {
         assert_eq!(crowd.ask_all("while it sleeps", PATIENCE).len(), 0);
     }
     println!("while a reader slept, lbd answered within {:.1} ms", slowest.as_secs_f64() * 1e3);
-    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(slowest < STALL - NOISE, "{slowest:?}");
     reader.signal(libc::SIGCONT)?;
     let (code, said) = reader.end()?;
     assert!(code == Some(2) && said.contains("as it does when nothing is read for 10 s"), "{code:?}: {said}");
     drop((crowd, datagrams));
-    ended_by_hand(&rig)?;
     rig.finish().map(drop)
 }
 
 /// Ctrl-C is a good end, and says how much was told.
 fn ended_by_hand(rig: &Rig) -> Result<(), Failed> {
     let mut told = Follower::start(rig, &["--protocol", "tcp"])?;
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(1) {
+    told.line_during(|| {
         rig.network.client.within(|| Conversation::open(tcp_vip()))?.ask("hello")?;
-    }
-    told.line()?;
+        Ok(())
+    })?;
     told.signal(libc::SIGINT)?;
     let (code, said) = told.end()?;
     assert!(code == Some(0) && said.trim_end().ends_with(" frames"), "{code:?}: {said}");
@@ -251,6 +274,16 @@ fn begin(rig: &Rig, query: &TraceQuery) -> Result<Lines, Failed> {
     }
 }
 
+/// The same once there are fewer than may be: one that nobody reads ends soon after.
+fn begin_when_free(rig: &Rig, query: &TraceQuery) -> Result<Lines, Failed> {
+    let mut begun = None;
+    wait_until("a trace begins", || {
+        begun = begin(rig, query).ok();
+        Ok(begun.is_some())
+    })?;
+    Ok(begun.ok_or("none has begun")?)
+}
+
 fn next(lines: &mut Lines) -> Result<TraceLine, Failed> {
     Ok(serde_json::from_str(&lines.next().ok_or("the trace breaks off")??)?)
 }
@@ -265,11 +298,19 @@ fn next_news(lines: &mut Lines) -> Result<TraceLine, Failed> {
     }
 }
 
-/// So many frames, but not those that are handed over: they are told of once more.
+/// So many frames.
 fn next_frames(lines: &mut Lines, count: usize) -> Result<Vec<TracedFrame>, Failed> {
+    frames_until(lines, |frames| frames.len() >= count)
+}
+
+/// The next frames until they are enough, but not those that are handed over: they are told of once more.
+fn frames_until(
+    lines: &mut Lines,
+    are_enough: impl Fn(&[TracedFrame]) -> bool,
+) -> Result<Vec<TracedFrame>, Failed> {
     let mut frames = Vec::new();
     let deadline = Instant::now() + PATIENCE;
-    while frames.len() < count {
+    while !are_enough(&frames) {
         match next(lines)? {
             TraceLine::Frame(frame) if frame.to_worker.is_none() => frames.push(*frame),
             TraceLine::Frame(_) | TraceLine::Heartbeat if Instant::now() < deadline => {}
@@ -332,6 +373,23 @@ impl Follower {
         Ok((self.child.wait()?.code(), said))
     }
 
+    /// The next line, told while `happening` is repeated.
+    fn line_during(&mut self, happening: impl Fn() -> Result<(), Failed> + Sync) -> Result<String, Failed> {
+        let is_told = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let repeated = scope.spawn(|| {
+                while !is_told.load(Relaxed) {
+                    happening()?;
+                }
+                Ok::<_, Failed>(())
+            });
+            let line = self.line();
+            is_told.store(true, Relaxed);
+            repeated.join().map_err(|_| "what was to be told of has panicked")??;
+            line
+        })
+    }
+
     fn line(&mut self) -> Result<String, Failed> {
         let mut line = String::new();
         BufReader::new(self.child.stdout.as_mut().ok_or("no output")?).read_line(&mut line)?;
@@ -357,5 +415,7 @@ impl Drop for Follower {
 const PLAN: Plan = Plan { layout: Layout::Switched, targets: 3, queues: 2, offload: Offload::Off };
 const FIRST_PORT: u16 = 21_000;
 const ROUNDS: usize = 5;
-/// Longer than lbd waits for a reader who takes nothing.
-const STALL: Duration = Duration::from_secs(13);
+/// So long lbd waits for a reader who takes nothing.
+const STALL: Duration = lb_ctl::server::STALL_TIME;
+/// What a busy machine may add to an answer.
+const NOISE: Duration = Duration::from_secs(3);

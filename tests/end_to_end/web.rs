@@ -105,7 +105,7 @@ impl WebServers {
 /// Makes requests with ab, `AT_ONCE` at a time. Every one must be answered.
 pub fn ab(client: &Namespace, to: SocketAddr, requests: usize) -> Result<(), Failed> {
     let mut ab = client.command(Path::new("ab"));
-    ab.args(["-q", "-n", &requests.to_string(), "-c", AT_ONCE, "-s", "10", &format!("http://{to}/")]);
+    ab.args(["-q", "-n", &requests.to_string(), "-c", AT_ONCE, "-s", ANSWER_S, &format!("http://{to}/")]);
     let said = output_of(&mut ab)?;
     assert!(said.contains(&format!("Complete requests:      {requests}")), "{said}");
     assert!(said.contains("Failed requests:        0"), "{said}");
@@ -163,7 +163,9 @@ fn nginx_config(directory: &Path, root: &Path, number: u8) -> String {
 }
 
 /// Without -g, curl takes the brackets of an IPv6 address for a pattern.
-const CURL: &str = "curl -g -sSf --max-time 120";
+const CURL: &str = "curl -g -sSf --max-time 600";
 const AT_ONCE: &str = "50";
+/// Seconds that ab waits for an answer.
+const ANSWER_S: &str = "60";
 const NOISE: &str = "noise";
 const UPLOADED: &str = "uploaded";

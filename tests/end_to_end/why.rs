@@ -20,7 +20,7 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     Test,
     config::{ClientAddress, Config, Service},
-    harness::{PORTS, Rig, TCP_PORT, frames_of, tcp_vip, udp_vip, vip_of},
+    harness::{PATIENCE, PORTS, Rig, TCP_PORT, frames_of, tcp_vip, udp_vip, vip_of, wait_until},
 };
 
 /// The tests of this file.
@@ -124,15 +124,15 @@ fn leads_nowhere() -> Result<(), Failed> {
     // And so it is.
     let connect = || TcpStream::connect_timeout(&(VIP, TCP_PORT + 9).into(), Duration::from_millis(500));
     assert!(rig.network.client.within(connect).is_err());
-    assert!(rig.frames("no_listener")? > 0);
+    rig.wait_for_frames("no_listener", 1)?;
     rig.network.client.within(|| say_as(GATEWAY, udp_vip()))?;
+    rig.wait_for_frames("own_source", 1)?;
 
     rig.reload(&Config { targets: Vec::new(), ..Config::of(&PLAN) })?;
     let why = ask(&rig, client(FIRST_PORT), tcp_vip())?;
     assert_eq!(why.verdict.reason, "reset_no_target", "{}", show::why(&why));
     assert!(show::why(&why).contains("lines has no target"), "{}", show::why(&why));
-    let refused =
-        rig.network.client.within(|| TcpStream::connect_timeout(&tcp_vip(), Duration::from_secs(5)));
+    let refused = rig.network.client.within(|| TcpStream::connect_timeout(&tcp_vip(), PATIENCE));
     assert_eq!(refused.map(drop).map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionRefused));
     let books = rig.finish()?;
     assert_eq!(frames_of(&books.0, "own_source")?, 1);
@@ -186,8 +186,17 @@ fn rule_is_named() -> Result<(), Failed> {
     rig.finish().map(drop)
 }
 
+/// Asks until every worker has answered in time.
 fn ask(rig: &Rig, client: SocketAddr, vip: SocketAddr) -> Result<Why, Failed> {
-    Ok(rig.control.why(&WhyQuery { client, vip, protocol: None })?)
+    let mut why = rig.control.why(&WhyQuery { client, vip, protocol: None })?;
+    wait_until("an answer of every worker", || {
+        let have_answered = why.silent_workers.is_empty();
+        if !have_answered {
+            why = rig.control.why(&WhyQuery { client, vip, protocol: None })?;
+        }
+        Ok(have_answered)
+    })?;
+    Ok(why)
 }
 
 /// Sends a datagram with a source that the sender does not have.

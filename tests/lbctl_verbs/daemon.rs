@@ -5,6 +5,8 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
 };
 
 use lb_ctl::{
@@ -33,6 +35,8 @@ struct Control {
     flows: BTreeMap<SocketAddr, u64>,
     /// Deregistered targets with their groups.
     leaving: Vec<(String, SocketAddr)>,
+    /// How often the targets of a group were asked for.
+    looks: BTreeMap<String, u64>,
 }
 
 impl Daemon {
@@ -42,8 +46,8 @@ impl Daemon {
         let socket = scratch.path().join("lbd.sock");
         let host = Document::parse(HOST, "lbd.toml").unwrap();
         let (store, _) = Store::open(None, host, NOW).unwrap();
-        let (states, flows, leaving) = Default::default();
-        let control = Arc::new(Mutex::new(Control { store, states, flows, leaving }));
+        let (states, flows, leaving, looks) = Default::default();
+        let control = Arc::new(Mutex::new(Control { store, states, flows, leaving, looks }));
         let server = Some(serve(&socket, &control));
         Daemon { socket, server, control, scratch }
     }
@@ -97,6 +101,20 @@ impl Daemon {
         self.control.lock().unwrap().flows.insert(target.parse().unwrap(), flows);
     }
 
+    /// How often the targets of a group have been asked for.
+    pub fn looks(&self, target_group: &str) -> u64 {
+        self.control.lock().unwrap().looks.get(target_group).copied().unwrap_or_default()
+    }
+
+    /// Waits until the targets of a group have been asked for more than so often.
+    pub fn wait_for_look(&self, target_group: &str, seen: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.looks(target_group) <= seen {
+            assert!(Instant::now() < deadline, "nobody asks for the targets of {target_group}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub fn generation(&self) -> u64 {
         self.control.lock().unwrap().store.generation
     }
@@ -113,6 +131,7 @@ impl Control {
             Call::Status(reply) => reply.send(self.status()),
             Call::Targets(reply) => reply.send(self.targets()),
             Call::TargetsOf { target_group, reply } => {
+                *self.looks.entry(target_group.clone()).or_default() += 1;
                 let found = self.store.objects.group_at(&Ref::Name(target_group.clone()));
                 let rows = self.targets().into_iter().filter(|row| row.target_group == target_group);
                 match found {
@@ -216,6 +235,8 @@ impl Control {
         }
     }
 }
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const NOW: &str = "2026-11-23T12:00:00Z";
 

@@ -88,12 +88,15 @@ impl Pipeline<'_> {
         }
     }
 
-    /// Notes who has reset a flow.
+    /// Notes who resets a flow, and whether that answers a SYN.
     #[inline]
     pub(super) fn note_reset(&mut self, record: u32, sender: Direction) {
+        let waits = self.flows.flow(record).state() == State::Renewing;
         if let Some(tally) = self.own_tally(record) {
+            tally.clear(mark::RESET_BY_TARGET | mark::REFUSED);
             match sender {
-                Direction::Forward => tally.clear(mark::RESET_BY_TARGET),
+                Direction::Forward => {}
+                Direction::Reverse if waits => tally.set(mark::REFUSED),
                 Direction::Reverse => tally.set(mark::RESET_BY_TARGET),
             }
         }
@@ -144,7 +147,7 @@ impl Pipeline<'_> {
                 return Some(record);
             }
             let flow = self.flows.flow(record);
-            if flow.state().is_active() && !flow.is_expired(now_ms) {
+            if flow.state().is_under_way() && !flow.is_expired(now_ms) {
                 self.tell_as(record, Some(CloseReason::Stopped), now_ms);
             } else if flow.is_live() {
                 self.tell_as(record, None, now_ms);

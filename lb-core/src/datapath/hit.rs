@@ -123,17 +123,23 @@ impl Pipeline<'_> {
                 None
             }
             State::Cut => Some(self.refuse_cut(it, record)),
+            State::Renewing if it.packet.has(RST) => Some(self.forward_refusal(tables, it, record)),
             state if state.is_reset() => self.renew(tables, it, record, direction),
             state if state.is_half_open() => Some(self.forward_refusal(tables, it, record)),
             _ => None,
         }
     }
 
-    /// The target refuses a connection: once the client is told, there is none.
+    /// The target refuses a connection: once the client is told, there is none. Where one was reset before, that may have been forged, and
+    /// the refusal as well: a flow that was reset remains.
     fn forward_refusal(&mut self, tables: &Tables, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
+        let now_ms = it.now.wrapping_millis();
         self.counters.count_refused_syn(self.flows.flow(record));
         let verdict = self.forward_by_route(tables, it, record, Direction::Reverse);
-        self.forget_for(record, CloseReason::Refused, it.now.wrapping_millis());
+        match self.flows.flow(record).state() {
+            State::Renewing => self.advance(tables, record, (State::Reset, Direction::Reverse), now_ms),
+            _ => self.forget_for(record, CloseReason::Refused, now_ms),
+        }
         verdict
     }
 
@@ -170,7 +176,7 @@ impl Pipeline<'_> {
             self.counters.count_cut(&flow, cause);
         }
         let Some(listener) = listener.filter(|_| !standing.is_gone(flow.state())) else {
-            match flow.state().is_active() {
+            match flow.state().is_under_way() {
                 true => self.forget_for(record, standing.close_reason(), now_ms),
                 false => self.forget(record, now_ms),
             }
@@ -180,7 +186,7 @@ impl Pipeline<'_> {
             self.counters.count_end(&flow);
         }
         if standing.is_cut(flow.state()) {
-            match is_cut {
+            match flow.state().is_under_way() {
                 true => self.tell(record, standing.close_reason(), now_ms),
                 false => self.tell_by_state(record, now_ms),
             }
@@ -260,7 +266,7 @@ impl Pipeline<'_> {
     /// Resets the side that a packet of a flow just cut was for: it is reset in the packet's place, with the packet's numbers.
     fn reset_other_side(&mut self, it: &InFlight<'_, '_>, record: u32, direction: Direction) {
         let Some(hop) = self.flows.flow(record).hop(direction) else { return };
-        if it.packet.has(RST) || !self.resets.take(it.now) {
+        if it.packet.has(RST) || !self.budgets.resets.take(it.now) {
             return;
         }
         let from = self.egress(hop.interface).mac;

@@ -63,6 +63,9 @@ impl Pipeline<'_> {
                 return Verdict::drop(Reason::MtuExceeded);
             }
             icmp::apply(it.frame.bytes_mut(), error, &quoted, &out);
+            if !flow.is_wide() {
+                icmp::restore_identification(it.frame.bytes_mut(), error, flow, direction.opposite());
+            }
         } else if let Err(reason) = icmp_translate::apply(it.frame, error, &quoted, &out) {
             return Verdict::drop(reason);
         }

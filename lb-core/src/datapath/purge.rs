@@ -95,7 +95,7 @@ impl Pipeline<'_> {
         let flow = self.flows.flow(record);
         debug_assert_eq!(flow.state(), State::Cut);
         let Some(hop) = flow.hop(direction) else { return };
-        if !self.probes.take(now) {
+        if !self.budgets.probes.take(now) {
             return;
         }
         self.make_new(|this, frame| this.write_probe(frame, record, direction, hop));

@@ -37,6 +37,7 @@ impl Pipeline<'_> {
                 self.counters.count_repeated_syn(self.flows.flow(record));
             }
             Direction::Reverse if it.packet.has(ACK) && state == State::Renewing => {
+                self.flows.flow_mut(record).end_window_shift(); // This connection began without a cookie.
                 self.advance(tables, record, (State::Established, direction), now_ms);
             }
             _ => {} // Of the connection that was reset, or of a simultaneous open.

@@ -1,20 +1,18 @@
-//! Answers of the load balancer's own, so many per second at most.
+//! Answers of the load balancer's own, of each kind so many at most (`budget`).
 
 use std::net::IpAddr;
 
-use super::{InFlight, MacFilter, Pipeline, preamble::header_of_datagrams};
+use super::{Burst, InFlight, MacFilter, Pipeline, preamble::header_of_datagrams};
 use crate::{
     flow::{Addresses, Direction, Flow},
     frame::Frame,
-    limits,
     listener::ListenerId,
-    parse::{Packet, Piece},
+    parse::{Packet, Piece, Routed, parse_routed},
     rewrite::{
         complaint::{self, Complaint},
         reset, translate,
     },
     tables::{Mac, NextHop, Tables},
-    time::Instant,
     verdict::{Reason, Verdict},
     wire::{checksum, ethernet, ipv6},
 };
@@ -31,8 +29,8 @@ impl Pipeline<'_> {
         if !has_right_checksum(it) {
             return Verdict::drop(Reason::TcpChecksum);
         }
-        if !self.resets.take(it.now) {
-            return Verdict::drop(Reason::ReplyRateLimited);
+        if !self.budgets.resets.take(it.now) {
+            return Verdict::drop(Reason::ResetRateLimited);
         }
         if let Some(listener) = listener {
             self.counters.count_own_reset(listener);
@@ -104,6 +102,25 @@ impl Pipeline<'_> {
         }
     }
 
+    /// A packet whose route goes on from its destination. If that is an address of ours, its sender is told that we follow no routes
+    /// (RFC 8200 section 4.4, RFC 5095 section 3). What is neither TCP nor UDP may be an ICMP error, and is not answered (RFC 4443
+    /// section 2.4 (e)).
+    #[cold]
+    pub(super) fn refuse_route(&mut self, tables: &Tables, burst: &Burst, frame: &mut Frame<'_>) -> Verdict {
+        let routed = parse_routed(frame.bytes()).filter(|_| self.is_for_us(frame));
+        let Some(Routed { packet, kind_at }) = routed else { return Verdict::drop(Reason::SourceRoute) };
+        let vip = packet.key.destination();
+        if tables.is_own(packet.key.source()) {
+            return Verdict::drop(Reason::OwnSource);
+        }
+        if !tables.is_own(vip) {
+            return Verdict::drop(Reason::SourceRoute);
+        }
+        let mut it = InFlight { frame, packet: &packet, arrival: burst.arrival, now: burst.now };
+        let complaint = Complaint::ParameterProblem { pointer: kind_at };
+        self.complain(&mut it, complaint, vip, (Reason::ParameterProblem, Reason::SourceRoute))
+    }
+
     /// The address of ours that a packet's sender knows, for errors about the packet: the VIP where the family allows.
     fn answering_address(
         &self,
@@ -128,8 +145,8 @@ impl Pipeline<'_> {
         if it.packet.piece == Piece::Later && source.is_ipv4() {
             return Verdict::drop(dropped); // RFC 1812 section 4.3.2.7
         }
-        if !self.errors.take(it.now) {
-            return Verdict::drop(Reason::ReplyRateLimited);
+        if !self.budgets.of(complaint).take(it.now) {
+            return Verdict::drop(Reason::ErrorRateLimited);
         }
         let from = self.own_mac(it.frame);
         match complaint::apply(it.frame, it.packet, complaint, source, from) {
@@ -162,22 +179,4 @@ pub(super) fn has_right_checksum(it: &InFlight<'_, '_>) -> bool {
     let key = &it.packet.key;
     let pseudo = checksum::pseudo_header_of(key.source(), key.destination(), key.protocol(), segment.len());
     checksum::fold(checksum::sum(segment, pseudo)) == 0xffff
-}
-
-/// Resets, or errors, of the current second: each have their own, so that a flood that is reset leaves path MTU discovery alone.
-#[derive(Debug, Default)]
-pub(super) struct ReplyBudget {
-    second: u64,
-    sent: u32,
-}
-
-impl ReplyBudget {
-    pub(super) fn take(&mut self, now: Instant) -> bool {
-        let second = now.nanos() / 1_000_000_000;
-        if second != self.second {
-            *self = ReplyBudget { second, sent: 0 };
-        }
-        self.sent += 1;
-        self.sent <= limits::REPLIES_PER_SECOND
-    }
 }

@@ -92,6 +92,12 @@ impl State {
         !matches!(self, State::Free) && !self.is_over()
     }
 
+    /// Whether the flow has not ended for all that is known: it is active, or its client has begun it again.
+    #[inline]
+    pub const fn is_under_way(self) -> bool {
+        self.is_active() || matches!(self, State::Renewing)
+    }
+
     /// Whether packets of the flow are not simply rewritten.
     #[inline]
     pub const fn needs_attention(self) -> bool {

@@ -23,6 +23,8 @@ pub(super) struct Ipv6<'f> {
     pub(super) upper: usize,
     /// Where the fragment header is, if the packet is a piece.
     pub(super) fragment: Option<usize>,
+    /// Where the first routing header with segments left is, if there is one.
+    route: Option<usize>,
 }
 
 #[inline(never)]
@@ -34,11 +36,34 @@ pub(super) fn parse(ethernet: &[u8; ethernet::HEADER], packet: &[u8]) -> Result<
     it.packet(Piece::Whole)
 }
 
-/// Checks the fixed header and walks over the extension headers.
+/// A packet whose route goes on from its destination (RFC 8200 section 4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// The packet, without ports.
+    pub packet: Packet,
+    /// Where the kind of the route stands, in bytes from the start of the IPv6 header.
+    pub kind_at: u32,
+}
+
+/// Parses an Ethernet frame that carries a TCP or UDP packet over IPv6, whole or not, with a route that goes on. `None` of any other, and
+/// where the route is part of what is in pieces.
+pub fn parse_routed(frame: &[u8]) -> Option<Routed> {
+    let (ethernet, rest) = frame.split_first_chunk()?;
+    let it = read_headers(ethernet, rest).ok().filter(|it| matches!(it.protocol, TCP | UDP))?;
+    let route = it.route.filter(|route| it.fragment.is_none_or(|fragment| *route < fragment))?;
+    Some(Routed { packet: it.packet(Piece::Later).ok()?, kind_at: (route + routing::KIND) as u32 })
+}
+
+/// Checks the fixed header and walks over the extension headers, none of which may have the packet go on to somebody else.
 pub(super) fn parse_headers<'f>(
     ethernet: &[u8; ethernet::HEADER],
     packet: &'f [u8],
 ) -> Result<Ipv6<'f>, Reason> {
+    let it = read_headers(ethernet, packet)?;
+    if it.route.is_some() { Err(Reason::SourceRoute) } else { Ok(it) }
+}
+
+fn read_headers<'f>(ethernet: &[u8; ethernet::HEADER], packet: &'f [u8]) -> Result<Ipv6<'f>, Reason> {
     if ethernet[ethernet::ETHERTYPE] != ethernet::IPV6 {
         return Err(Reason::NotIp);
     }
@@ -65,15 +90,17 @@ pub(super) fn parse_headers<'f>(
 fn walk<'f>(header: &'f [u8; ipv6::HEADER], packet: &'f [u8]) -> Result<Ipv6<'f>, Reason> {
     let mut protocol = header[ipv6::NEXT_HEADER];
     let mut at = ipv6::HEADER;
-    let mut fragment = None;
+    let (mut fragment, mut route) = (None, None);
     for _ in 0..limits::EXTENSION_HEADERS {
         match protocol {
             next::HOP_BY_HOP if at != ipv6::HEADER => return Err(Reason::Ipv6Extension),
             next::HOP_BY_HOP | next::DESTINATION => {}
             next::ROUTING => {
-                let route = packet.get(at..at + 4).ok_or(Reason::Ipv6Extension)?;
-                if route[routing::KIND] == 0 || route[routing::SEGMENTS_LEFT] != 0 {
-                    return Err(Reason::SourceRoute);
+                let fields = packet.get(at..at + 4).ok_or(Reason::Ipv6Extension)?;
+                match (fields[routing::KIND], fields[routing::SEGMENTS_LEFT]) {
+                    (0, 0) => return Err(Reason::SourceRoute), // RFC 5095 section 4.2.
+                    (_, 0) => {}
+                    _ => route = route.or(Some(at)),
                 }
             }
             next::FRAGMENT => {
@@ -89,12 +116,12 @@ fn walk<'f>(header: &'f [u8; ipv6::HEADER], packet: &'f [u8]) -> Result<Ipv6<'f>
                 }
                 at += fragment::HEADER;
                 if offset & fragment::OFFSET_MASK != 0 {
-                    return Ok(Ipv6 { header, packet, protocol, upper: at, fragment });
+                    return Ok(Ipv6 { header, packet, protocol, upper: at, fragment, route });
                 }
                 continue;
             }
             next::NONE => return Err(Reason::Ipv6NoNextHeader),
-            _ => return Ok(Ipv6 { header, packet, protocol, upper: at, fragment }),
+            _ => return Ok(Ipv6 { header, packet, protocol, upper: at, fragment, route }),
         }
         let extension = packet.get(at..at + 2).ok_or(Reason::Ipv6Extension)?;
         protocol = extension[0];

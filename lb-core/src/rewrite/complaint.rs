@@ -22,6 +22,11 @@ pub enum Complaint {
         /// Longest packet, in bytes and of the sender's family, that can.
         mtu: u32,
     },
+    /// A field of it is not understood.
+    ParameterProblem {
+        /// Where the field stands, in bytes from the start of the IP header.
+        pointer: u32,
+    },
 }
 
 /// Turns a packet into the error about it, from `source`, of its family, towards where it came from. False, and the frame
@@ -58,40 +63,33 @@ pub fn apply(
     header.write(bytes);
 
     let message = &mut bytes[at..];
-    message[..icmp::HEADER].fill(0);
-    let pseudo = match source {
-        IpAddr::V4(_) => {
-            describe_v4(message, complaint);
-            0
-        }
-        IpAddr::V6(_) => {
-            describe_v6(message, complaint);
-            header.pseudo_header()
-        }
+    let ((kind, code, word), pseudo) = match source {
+        IpAddr::V4(_) => (describe_v4(complaint), 0),
+        IpAddr::V6(_) => (describe_v6(complaint), header.pseudo_header()),
     };
+    message[..icmp::CHECKSUM.end].copy_from_slice(&[kind, code, 0, 0]);
+    message[icmp::SECOND_WORD].copy_from_slice(&word.to_be_bytes());
     let sum = checksum::checksum(message, pseudo);
     message[icmp::CHECKSUM].copy_from_slice(&sum.to_be_bytes());
     true
 }
 
-fn describe_v4(message: &mut [u8], complaint: Complaint) {
+/// Type, code and second word of an ICMP message (RFC 792, RFC 1191 section 4).
+fn describe_v4(complaint: Complaint) -> (u8, u8, u32) {
     match complaint {
-        Complaint::TimeExceeded => message[icmp::TYPE] = icmp::TIME_EXCEEDED,
+        Complaint::TimeExceeded => (icmp::TIME_EXCEEDED, 0, 0),
         Complaint::TooBig { mtu } => {
-            message[icmp::TYPE] = icmp::UNREACHABLE;
-            message[icmp::CODE] = icmp::FRAGMENTATION_NEEDED;
-            let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-            message[icmp::NEXT_HOP_MTU].copy_from_slice(&mtu.to_be_bytes());
+            (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, mtu.min(u32::from(u16::MAX)))
         }
+        Complaint::ParameterProblem { pointer } => (icmp::PARAMETER_PROBLEM, 0, pointer << 24),
     }
 }
 
-fn describe_v6(message: &mut [u8], complaint: Complaint) {
+/// The same of an ICMPv6 message (RFC 4443 section 3).
+fn describe_v6(complaint: Complaint) -> (u8, u8, u32) {
     match complaint {
-        Complaint::TimeExceeded => message[icmp::TYPE] = icmpv6::TIME_EXCEEDED,
-        Complaint::TooBig { mtu } => {
-            message[icmp::TYPE] = icmpv6::PACKET_TOO_BIG;
-            message[icmpv6::MTU].copy_from_slice(&mtu.to_be_bytes());
-        }
+        Complaint::TimeExceeded => (icmpv6::TIME_EXCEEDED, 0, 0),
+        Complaint::TooBig { mtu } => (icmpv6::PACKET_TOO_BIG, 0, mtu),
+        Complaint::ParameterProblem { pointer } => (icmpv6::PARAMETER_PROBLEM, 0, pointer),
     }
 }

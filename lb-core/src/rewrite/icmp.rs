@@ -4,10 +4,10 @@
 
 use std::net::IpAddr;
 
-use super::shift::Quoted;
+use super::{identification::Ports, nat, shift::Quoted};
 use crate::{
-    flow::Outward,
-    parse::IcmpError,
+    flow::{Direction, Flow, Outward},
+    parse::{IcmpError, Piece},
     wire::{
         checksum::{Delta, TTL_DECREMENT},
         ethernet, icmp, icmpv6, ipv4, ipv6, l4, octets,
@@ -55,6 +55,21 @@ pub fn apply(frame: &mut [u8], error: &IcmpError, quoted: &Quoted<'_>, out: &Out
     } else {
         message[ethernet::HEADER + ipv6::HOP_LIMIT] -= 1;
         update(message, error.icmp + icmp::CHECKSUM.start, inside.and(outer)); // Its pseudo-header has the outer addresses.
+    }
+}
+
+/// Gives a quoted packet of a flow with IPv4 ends, which left in `direction`, the identification that its sender knows it by (RFC 5508
+/// section 4.2). The ICMP checksum stays as it is: what changes in the quoted header, its own checksum makes up for.
+pub fn restore_identification(frame: &mut [u8], error: &IcmpError, flow: &Flow, direction: Direction) {
+    let quote = error.icmp + icmp::HEADER;
+    let Some(header) = frame[quote..error.end].first_chunk_mut::<{ ipv4::HEADER }>() else { return };
+    let has_more = u16::from_be_bytes([header[6], header[7]]) & ipv4::MORE_FRAGMENTS != 0;
+    let piece = if has_more { Piece::First } else { Piece::Whole };
+    if nat::is_renumbered(header, piece, flow, direction) {
+        let number = [header[4], header[5]];
+        let ports = Ports(error.quoted.source_port(), error.quoted.destination_port());
+        let delta = write(header, ipv4::IDENTIFICATION.start, &ports.original_ipv4(number));
+        nat::update(&mut header[ipv4::CHECKSUM], delta);
     }
 }
 

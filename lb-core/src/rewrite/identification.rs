@@ -25,6 +25,11 @@ impl Ports {
         u16::from_be_bytes(number).wrapping_add(self.salt()).to_be_bytes()
     }
 
+    /// The number that its sender has given an IPv4 packet which left with this one.
+    pub fn original_ipv4(self, number: [u8; 2]) -> [u8; 2] {
+        u16::from_be_bytes(number).wrapping_sub(self.salt()).to_be_bytes()
+    }
+
     /// The number of an IPv6 packet that had this one as such.
     pub fn renumber_ipv6(self, number: [u8; 4]) -> [u8; 4] {
         let salt = u32::from(self.salt());

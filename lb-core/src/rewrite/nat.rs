@@ -29,7 +29,7 @@ pub fn apply(frame: &mut [u8], packet: &Packet, flow: &Flow, direction: Directio
     header[ipv4::SOURCE].copy_from_slice(&out.local);
     header[ipv4::DESTINATION].copy_from_slice(&out.remote);
     update(&mut header[ipv4::CHECKSUM], ip_delta.and(TTL_DECREMENT));
-    if has_to_be_renumbered(header, packet, flow, direction) {
+    if is_renumbered(header, packet.piece, flow, direction) {
         renumber(header, out);
     }
     if packet.piece == Piece::Later {
@@ -73,12 +73,12 @@ pub(crate) fn apply_plain(
     }
 }
 
-/// Whether a packet needs another identification, because others of its source number theirs, too (RFC 6864 section 5.3): of clients
+/// Whether a packet gets another identification, because others of its source number theirs, too (RFC 6864 section 5.3): of clients
 /// that share a source address, one that may be cut up, or is; of targets behind a VIP, a piece.
 #[inline]
-fn has_to_be_renumbered(
+pub(super) fn is_renumbered(
     header: &[u8; ipv4::HEADER],
-    packet: &Packet,
+    piece: Piece,
     flow: &Flow,
     direction: Direction,
 ) -> bool {
@@ -88,7 +88,7 @@ fn has_to_be_renumbered(
             flags & (ipv4::DO_NOT_FRAGMENT | ipv4::FRAGMENT_MASK) != ipv4::DO_NOT_FRAGMENT
         }
         Direction::Forward => false,
-        Direction::Reverse => packet.piece != Piece::Whole,
+        Direction::Reverse => piece != Piece::Whole,
     }
 }
 

@@ -8,8 +8,8 @@ pub const TYPE: usize = 0;
 pub const CODE: usize = 1;
 /// Checksum over header and quote.
 pub const CHECKSUM: Range<usize> = 2..4;
-/// MTU of the next hop, in "fragmentation needed" (RFC 1191 section 4).
-pub const NEXT_HOP_MTU: Range<usize> = 6..8;
+/// What depends on the type, such as the MTU of the next hop, in the low half (RFC 1191 section 4).
+pub const SECOND_WORD: Range<usize> = 4..8;
 /// Length of the header in bytes; the quoted packet follows.
 pub const HEADER: usize = 8;
 

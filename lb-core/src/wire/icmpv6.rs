@@ -1,11 +1,9 @@
-//! ICMPv6 error messages (RFC 4443 section 3). Offsets are those of [`super::icmp`], but for the wider MTU and pointer.
+//! ICMPv6 error messages (RFC 4443 section 3). Offsets are those of [`super::icmp`], but for the wider MTU.
 
 use std::ops::Range;
 
 /// MTU of the next hop, in "packet too big".
 pub const MTU: Range<usize> = 4..8;
-/// Offset of the field in question, in "parameter problem".
-pub const POINTER: Range<usize> = 4..8;
 
 /// ICMPv6's number among the next headers.
 pub const PROTOCOL: u8 = 58;

@@ -344,6 +344,30 @@ fn an_error_about_a_packet_to_the_client_quotes_the_targets_number() {
     }
 }
 
+/// A SYN after a reset goes to its target, so that both ends tell each other by how much they scale: nothing is shifted any more.
+#[test]
+fn windows_of_a_connection_after_a_reset_are_what_its_ends_say() {
+    for mode in cookie_modes() {
+        for answered in [Some(10), Some(7), Some(2), None] {
+            let scaled = answered.map_or(vec![2, 4, 0x05, 0xb4], |scale| options(1_460, scale));
+            let mut script = Script::with(&mode, options(1_460, 9), scaled);
+            script.establish();
+            let (client_next, target_next) = (CLIENT_INITIAL.wrapping_add(1), TARGET_INITIAL.wrapping_add(1));
+            let numbers = (client_next, script.cookie.wrapping_add(1));
+            script.send(&script.request(RST | ACK, numbers), Reason::FlowHit, 1);
+            let syn = script.send(&script.syn(), Reason::FlowHit, 2);
+            assert_eq!((syn.sequence, &syn.tcp_options), (CLIENT_INITIAL, &script.offer), "{}", mode.name);
+            let told = script.send(&script.target_answer(), Reason::FlowHit, 3);
+            assert_eq!((told.sequence, &told.tcp_options), (script.cookie, &script.answer));
+            let request = Crafted { window: 500, ..script.request(ACK, numbers) };
+            assert_eq!(script.send(&request, Reason::FlowHit, 4).window, 500, "{} {answered:?}", mode.name);
+            let reply = Crafted { window: 1_024, ..script.reply(ACK, (target_next, client_next)) };
+            assert_eq!(script.send(&reply, Reason::FlowHit, 4).window, 1_024, "{} {answered:?}", mode.name);
+            script.assert_flows(5);
+        }
+    }
+}
+
 /// A cookie is good for whichever worker meets it, and the connection lives where any other of the client would.
 #[test]
 fn cookies_work_among_several_workers() {

@@ -112,6 +112,27 @@ fn a_flow_on_ports_of_one_that_was_reset() {
     }
 }
 
+/// Its client's SYN after the reset is unanswered: it did not end by that, nor was its time over.
+#[test]
+fn a_flow_that_begins_again_is_told_of_as_one_that_was_under_way() {
+    for mode in modes() {
+        for cause in [None, Some(CutCause::Unhealthy)] {
+            let mut path = logged(&mode);
+            let flow = connect(&mode, &mut path);
+            through(&mut path, &flow.request(RST), 2_000);
+            flow.to_target(&mut path, &flow.request(SYN), 2_100);
+            let mut ended = told(&mut path, 2_100..2_101);
+            if let Some(cause) = cause {
+                path.install(cut(&mode.scene, cause));
+                ended.extend(told(&mut path, 2_200..4_000));
+            }
+            ended.extend(stop(&mut path, 4_000));
+            let why = cause.map_or(CloseReason::Stopped, CloseReason::Cut);
+            assert_eq!(reasons(ended), [CloseReason::ClientReset, why], "{}", mode.name);
+        }
+    }
+}
+
 #[test]
 fn a_flow_that_its_target_refuses() {
     for mode in modes() {
@@ -124,6 +145,46 @@ fn a_flow_that_its_target_refuses() {
             (CloseReason::Refused, 1_200, "half_open")
         );
         assert_eq!(ended.tally.unwrap().packets, [1, 1], "the refusal is the flow's, too");
+    }
+}
+
+/// Each SYN after a reset is a flow of its own, whatever ended the one before.
+#[test]
+fn a_flow_that_its_target_refuses_on_ports_of_one_that_was_reset() {
+    for mode in modes() {
+        let mut path = logged(&mode);
+        let flow = connect(&mode, &mut path);
+        through(&mut path, &flow.request(RST), 2_000);
+        let mut ended = told(&mut path, 2_000..2_001);
+        for syn_ms in [3_000, 4_000] {
+            flow.to_target(&mut path, &flow.request(SYN), syn_ms);
+            flow.to_target(&mut path, &flow.request(SYN), syn_ms + 100);
+            flow.to_client(&mut path, &flow.reply(RST | ACK), syn_ms + 200);
+            ended.extend(told(&mut path, syn_ms + 200..syn_ms + 201));
+        }
+        ended.extend(told(&mut path, 4_201..400_000));
+        let rows: Vec<_> =
+            ended.iter().map(|one| (one.reason, one.ended_ms, one.tally.unwrap().packets)).collect();
+        let refused = |ended_ms| (CloseReason::Refused, ended_ms, [2, 1]);
+        let expected = [(CloseReason::ClientReset, 2_000, [3, 1]), refused(3_200), refused(4_200)];
+        assert_eq!(rows, expected, "{}", mode.name);
+    }
+}
+
+/// Refusal and reset were forged: what comes then is another record.
+#[test]
+fn a_flow_that_goes_on_after_its_refusal_is_told_of_again() {
+    for mode in modes() {
+        let mut path = logged(&mode);
+        let flow = connect(&mode, &mut path);
+        through(&mut path, &flow.request(RST), 2_000);
+        flow.to_target(&mut path, &flow.request(SYN), 2_100);
+        flow.to_client(&mut path, &flow.reply(RST | ACK), 2_200);
+        let before = reasons(told(&mut path, 2_200..30_000));
+        assert_eq!(before, [CloseReason::ClientReset, CloseReason::Refused], "{}", mode.name);
+        flow.to_target(&mut path, &flow.request(ACK), 30_000);
+        flow.to_client(&mut path, &flow.reply(RST), 30_100);
+        assert_eq!(reasons(told(&mut path, 30_100..60_000)), [CloseReason::TargetReset], "{}", mode.name);
     }
 }
 

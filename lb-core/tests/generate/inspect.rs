@@ -256,6 +256,9 @@ pub fn assert_well_formed(event: &Event) {
         (Some(before), Action::Reply) if matches!(reason, Reason::TimeExceeded | Reason::TooBig) => {
             assert_complains(before, &event.after);
         }
+        (Some(before), Action::Reply) if reason == Reason::ParameterProblem => {
+            assert_quotes(before, &assert_made_well(&event.after));
+        }
         (_, Action::Reply) => drop(assert_made_well(&event.after)),
         (_, Action::Transmit) if reason == Reason::SynToTarget => drop(assert_made_well(&event.after)),
         (Some(before), Action::Transmit) if reason == Reason::ProxyHeader => {
@@ -312,10 +315,17 @@ fn assert_cut(was: &Seen, is: &Seen) {
 pub fn assert_complains(about: &[u8], error: &[u8]) {
     let is = assert_made_well(error);
     let was = see(about).unwrap_or_else(|error| panic!("{error} in {about:02x?}"));
-    assert!(is.is_icmp() && about[14..].starts_with(is.data()), "{was:x?}\nanswered by\n{is:x?}");
+    assert_quotes(about, &is);
     assert_eq!(is.destination, was.source);
     let is_later = was.piece.is_some_and(|piece| piece.offset != 0);
     assert!(!is_later || is.source.is_ipv6(), "RFC 1812 section 4.3.2.7: {was:x?}");
+}
+
+fn assert_quotes(about: &[u8], error: &Seen) {
+    assert!(
+        error.is_icmp() && about[14..].starts_with(error.data()),
+        "{about:02x?}\nanswered by\n{error:x?}"
+    );
 }
 
 /// Asserts of an ICMP error that its reader finds a packet of its own in it, as right as it was.

@@ -86,7 +86,7 @@ fn a_connection_after_a_reset_is_a_new_flow_of_the_same_target() {
     }
 }
 
-/// A target that refuses the new connection has told the truth about the old one.
+/// A target that refuses the new connection has told the truth about the old one. It is counted as one that refuses any other.
 #[test]
 fn a_refusal_leaves_the_flow_reset() {
     for mode in modes() {
@@ -96,6 +96,8 @@ fn a_refusal_leaves_the_flow_reset() {
         flow.to_target(&mut path, &flow.request(SYN), 2);
         flow.to_client(&mut path, &flow.reply(RST | ACK), 3);
         assert_eq!(counted(&path), [2, 0], "{}", mode.name);
+        let target = &path.counters().targets[usize::from(number_of(flow.target))];
+        assert_eq!((target.refused_syns.value(), target.target_resets.value()), (1, 2), "{}", mode.name);
         assert_reset(&mut path, &flow.request(ACK), Reason::ResetNoFlow, 240_100);
     }
 }

@@ -226,7 +226,38 @@ fn rfc_4443_2_4_f_errors_of_our_own_are_rate_limited() {
         for _ in 0..limits::REPLIES_PER_SECOND {
             assert_eq!(through(&mut path, &last, 0).0.reason, Reason::TimeExceeded);
         }
-        assert_eq!(dropped(&mut path, &last, &last.bytes()), Reason::ReplyRateLimited, "{}", mode.name);
+        assert_eq!(dropped(&mut path, &last, &last.bytes()), Reason::ErrorRateLimited, "{}", mode.name);
         assert_eq!(through(&mut path, &last, 1_000).0.reason, Reason::TimeExceeded);
+    }
+}
+
+/// Above all, path MTU discovery of honest flows does not wait for a flood of strays to end.
+#[test]
+fn rfc_4443_2_4_f_a_flood_that_draws_one_kind_of_answers_leaves_the_others() {
+    for mode in preserving_modes() {
+        let kinds_of_family = if mode.is_ipv4() { 3 } else { 4 };
+        for flooded in 0..kinds_of_family {
+            let mut path = leaked_datapath(64, settings(), &Scene { mtus: [1_400; 2], ..mode.scene.clone() });
+            let flow = mode.connect(&mut path);
+            let kinds = [
+                (tcp((mode.client.ip(), 40_001), mode.web(), ACK), Reason::ResetNoFlow),
+                (flow.request(ACK).payload(&[1; 1_400]), Reason::TooBig),
+                (Crafted { ttl: 1, ..flow.request(ACK) }, Reason::TimeExceeded),
+                (flow.request(ACK).extension(routing(2, 1)), Reason::ParameterProblem),
+            ];
+            let (packet, answered) = &kinds[flooded];
+            for _ in 0..limits::REPLIES_PER_SECOND {
+                assert_eq!(through(&mut path, packet, 0).0.reason, *answered, "{}", mode.name);
+            }
+            for (at, (packet, answered)) in kinds[..kinds_of_family].iter().enumerate() {
+                let expected = match (at == flooded, answered) {
+                    (false, answered) => *answered,
+                    (true, Reason::ResetNoFlow) => Reason::ResetRateLimited,
+                    (true, _) => Reason::ErrorRateLimited,
+                };
+                assert_eq!(through(&mut path, packet, 0).0.reason, expected, "{}", mode.name);
+            }
+            assert_books_balance(path.counters());
+        }
     }
 }

@@ -106,19 +106,30 @@ fn rfc_7857_and_rfc_6864_5_3_pieces_of_replies_of_targets_behind_one_vip_do_not_
 
 /// `read_error` verifies the checksums of the error and of the IP header that it quotes.
 #[test]
-fn rfc_5508_req_5_an_error_about_a_piece_with_another_number_reaches_its_target() {
+fn rfc_5508_req_4_and_5_an_error_quotes_the_number_that_the_packets_sender_has_given_it() {
     for mode in one_family_modes().filter(Mode::is_ipv4) {
         let mut path = mode.path();
         let flow = OpenFlow::open(&mut path, &mode.datagram(), 0);
-        let first = &cut(&flow.reply(0).payload(&[7; 100]).bytes(), &[40], 7)[0];
-        let out = send(&mut path, INSIDE, first, 0).1.unwrap();
-        assert_ne!(number(&out), 7, "{}", mode.name);
-        let macs = (CLIENT_MAC, OUTSIDE_MAC);
-        let error = icmp_error((11, 1), (flow.client.ip(), flow.vip.ip()), macs, &out, 28);
-        let (verdict, out) = send(&mut path, OUTSIDE, &error, 0);
-        assert_eq!(verdict.reason, Reason::IcmpError, "{}", mode.name);
-        let quote = read_error(&out.unwrap()).quote;
-        assert_eq!(quote[26..38], first[26..38], "{}: addresses and ports", mode.name);
+        for (sent, is_request) in [(flow.request(0), true), (flow.reply(0), false)] {
+            let sent = Crafted { do_not_fragment: false, ..sent }.payload(&[7; 100]);
+            let piece = &cut(&sent.bytes(), &[40], 7)[0];
+            for frame in [piece, &sent.bytes()] {
+                let out = send(&mut path, ingress_of(&sent), frame, 0).1.unwrap();
+                let has_source = is_request && flow.source != flow.client;
+                let is_renumbered = has_source || !is_request && frame == piece;
+                assert_eq!(number(&out) != number(frame), is_renumbered, "{}", mode.name);
+                let (ingress, macs, ends) = match is_request {
+                    true => (INSIDE, (target_mac(1), INSIDE_MAC), (flow.target.ip(), flow.source.ip())),
+                    false => (OUTSIDE, (CLIENT_MAC, OUTSIDE_MAC), (flow.client.ip(), flow.vip.ip())),
+                };
+                let error = icmp_error((11, 1), ends, macs, &out, 28);
+                let (verdict, out) = send(&mut path, ingress, &error, 0);
+                assert_eq!(verdict.reason, Reason::IcmpError, "{}", mode.name);
+                let quote = read_error(&out.unwrap()).quote;
+                assert_eq!(quote[14..22], frame[14..22], "{}: number and place", mode.name);
+                assert_eq!(quote[26..38], frame[26..38], "{}: addresses and ports", mode.name);
+            }
+        }
     }
 }
 

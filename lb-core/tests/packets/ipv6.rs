@@ -1,6 +1,11 @@
 //! The IPv6 header and its extension headers: RFC 8200, RFC 5095, RFC 6946, RFC 7112.
 
-use lb_core::{limits, verdict::Reason};
+use std::net::{IpAddr, SocketAddr};
+
+use lb_core::{
+    limits,
+    verdict::{Reason, Verdict},
+};
 
 use super::{dropped, support::*};
 
@@ -99,15 +104,77 @@ fn rfc_8200_8_1_udp_without_a_checksum_is_dropped() {
     }
 }
 
+/// The golden frame: from the VIP, to whom the packet came from, with as much of it as fits 1,280 bytes.
 #[test]
-fn rfc_5095_routing_headers_of_type_0_are_dropped_and_others_unless_they_are_used_up() {
+fn rfc_8200_4_4_and_rfc_5095_3_a_route_that_goes_on_is_answered_by_a_parameter_problem() {
+    let ahead = [(None, 42), (Some(hop_by_hop()), 50), (Some(destination_options(24)), 66)];
+    let behind = [None, Some(fragment_header(0, 1, 7)), Some(fragment_header(64, 0, 7))];
+    let kinds = [(0, 1), (2, 1), (4, 3), (253, 255)].map(|(kind, left)| routing(kind, left));
     for mode in ipv6_modes() {
-        for (kind, left) in [(0, 1), (0, 0), (2, 1), (4, 3), (253, 1)] {
-            let packet = mode.syn().extension(routing(kind, left));
-            assert_eq!(dropped(&mut mode.path(), &packet, &packet.bytes()), Reason::SourceRoute);
+        let mut path = mode.path();
+        let to_nobody = udp(mode.client, (mode.vip, 81)).payload(&[7; 1_400]);
+        for packet in [mode.syn(), mode.datagram(), to_nobody] {
+            for (((ahead, pointer), behind), route) in pairs(&pairs(&ahead, &behind), &kinds) {
+                let extensions = [ahead, Some(route), behind].into_iter().flatten().collect();
+                let sent = Crafted { extensions, ..packet.clone() };
+                let (verdict, out) = through(&mut path, &sent, 0);
+                assert_eq!(verdict, Verdict::to(Reason::ParameterProblem, OUTSIDE.0), "{}", mode.name);
+                assert_eq!(out.unwrap(), parameter_problem(&sent, pointer), "{}", mode.name);
+            }
         }
+        assert_eq!(path.counters().flows.value(), 0);
+        assert_books_balance(path.counters());
+    }
+}
+
+/// Each of these with each of those.
+fn pairs<A: Clone, B: Clone>(these: &[A], those: &[B]) -> Vec<(A, B)> {
+    these.iter().flat_map(|this| those.iter().map(|that| (this.clone(), that.clone()))).collect()
+}
+
+fn parameter_problem(about: &Crafted, pointer: u32) -> Vec<u8> {
+    let (from, to) = about.macs;
+    let ends = (about.destination.ip(), about.source.ip());
+    let about = about.bytes();
+    let error = icmp_error((4, 0), ends, (to, from), &about, (about.len() - 14).min(1_280 - 48));
+    let mut error = with_word(error, pointer);
+    error[14] = 0x60; // Of traffic class 0.
+    error
+}
+
+#[test]
+fn rfc_8200_4_4_a_route_that_has_come_to_its_end_is_ignored() {
+    for mode in ipv6_modes() {
         let used_up = mode.syn().extension(routing(2, 0));
         assert!(through(&mut mode.path(), &used_up, 0).1.is_some());
+    }
+}
+
+#[test]
+fn rfc_5095_4_2_a_routing_header_of_type_0_is_not_forwarded() {
+    let packet = mode().syn().extension(routing(0, 0));
+    assert_eq!(reason_of(&packet.bytes()), Reason::SourceRoute);
+}
+
+#[test]
+fn rfc_4443_2_4_e_a_route_that_goes_on_is_not_always_answered() {
+    for mode in ipv6_modes() {
+        let routed = |packet: Crafted| packet.extension(routing(2, 1));
+        let from = |source: IpAddr| routed(tcp(SocketAddr::new(source, 40_000), mode.web(), SYN));
+        let mut rows: Vec<_> =
+            own_addresses(Family::V6).into_iter().map(|own| (from(own), Reason::OwnSource)).collect();
+        for martian in ["::", "ff02::1", "::1"] {
+            rows.push((from(martian.parse().unwrap()), Reason::MartianSource));
+        }
+        rows.push((Crafted { protocol: 58, ..routed(mode.datagram()) }, Reason::SourceRoute));
+        rows.push((Crafted { macs: (CLIENT_MAC, CLIENT_MAC), ..routed(mode.syn()) }, Reason::SourceRoute));
+        let of_pieces = mode.datagram().extension(fragment_header(0, 1, 7));
+        rows.push((routed(of_pieces), Reason::SourceRoute));
+        let elsewhere = SocketAddr::new(ROUTER6.into(), 80);
+        rows.push((routed(tcp(mode.client, elsewhere, ACK)), Reason::SourceRoute));
+        for (packet, reason) in rows {
+            assert_eq!(dropped(&mut mode.path(), &packet, &packet.bytes()), reason, "{packet:?}");
+        }
     }
 }
 

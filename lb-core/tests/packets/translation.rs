@@ -149,10 +149,13 @@ fn rfc_7915_5_1_extension_headers_go() {
 }
 
 #[test]
-fn rfc_7915_5_1_a_route_with_segments_left_is_dropped() {
+fn rfc_7915_5_1_a_packet_with_segments_left_is_not_translated_but_answered() {
     for (mut path, _, packet) in ipv6_senders() {
         let sent = packet.extension(routing(2, 1));
-        assert_eq!(dropped(&mut path, &sent, &sent.bytes()), Reason::SourceRoute);
+        let (verdict, out) = through(&mut path, &sent, 0);
+        assert_eq!(verdict.reason, Reason::ParameterProblem);
+        let seen = read_error(&out.unwrap());
+        assert_eq!((seen.source, seen.destination), (sent.destination.ip(), sent.source.ip()));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Requests by HTTP to an endpoint whose control thread keeps objects and nothing else: every operation, and every refusal.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Write},
     net::TcpStream,
     sync::{Arc, Mutex},
 };
@@ -49,12 +49,16 @@ impl World {
 
     /// Sends a request as it is. Returns the head and the body of the answer.
     fn send(&self, request: &str) -> (String, String) {
-        let mut stream = TcpStream::connect(self.endpoint.address()).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        // What is refused before it has come whole is waited for, but not for long: a sender that is held up may be cut off.
+        let answer = (0..ATTEMPTS).find_map(|_| self.exchange(request).ok()).expect("an answer");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head.into(), body.into())
+    }
+
+    fn exchange(&self, request: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect(self.endpoint.address())?;
+        stream.write_all(request.as_bytes())?;
+        io::read_to_string(stream)
     }
 
     /// Posts a form. Returns the status and the document.
@@ -107,6 +111,8 @@ impl World {
         self.arn(&form, "ListenerArn")
     }
 }
+
+const ATTEMPTS: u32 = 3;
 
 fn post(form: &str, headers: &str) -> String {
     format!(

@@ -97,11 +97,12 @@ impl Writer {
             Ok(()) => (self.lines.len(), None),
             Err(Unwritten { written, error }) => (written, Some(error)),
         };
+        // Whoever sees that records are lost finds why.
+        self.tell(error.map(|error| describe(&self.settings, &error)));
         let outcomes = &self.surroundings.outcomes;
         outcomes.written.fetch_add(count(&self.lines[..written]), Relaxed);
         outcomes.lost.fetch_add(count(&self.lines[written..]), Relaxed);
         self.lines.clear();
-        self.tell(error.map(|error| describe(&self.settings, &error)));
     }
 
     fn write(&mut self) -> Result<(), Unwritten> {

@@ -15,7 +15,7 @@ fn a_follower_is_told_as_it_happens_and_finds_its_place_again() {
     let rig = Rig::start();
     let events = rig.server.events();
     let mut follower = follow(&rig, "follow=true");
-    assert_eq!(next(&mut follower).what, Happening::Heartbeat, "a sign that it follows");
+    assert_eq!(read(&mut follower).what, Happening::Heartbeat, "a sign that it follows");
     events.publish(opened("a"));
     let first = next(&mut follower);
     assert_eq!(first.what, opened("a"));
@@ -32,7 +32,7 @@ fn a_slow_follower_is_told_how_many_it_missed() {
     let rig = Rig::start();
     let events = rig.server.events();
     let mut follower = follow(&rig, "follow=true");
-    let begin = next(&mut follower).seq;
+    let begin = read(&mut follower).seq;
     let count = 40_000;
     for number in 0..count {
         events.publish(opened(&format!("{number}")));
@@ -73,7 +73,17 @@ fn follow(rig: &Rig, query: &str) -> BufReader<UnixStream> {
     reader
 }
 
+/// The next event that is no sign of life.
 fn next(follower: &mut BufReader<UnixStream>) -> Event {
+    loop {
+        let event = read(follower);
+        if event.what != Happening::Heartbeat {
+            return event;
+        }
+    }
+}
+
+fn read(follower: &mut BufReader<UnixStream>) -> Event {
     let mut line = String::new();
     follower.read_line(&mut line).unwrap();
     serde_json::from_str(&line).expect(&line)

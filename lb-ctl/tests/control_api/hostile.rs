@@ -70,8 +70,11 @@ fn ten_thousand_connections_keep_nobody_out() {
     }
     thread::sleep(Duration::from_secs(1));
     witness.finish(&format!("{wanted} connections without a request"));
-    let open = held.iter().filter(|stream| is_open(stream)).count();
-    assert!(open <= 64, "{open} of one user are open");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while held.iter().filter(|stream| is_open(stream)).count() > 64 {
+        assert!(Instant::now() < deadline, "more than 64 of one user are open");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

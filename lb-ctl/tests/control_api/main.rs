@@ -67,7 +67,8 @@ impl Witness {
         Witness { is_over, thread }
     }
 
-    /// Prints how long answers took. The bound is for machines that are busy with other things: what counts is what is printed.
+    /// Prints how long answers took. The bound is for machines that are busy with other things, and shorter than any time that the
+    /// server gives a client: what counts is what is printed.
     pub fn finish(self, during: &str) {
         self.is_over.store(true, Relaxed);
         let mut times = self.thread.join().unwrap();
@@ -77,7 +78,7 @@ impl Witness {
         println!(
             "{during}: {count} honest calls answered in {median:.1} ms (median), {late:.1} (99 %), {worst:.1} (worst)"
         );
-        assert!(worst < 3_000.0, "{during}: {worst} ms");
+        assert!(worst < 9_000.0, "{during}: {worst} ms");
     }
 }
 

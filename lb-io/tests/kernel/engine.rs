@@ -14,7 +14,9 @@ use lb_core::{
     tables::{Mac, Protocol, Tables},
     verdict::{Action, Reason},
 };
-use lb_io::engine::{AttachMode, Engine, EngineError, EngineSettings, Extent, FlowQuery, LockError, Polling};
+use lb_io::engine::{
+    Answers, AttachMode, Engine, EngineError, EngineSettings, Extent, FlowQuery, LockError, Polling,
+};
 
 use crate::{
     namespace::{self, Wire},
@@ -53,7 +55,7 @@ fn packets_reach_the_target_and_come_back() {
 fn a_worker_that_is_stuck_holds_up_no_other_and_not_who_asks() {
     namespace::run("a_worker_that_is_stuck_holds_up_no_other_and_not_who_asks", || {
         let network = Network::new(2);
-        let engine = network.start(settings(Polling::Adaptive));
+        let engine = network.start(EngineSettings { workers: Some(2), ..settings(Polling::Adaptive) });
         for port in 40_000..40_100 {
             network.exchange(Protocol::Udp, port);
         }
@@ -62,25 +64,30 @@ fn a_worker_that_is_stuck_holds_up_no_other_and_not_who_asks() {
         let sticks = move |_: &FlowView| begin.send(()).is_ok() && released.recv().is_ok();
         let stuck =
             engine.find_flows(&FlowQuery { extent: Extent::Count, filter: Arc::new(sticks) }, Some(0));
-        begun.recv_timeout(Duration::from_secs(20)).unwrap();
-        let asked = Instant::now();
-        let all = engine.find_flows(&FlowQuery { extent: Extent::Count, filter: Arc::new(|_| true) }, None);
-        let key = |port: u16| {
-            let (client, vip) = ((CLIENT.into(), port.to_be_bytes()), (VIP.into(), 80u16.to_be_bytes()));
+        begun.recv_timeout(PATIENCE).unwrap();
+        let how_many =
+            || engine.find_flows(&FlowQuery { extent: Extent::Count, filter: Arc::new(|_| true) }, None);
+        let key = {
+            let (client, vip) = ((CLIENT.into(), 40_007u16.to_be_bytes()), (VIP.into(), 80u16.to_be_bytes()));
             FlowKey::new(client, vip, Protocol::Udp as u8).unwrap()
         };
-        let why = engine.ask_why(key(40_007));
-        assert_eq!(engine.workers().len(), 2);
-        assert!(asked.elapsed() < Duration::from_secs(1), "asking does not wait");
-        let (found, silent) = all.collect();
-        assert_eq!((found.len(), silent), (1, vec![0]));
+        let why = || engine.ask_why(key);
+        let asks_at_once = || {
+            let asked = Instant::now();
+            drop((how_many(), why()));
+            assert_eq!(engine.workers().len(), 2);
+            asked.elapsed() < Duration::from_secs(1)
+        };
+        assert!((0..ATTEMPTS).any(|_| asks_at_once()), "asking does not wait");
+        let found = ask(how_many, &[0]);
+        assert_eq!(found.len(), 1);
         assert!((1..100).contains(&found[0].count) && found[0].is_complete && found[0].flows.is_empty());
-        let (said, silent) = why.collect();
-        assert_eq!((said.len(), said[0].worker, silent), (1, 1, vec![0]));
+        let said = ask(why, &[0]);
+        assert_eq!((said.len(), said[0].worker), (1, 1));
         assert_eq!(stuck.collect().1, [0]);
         drop(release); // It goes on, and gives up what nobody waits for.
-        let (said, silent) = engine.ask_why(key(40_007)).collect();
-        assert_eq!((said.len(), silent), (2, vec![]));
+        let said = ask(why, &[]);
+        assert_eq!(said.len(), 2);
         assert_eq!(said.iter().filter(|why| why.flow.is_some()).count(), 1);
         assert_eq!(said.iter().filter(|why| why.is_home).count(), 1);
         engine.stop().unwrap();
@@ -112,7 +119,7 @@ fn partial_checksums_of_local_senders_are_completed() {
 fn workers_hand_over_what_belongs_to_another() {
     namespace::run("workers_hand_over_what_belongs_to_another", || {
         let network = Network::new(2);
-        let engine = network.start(settings(Polling::Interrupt));
+        let engine = network.start(EngineSettings { workers: Some(2), ..settings(Polling::Interrupt) });
         assert_eq!(engine.workers().len(), 2);
         for port in 42_000..42_400 {
             network.exchange(Protocol::Udp, port);
@@ -137,7 +144,7 @@ fn more_workers_than_cores_take_them_in_turn() {
             let network = Network::new(u32::from(workers));
             let mut settings = settings(Polling::Adaptive);
             settings.workers = Some(workers);
-            settings.cpus = vec![0];
+            settings.cpus = vec![lb_io::in_memory::cores().unwrap()[0]];
             let engine = network.start(settings);
             assert!(engine.shares_cores());
             assert_eq!(engine.workers().len(), usize::from(workers));
@@ -184,31 +191,33 @@ fn a_flood_is_counted_to_the_last_frame() {
         let network = Network::new(2);
         let mut settings = settings(Polling::Adaptive);
         settings.frames_per_worker = 512;
+        settings.workers = Some(2);
         let engine = network.start(settings);
         let frames: Vec<Vec<u8>> =
             (0..1_000).map(|flow| network.request(Protocol::Udp, 20_000 + flow)).collect();
-        for _ in 0..50 {
-            for frame in &frames {
-                network.client.send(frame);
-            }
+        let counters = engine.counters();
+        let received = || counters.iter().map(|worker| worker.received.value()).sum::<u64>();
+        let deadline = Instant::now() + PATIENCE;
+        let mut rounds = 0;
+        // More than all rings together hold, so the workers take frames while others come.
+        while rounds < 50 || received() <= 2_000 {
+            assert!(Instant::now() < deadline, "{} of {rounds},000 received", received());
+            frames.iter().for_each(|frame| network.client.send(frame));
+            rounds += 1;
         }
-        let received = || engine.counters().iter().map(|worker| worker.received.value()).sum::<u64>();
         let mut last = (received(), Instant::now());
-        namespace::wait_until(Duration::from_secs(5), "the flood is over", || {
+        namespace::wait_until(PATIENCE, "the flood is over, and every frame of it settled", || {
             if received() != last.0 {
                 last = (received(), Instant::now());
             }
-            last.1.elapsed() > Duration::from_millis(200)
+            last.1.elapsed() > Duration::from_millis(200) && settled_in(&counters) == received()
         });
-        assert!(received() > 2_000, "{} of 50,000 received", received());
-        assert_eq!(settled(&engine), received());
         // What the flood left in the target's socket would keep new frames out of it.
         while network.target.receive(Duration::ZERO, |_| true).is_some() {}
         // No buffer was lost on the way: the workers still receive and send.
         for port in 30_000..30_300 {
             network.exchange(Protocol::Udp, port);
         }
-        let counters = engine.counters();
         engine.stop().unwrap();
         assert_eq!(settled_in(&counters), taken_in(&counters));
     });
@@ -221,14 +230,19 @@ fn new_tables_reach_a_sleeping_worker_at_once() {
         for polling in [Polling::Interrupt, Polling::Adaptive, Polling::Busy] {
             let engine = network.start(settings(polling));
             std::thread::sleep(Duration::from_millis(20));
-            let began = Instant::now();
-            for generation in 2..102 {
-                engine.publish(network.tables(generation, Some(TARGET_MAC)));
-                namespace::wait_until(Duration::from_secs(1), "the tables are in use", || {
-                    engine.applied_generation() == generation
-                });
-            }
-            assert!(began.elapsed() < Duration::from_secs(2), "{polling:?}: {:?}", began.elapsed());
+            let mut took: Vec<Duration> = (2..102)
+                .map(|generation| {
+                    let published = Instant::now();
+                    engine.publish(network.tables(generation, Some(TARGET_MAC)));
+                    namespace::wait_until(PATIENCE, "the tables are in use", || {
+                        engine.applied_generation() == generation
+                    });
+                    published.elapsed()
+                })
+                .collect();
+            took.sort();
+            // By itself a sleeper wakes ten times a second.
+            assert!(took[25] < Duration::from_millis(20), "{polling:?}: {took:?}");
             engine.stop().unwrap();
         }
     });
@@ -238,18 +252,19 @@ fn new_tables_reach_a_sleeping_worker_at_once() {
 fn idle_workers_sleep_unless_they_are_busy() {
     namespace::run("idle_workers_sleep_unless_they_are_busy", || {
         let network = Network::new(1);
-        for (polling, turns) in
-            [(Polling::Interrupt, 0..50), (Polling::Adaptive, 0..20_000), (Polling::Busy, 20_000..u64::MAX)]
-        {
+        for (polling, turns_per_second) in [(Polling::Interrupt, 100), (Polling::Adaptive, 40_000)] {
             let engine = network.start(settings(polling));
             std::thread::sleep(Duration::from_millis(20));
-            let before = engine.workers()[0].turns;
-            std::thread::sleep(Duration::from_millis(500));
-            let taken = engine.workers()[0].turns - before;
-            assert!(turns.contains(&taken), "{polling:?}: {taken} turns in 500 ms");
+            let taken = turns_per_second_of(&engine);
+            assert!(taken < turns_per_second, "{polling:?}: {taken} turns a second");
             assert!(engine.workers()[0].idle_share() > 0.9);
             engine.stop().unwrap();
         }
+        let engine = network.start(settings(Polling::Busy));
+        let is_spinning = || turns_per_second_of(&engine) > 40_000;
+        assert!((0..ATTEMPTS).any(|_| is_spinning()), "a busy worker does not sleep");
+        assert!(engine.workers()[0].idle_share() > 0.9);
+        engine.stop().unwrap();
     });
 }
 
@@ -334,10 +349,8 @@ fn a_removed_interface_neither_spins_nor_hinders_the_stop() {
         namespace::remove("lb1");
         network.client.send(&network.request(Protocol::Udp, 46_000));
         namespace::wait_until(PATIENCE, "the frame is taken", || counted(&engine, Reason::FlowHit) == 2);
-        let before = engine.workers()[0].turns;
-        std::thread::sleep(Duration::from_millis(500));
-        let taken = engine.workers()[0].turns - before;
-        assert!(taken < 1_000, "{taken} turns in 500 ms");
+        let taken = turns_per_second_of(&engine);
+        assert!(taken < 2_000, "{taken} turns a second");
         engine.stop().unwrap();
     });
 }
@@ -350,10 +363,11 @@ fn a_missing_next_hop_is_asked_for() {
         let tables = network.tables(1, None);
         engine.start(tables.clone(), &Steering::new(&tables, &[])).unwrap();
         network.client.send(&network.request(Protocol::Udp, 45_000));
-        namespace::wait_until(Duration::from_secs(1), "the frame is dropped", || {
+        namespace::wait_until(PATIENCE, "the frame is dropped", || {
             counted(&engine, Reason::NextHopUnresolved) == 1
         });
         engine.publish(network.tables(2, Some(TARGET_MAC)));
+        namespace::wait_until(PATIENCE, "the tables are in use", || engine.applied_generation() == 2);
         network.exchange(Protocol::Udp, 45_000);
         engine.stop().unwrap();
     });
@@ -444,9 +458,23 @@ fn flows(
     extent: Extent,
     filter: impl Fn(&FlowView) -> bool + Send + Sync + 'static,
 ) -> Vec<FlowView> {
-    let (found, silent) = engine.find_flows(&FlowQuery { extent, filter: Arc::new(filter) }, None).collect();
-    assert_eq!(silent, []);
-    found.into_iter().flat_map(|found| found.flows).collect()
+    let query = FlowQuery { extent, filter: Arc::new(filter) };
+    ask(|| engine.find_flows(&query, None), &[]).into_iter().flat_map(|found| found.flows).collect()
+}
+
+/// What the workers answer to a question when none is silent but those that are `stuck`. Others may be kept from it once.
+fn ask<T>(question: impl Fn() -> Answers<T>, stuck: &[u8]) -> Vec<T> {
+    let answers = (0..ATTEMPTS).map(|_| question().collect()).find(|(_, silent)| silent == stuck);
+    answers.expect("all others answer").0
+}
+
+/// Turns that the first worker takes in a second.
+fn turns_per_second_of(engine: &Engine) -> u64 {
+    let turns = || engine.workers()[0].turns;
+    let (began, before) = (Instant::now(), turns());
+    std::thread::sleep(Duration::from_millis(500));
+    let taken = turns() - before;
+    (taken as f64 / began.elapsed().as_secs_f64()) as u64
 }
 
 fn counted(engine: &Engine, reason: Reason) -> u64 {
@@ -456,7 +484,7 @@ fn counted(engine: &Engine, reason: Reason) -> u64 {
 /// Frames settled for good; waits until none is on its way.
 fn settled(engine: &Engine) -> u64 {
     let counters = engine.counters();
-    namespace::wait_until(Duration::from_secs(1), "every frame is settled", || {
+    namespace::wait_until(PATIENCE, "every frame is settled", || {
         taken_in(&counters) == settled_in(&counters)
     });
     taken_in(&counters)
@@ -487,4 +515,6 @@ fn piece(whole: &[u8], range: std::ops::Range<usize>, field: u16) -> Vec<u8> {
     piece
 }
 
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Tries that a machine which stands still for a while may spoil, but not all of them.
+const ATTEMPTS: u32 = 5;

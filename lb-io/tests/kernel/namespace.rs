@@ -52,6 +52,11 @@ pub fn veth(near: &str, far: &str, queues: u32) {
     for name in [near, far] {
         bring_up(name);
     }
+    // The kernel opens the end that was up first from a thread of its own, and until then drops what it sends.
+    wait_until(Duration::from_secs(20), "both ends carry frames", || {
+        [near, far].into_iter().all(|name| flags(name) & libc::IFF_RUNNING as i16 != 0)
+    });
+    bring_up(near); // Waits for that thread to be through.
 }
 
 /// Removes an interface, and its peer with it.
@@ -66,12 +71,17 @@ pub fn remove(name: &str) {
 
 /// Brings an interface up.
 pub fn bring_up(name: &str) {
-    interface_request(libc::SIOCGIFFLAGS as _, name, |request| {
-        let mut request = *request;
-        // SAFETY: SIOCGIFFLAGS has just filled in this member.
-        request.ifr_ifru.ifru_flags = unsafe { request.ifr_ifru.ifru_flags } | libc::IFF_UP as i16;
-        ioctl(libc::SIOCSIFFLAGS as _, &mut request);
-    });
+    let mut request = named_request(name);
+    request.ifr_ifru.ifru_flags = flags(name) | libc::IFF_UP as i16;
+    ioctl(libc::SIOCSIFFLAGS as _, &mut request);
+}
+
+/// An interface's `IFF_` flags.
+fn flags(name: &str) -> i16 {
+    let mut request = named_request(name);
+    ioctl(libc::SIOCGIFFLAGS as _, &mut request);
+    // SAFETY: SIOCGIFFLAGS has just filled in this member.
+    unsafe { request.ifr_ifru.ifru_flags }
 }
 
 /// Sets an interface's MTU, in bytes.
@@ -190,13 +200,14 @@ impl Wire {
         let deadline = Instant::now() + patience;
         let mut buffer = vec![0; 4096];
         loop {
+            let is_last_look = Instant::now() >= deadline;
             // SAFETY: the buffer is valid for writing.
             let len =
                 unsafe { libc::recv(self.socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
             match usize::try_from(len) {
                 Ok(len) if wanted(&buffer[..len]) => return Some(buffer[..len].to_vec()),
                 Ok(_) => {}
-                Err(_) if Instant::now() >= deadline => return None,
+                Err(_) if is_last_look => return None,
                 Err(_) => thread::sleep(Duration::from_micros(200)),
             }
         }
@@ -206,8 +217,12 @@ impl Wire {
 /// Waits until `holds`, for at most `patience`.
 pub fn wait_until(patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + patience;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}: not within {patience:?}");
+    loop {
+        let is_last_look = Instant::now() >= deadline;
+        if holds() {
+            return;
+        }
+        assert!(!is_last_look, "{what}: not within {patience:?}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -272,12 +287,6 @@ impl Message {
         let code = i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]);
         assert_eq!(code, 0, "netlink: {}", io::Error::from_raw_os_error(-code));
     }
-}
-
-fn interface_request(command: libc::Ioctl, name: &str, then: impl FnOnce(&libc::ifreq)) {
-    let mut request = named_request(name);
-    ioctl(command, &mut request);
-    then(&request);
 }
 
 fn named_request(name: &str) -> libc::ifreq {

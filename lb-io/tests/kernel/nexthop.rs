@@ -43,7 +43,7 @@ fn neighbours_and_gateways_are_resolved_and_followed() {
 
         answer_arp(&wire, [198, 19, 1, 2], TARGET);
         wait_for(&hops, on_link, Some(TARGET));
-        assert!(changes.load(Relaxed) >= 1);
+        namespace::wait_until(PATIENCE, "it is said", || changes.load(Relaxed) >= 1);
         assert_eq!([behind, own, nowhere].map(|address| hops.resolve(address)), [None; 3]);
 
         namespace::route([198, 19, 7, 0], [198, 19, 1, 254]);
@@ -97,15 +97,13 @@ fn ipv6_neighbours_and_link_local_gateways_are_resolved() {
 
 fn wait_for(hops: &NextHops, address: IpAddr, mac: Option<Mac>) {
     let expected = mac.map(|mac| NextHop { interface: InterfaceId(1), mac });
-    namespace::wait_until(Duration::from_secs(3), &format!("{address} by {mac:?}"), || {
-        hops.resolve(address) == expected
-    });
+    namespace::wait_until(PATIENCE, &format!("{address} by {mac:?}"), || hops.resolve(address) == expected);
 }
 
 /// Waits for the kernel to ask who has `address`, and answers.
 fn answer_arp(wire: &Wire, address: [u8; 4], mac: Mac) {
     let asks = |frame: &[u8]| frame[12..14] == [0x08, 0x06] && frame[21] == 1 && frame[38..42] == address;
-    wire.receive(Duration::from_secs(3), asks).expect("the kernel asks");
+    wire.receive(PATIENCE, asks).expect("the kernel asks");
     tell_arp(wire, address, mac, ([198, 19, 1, 1], Device::open("near").unwrap().mac));
 }
 
@@ -133,7 +131,7 @@ fn answer_solicitation(wire: &Wire, address: Ipv6Addr, mac: Mac) {
             && frame[54] == 135
             && frame[62..78] == address.octets()
     };
-    wire.receive(Duration::from_secs(3), asks).expect("the kernel asks");
+    wire.receive(PATIENCE, asks).expect("the kernel asks");
     tell_advertisement(wire, address, mac);
 }
 
@@ -156,3 +154,4 @@ fn tell_advertisement(wire: &Wire, address: Ipv6Addr, mac: Mac) {
 const TARGET: Mac = Mac([2, 0, 0, 0, 1, 2]);
 const GATEWAY: Mac = Mac([2, 0, 0, 0, 1, 254]);
 const MOVED: Mac = Mac([2, 0, 0, 0, 1, 3]);
+const PATIENCE: Duration = Duration::from_secs(20);

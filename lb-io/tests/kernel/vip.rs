@@ -32,7 +32,7 @@ fn an_address_is_added_once_announced_and_removed() {
             }
         };
         for operation in [1, 2] {
-            let frame = wire.receive(Duration::from_secs(1), is_gratuitous(operation)).expect("announced");
+            let frame = wire.receive(PATIENCE, is_gratuitous(operation)).expect("announced");
             assert_eq!(frame[6..12], device.mac.0);
             assert_eq!(frame[28..32], [198, 18, 100, 1]);
         }
@@ -41,9 +41,7 @@ fn an_address_is_added_once_announced_and_removed() {
         assert!(hops.host_addresses().contains(&address));
         vip::remove(&device, address).unwrap();
         vip::remove(&device, address).unwrap();
-        namespace::wait_until(Duration::from_secs(1), "the address is gone", || {
-            !hops.host_addresses().contains(&address)
-        });
+        namespace::wait_until(PATIENCE, "the address is gone", || !hops.host_addresses().contains(&address));
         assert_eq!(vip::assign(&device, address).unwrap(), Assigned::Added);
     });
 }
@@ -61,7 +59,7 @@ fn an_ipv6_address_can_be_used_at_once_and_is_announced() {
 
         vip::announce(&device, &[address.into()]).unwrap();
         let is_advertisement = |frame: &[u8]| frame.len() == 86 && frame[20] == 58 && frame[54] == 136;
-        let frame = wire.receive(Duration::from_secs(1), is_advertisement).expect("announced");
+        let frame = wire.receive(PATIENCE, is_advertisement).expect("announced");
         assert_eq!((&frame[..6], &frame[6..12]), (&[0x33, 0x33, 0, 0, 0, 1][..], &device.mac.0[..]));
         assert_eq!(frame[62..78], address.octets());
 
@@ -70,3 +68,5 @@ fn an_ipv6_address_can_be_used_at_once_and_is_announced() {
         assert!(UdpSocket::bind((address, 4_000)).is_err());
     });
 }
+
+const PATIENCE: Duration = Duration::from_secs(20);

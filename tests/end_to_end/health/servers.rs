@@ -67,9 +67,11 @@ impl Nginx {
     /// The ports that requests come to: whoever does not trust the certificate makes none.
     pub const HEARS: [Port; 5] = [Port::Http, Port::Https, Port::Unavailable, Port::Slow, Port::HeaderBomb];
 
-    /// Every different request, as the server's port and the Host header.
+    /// Every different request, as the server's port and the Host header, whose line is written wholly.
     pub fn requests(&self) -> io::Result<BTreeSet<String>> {
-        Ok(fs::read_to_string(&self.log)?.lines().map(str::to_owned).collect())
+        let text = fs::read_to_string(&self.log)?;
+        let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
+        Ok(whole.lines().map(str::to_owned).collect())
     }
 }
 
@@ -141,6 +143,6 @@ fn nginx_config(directory: &Path) -> String {
 }
 
 /// How long the slow server takes, as nginx writes it.
-const SLOWNESS: &str = "2s";
+const SLOWNESS: &str = "5s";
 const KEY: &str = "key.pem";
 const CERTIFICATE: &str = "certificate.pem";

@@ -72,7 +72,7 @@ impl Proxies {
         self.directory.join("blue")
     }
 
-    /// The clients of a proxy's next requests by its access log, once there are so many.
+    /// The clients of a proxy's next requests by its access log, once there are so many. A line that is still being written is none yet.
     pub fn take_visitors(&self, proxy: Proxy, count: usize) -> Result<Vec<IpAddr>, Failed> {
         let deadline = Instant::now() + PATIENCE;
         let log = self.directory.join(proxy.log());
@@ -80,7 +80,8 @@ impl Proxies {
         let taken = taken.entry(proxy).or_default();
         loop {
             let text = fs::read_to_string(&log)?;
-            let visitors = text.lines().filter_map(|line| proxy.visitor(line)).skip(*taken);
+            let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
+            let visitors = whole.lines().filter_map(|line| proxy.visitor(line)).skip(*taken);
             let visitors: Vec<IpAddr> = visitors.map(str::parse).collect::<Result<_, _>>()?;
             if visitors.len() >= count {
                 *taken += visitors.len();

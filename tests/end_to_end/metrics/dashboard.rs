@@ -30,14 +30,14 @@ pub fn asks_for_what_there_is() -> Result<(), Failed> {
 
 /// A scrape after the first 10 s: some families have a series only then.
 fn after_first_peak(rig: &Rig) -> Result<Scrape, Failed> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE * 2;
     loop {
         let text = rig.control.metrics()?;
         if text.contains("\nlbd_load_balancer_peak_packets_per_second{") {
             return Ok(Scrape::parse(&text)?);
         }
         if Instant::now() > deadline {
-            return Err(format!("no peak within {PATIENCE:?}").into());
+            return Err(format!("no peak within {:?}", PATIENCE * 2).into());
         }
         std::thread::sleep(Duration::from_millis(200));
     }

@@ -1,7 +1,7 @@
 //! Any bytes as a frame: what the parsers find lies inside of it, and another implementation finds the same.
 
 use lb_core::{
-    parse::{Packet, Piece, parse, parse_fragment, parse_icmp_error},
+    parse::{Packet, Piece, Routed, parse, parse_fragment, parse_icmp_error, parse_routed},
     verdict::Reason,
 };
 
@@ -22,7 +22,13 @@ pub fn run(frame: &[u8]) {
                 assert_inside(&fragment.packet, frame);
             }
         }
-        Err(_) => {}
+        Err(Reason::SourceRoute) => {
+            if let Some(Routed { packet, kind_at }) = parse_routed(frame) {
+                assert_inside(&packet, frame);
+                assert!((kind_at as usize) < usize::from(packet.l4));
+            }
+        }
+        Err(_) => assert_eq!(parse_routed(frame), None),
     }
     if let Ok(error) = parse_icmp_error(frame) {
         assert!(error.icmp + 8 < error.quoted_l4 && error.quoted_l4 + 4 <= error.end);

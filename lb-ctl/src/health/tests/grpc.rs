@@ -37,7 +37,10 @@ fn serve(answer: Answer, tls: Option<rustls::ServerConfig>) -> SocketAddr {
                 let (stream, _) = listener.accept().await.unwrap();
                 match &acceptor {
                     None => converse(stream, answer).await,
-                    Some(acceptor) => converse(acceptor.accept(stream).await.unwrap(), answer).await,
+                    Some(acceptor) => match acceptor.accept(stream).await {
+                        Ok(stream) => converse(stream, answer).await,
+                        Err(_) => continue, // It may have gone away.
+                    },
                 }
             }
         })
@@ -47,7 +50,7 @@ fn serve(answer: Answer, tls: Option<rustls::ServerConfig>) -> SocketAddr {
 
 /// Answers what comes until the other side goes away.
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, answer: Answer) {
-    let mut connection = h2::server::handshake(stream).await.unwrap();
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     let mut calls = tokio::task::JoinSet::new();
     while let Some(Ok((request, respond))) = connection.accept().await {
         calls.spawn(respond_to(request, respond, answer));

@@ -14,17 +14,17 @@ use super::{
 /// What `verdict` says of a target that wants a header first.
 fn verdict_after_header(probe: Probe, endpoint: SocketAddr) -> TargetHealth {
     let (health, transitions) = start();
-    let patience = Duration::from_secs(2);
+    let patience = Duration::from_secs(10);
     let check = Check {
         opening: Opening::ProxyHeader,
         probe: Arc::new(probe),
         timeout: patience,
-        interval: patience,
+        interval: Duration::from_secs(2),
         ..check(endpoint)
     };
     health.set(vec![check]);
     loop {
-        let Transition { to, .. } = transitions.recv_timeout(Duration::from_secs(20)).unwrap();
+        let Transition { to, .. } = transitions.recv_timeout(Duration::from_secs(60)).unwrap();
         if to != TargetHealth::InitialHealthChecking {
             return to;
         }
@@ -44,10 +44,11 @@ fn a_tcp_check_sends_a_header_and_closes_in_peace() {
     let (sender, ends) = mpsc::channel();
     let endpoint = serve(move |mut stream| {
         let end = read_header(&mut stream).and_then(|()| stream.read_to_end(&mut Vec::new()));
-        sender.send(end.map_err(|error| error.kind())).unwrap();
+        let _ = sender.send(end.map_err(|error| error.kind())); // One is looked at.
     });
     assert_eq!(verdict_after_header(Probe::Tcp, endpoint), TargetHealth::Healthy);
-    assert_eq!(ends.recv_timeout(Duration::from_secs(10)).unwrap(), Ok(0));
+    // A check that an absence of ours has cut off is begun again.
+    assert!((0..3).any(|_| ends.recv_timeout(Duration::from_secs(30)).unwrap() == Ok(0)));
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn an_http_request_comes_behind_it() {
     let endpoint = serve(|mut stream| {
         if read_header(&mut stream).is_ok() {
             request(&mut stream);
-            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
         }
     });
     assert_eq!(verdict_after_header(http(None), endpoint), TargetHealth::Healthy);
@@ -68,7 +69,7 @@ fn tls_begins_behind_it() {
         if read_header(&mut stream).is_ok() {
             let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
             request(&mut stream);
-            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
         }
     });
     let tls = TlsProbe { server_name: None, validate: Validation::Off };

@@ -2,11 +2,20 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    process,
+    sync::atomic::{AtomicU8, Ordering::Relaxed},
     thread,
 };
 
-/// Serves each connection by `behave`, one after the other.
+/// An address of loopback's that nobody else has: a port of it that is given up stays closed, and can be taken again.
+pub(super) fn address_apart() -> Ipv4Addr {
+    static TAKEN: AtomicU8 = AtomicU8::new(0);
+    let [.., high, low] = process::id().to_be_bytes();
+    Ipv4Addr::new(127, high, low, 2 + TAKEN.fetch_add(1, Relaxed))
+}
+
+/// Serves each connection by `behave`, one after the other. A check may go away at any time: it begins again after an absence.
 pub(super) fn serve(mut behave: impl FnMut(TcpStream) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = listener.local_addr().unwrap();

@@ -13,9 +13,12 @@ use super::{
     },
     Findings,
 };
-use crate::testbed::cluster::{
-    places::{LB, Node, Pod, VIP_A},
-    services::{ECHO, LOCAL, POD_PORTS, WEB},
+use crate::testbed::{
+    cluster::{
+        places::{LB, Node, Pod, VIP_A},
+        services::{ECHO, LOCAL, POD_PORTS, WEB},
+    },
+    daemon::{is_avoided, is_serving},
 };
 
 pub(super) fn instance(stage: &mut Stage, findings: &mut Findings) -> Result<(), DemoError> {
@@ -51,7 +54,10 @@ pub(super) fn instance(stage: &mut Stage, findings: &mut Findings) -> Result<(),
 pub(super) fn local_policy(stage: &mut Stage, findings: &mut Findings) -> Result<(), DemoError> {
     stage.cluster.set_endpoints(&LOCAL, &[Pod::P51])?;
     let is_local = |row: &&TargetRow| row.target_group == LOCAL_NODES_GROUP;
-    let is_right = |row: &TargetRow| (row.state == "healthy") == (row.target.ip() == Node::One.address());
+    let is_right = |row: &TargetRow| match row.target.ip() == Node::One.address() {
+        true => is_serving(row),
+        false => is_avoided(row) && row.reason.as_deref() == Some(WRONG_CODE),
+    };
     let settled = stage.wait_until(HEALTH_PATIENCE, |rows| rows.iter().filter(is_local).all(is_right));
     findings.claim(settled, "node1, which has a pod, is healthy; node2, which has none, is not");
     let mut said = String::new();
@@ -148,5 +154,7 @@ const LOCAL_NODES: u16 = 81;
 const PODS: u16 = 82;
 pub(super) const PODS_KEPT: u16 = 83;
 const LOCAL_NODES_GROUP: &str = "local-nodes";
+/// The reason of a target whose checks are answered, but not as they should.
+const WRONG_CODE: &str = "Target.ResponseCodeMismatch";
 /// Two checks, a second apart, with much to spare.
 pub(super) const HEALTH_PATIENCE: Duration = Duration::from_secs(20);

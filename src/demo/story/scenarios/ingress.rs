@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -34,6 +34,9 @@ pub(super) fn ingress(stage: &mut Stage, findings: &mut Findings) -> Result<(), 
     let is_up = stage.wait_until(HEALTH_PATIENCE, |rows| {
         rows.iter().filter(|row| row.target_group == INGRESS_GROUP).all(is_serving)
     });
+    for pod in [Pod::P52, Pod::P71] {
+        wait_for(stage, pod)?;
+    }
     findings.claim(is_up, "nginx passes its checks, which begin with a PROXY header, too (command LOCAL)");
 
     let ingress = (Pod::P51.address(), INGRESS_PORT).into();
@@ -118,6 +121,19 @@ fn listen(address: Ipv4Addr, port: u16) -> SocketAddr {
     (address, port).into()
 }
 
+/// Waits until a pod's application listens; the load balancer checks the ingress alone.
+fn wait_for(stage: &Stage, pod: Pod) -> Result<(), DemoError> {
+    let connect = || TcpStream::connect(SocketAddr::from((pod.address(), APPLICATION_PORT)));
+    let deadline = Instant::now() + HEALTH_PATIENCE;
+    while let Err(error) = stage.cluster.pod(pod).within(connect) {
+        if Instant::now() > deadline {
+            return Err(DemoError::Traffic(error));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 /// The access log, once something is in it.
 fn logged(path: &Path) -> Result<String, DemoError> {
     let deadline = Instant::now() + LOGGING;
@@ -136,4 +152,4 @@ pub(super) const NGINX: Program = Program { name: "nginx", package: "nginx-light
 const INGRESS_LISTENER: u16 = 85;
 const REQUEST: &str = "GET /shop/ HTTP/1.0\r\nHost: shop.example\r\n\r\n";
 /// nginx writes its log when a request is over.
-const LOGGING: Duration = Duration::from_secs(5);
+const LOGGING: Duration = Duration::from_secs(20);
