@@ -62,7 +62,7 @@ fn comes_back() -> Result<(), Failed> {
     let target = &scene.rig.network.targets[0];
     let nft = |line: String| output_of(target.command("nft".as_ref()).arg(line));
     nft(format!(
-        "table ip silent {{ chain in {{ type filter hook input priority 0; tcp dport {} drop; }} }}",
+        "table ip silent {{ chain in {{ type filter hook input priority 0; tcp dport {} drop; }}; }}",
         CHECKED.tcp
     ))?;
     scene.rig.reload(&config)?;
