@@ -11,7 +11,7 @@ use libtest_mimic::Failed;
 
 use crate::{
     Test,
-    harness::{LBD, heavy, unprivileged},
+    harness::{LBD, heavy, unprivileged, wait_until},
 };
 
 /// The tests of this file.
@@ -41,7 +41,8 @@ fn everything_holds() -> Result<(), Failed> {
 fn ends_by(signal: libc::c_int, arguments: &[&str]) -> Result<(), Failed> {
     let mut child = Command::new(LBD).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let pid = child.id();
-    std::thread::sleep(Duration::from_secs(2));
+    wait_until("something to clean up", || Ok(!left_by(pid).is_empty()))?;
+    std::thread::sleep(Duration::from_secs(1)); // For more of it.
     // SAFETY: kill takes two integers; the child was not waited for, so its pid is its own.
     unsafe { libc::kill(pid.cast_signed(), signal) };
     assert_eq!(child.wait()?.code(), Some(128 + signal));
