@@ -28,7 +28,14 @@ use crate::{
 pub struct StateDirectory {
     path: PathBuf,
     /// Locked; the kernel frees it however the process ends.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for StateDirectory {
+    /// A child that is being started has a copy of the file for a moment, which would keep the lock.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
 }
 
 /// Says that a process runs, or ran and did not stop cleanly.
@@ -83,7 +90,7 @@ impl StateDirectory {
             OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
         let lock = options.map_err(|error| fault(&lock_path, format!("cannot be opened: {error}")))?;
         match lock.try_lock() {
-            Ok(()) => Ok(StateDirectory { path: path.into(), _lock: lock }),
+            Ok(()) => Ok(StateDirectory { path: path.into(), lock }),
             Err(TryLockError::WouldBlock) => {
                 Err(fault(path, "is in use: another lbd runs with this state directory".into()))
             }

@@ -151,7 +151,19 @@ fn call_for_fd<T>(command: libc::c_int, attributes: &mut T) -> io::Result<OwnedF
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Asks the kernel, and asks again when a signal, even one that only stopped this process, broke off its work: the verifier says EAGAIN
+/// then, a test run EINTR.
 fn call<T>(command: libc::c_int, attributes: &mut T) -> io::Result<i32> {
+    for _ in 0..REPEATS {
+        match call_once(command, attributes) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => {}
+            answer => return answer,
+        }
+    }
+    call_once(command, attributes)
+}
+
+fn call_once<T>(command: libc::c_int, attributes: &mut T) -> io::Result<i32> {
     let size = mem::size_of::<T>() as libc::c_uint;
     // SAFETY: `T` is one of the structures below, a prefix of `union bpf_attr` as the command reads it, without padding.
     // The addresses in it were taken from slices that live through the call, with sizes as the kernel expects.
@@ -272,6 +284,8 @@ const BPF_PROG_TYPE_XDP: u32 = 6;
 const OBJECT_NAME_BYTES: usize = 16;
 const INSTRUCTION_BYTES: usize = 8;
 const VERIFIER_LOG_BYTES: usize = 256 * 1024;
+/// Times that the kernel is asked again. It works for milliseconds at most, and signals do not come as often for long.
+const REPEATS: u32 = 100;
 
 #[cfg(test)]
 mod tests {

@@ -350,6 +350,7 @@ fn insist(socket: &UdpSocket, text: &str, repeated: &Repeated) -> io::Result<Ans
                 let local = socket.local_addr()?;
                 return Err(io::Error::new(ErrorKind::InvalidData, format!("{local} was told {other:?}")));
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 repeated.0.store(true, Relaxed);
                 socket.send(text.as_bytes())?;
@@ -395,6 +396,7 @@ pub fn ping(to: impl Into<IpAddr>) -> io::Result<()> {
         match (&socket).read(&mut packet) {
             Ok(length) if packet[..length].get(header) == Some(&reply) => return Ok(()),
             Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => drop(socket.send(request)?),
             Err(error) => return Err(error),
         }

@@ -30,11 +30,14 @@ impl SynFlood {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
         let to = SockAddr::from(self.to);
         let begun = Instant::now();
+        let step = Duration::from_secs(1) * BATCH / self.per_second;
+        let mut due = begun;
         let mut random = SEED;
         for number in 0..self.count {
             if number % BATCH == 0 {
-                let due = Duration::from_secs(1) * number / self.per_second;
-                std::thread::sleep(due.saturating_sub(begun.elapsed()));
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                // What was late stays late: a burst would be more than the rate.
+                due = due.max(Instant::now() - step) + step;
             }
             random = next(random);
             match socket.send_to(&self.syn(random), &to) {

@@ -170,7 +170,7 @@ fn now_ns() -> u64 {
 const KEPT_BYTES: libc::c_int = 32 << 20;
 /// Room for one control message with a time.
 const CONTROL_WORDS: usize = 8;
-const STAMP_PATIENCE: Duration = Duration::from_secs(5);
+const STAMP_PATIENCE: Duration = Duration::from_secs(20);
 /// Longer than a frame takes over loopback.
 const STAMP_LAG: Duration = Duration::from_millis(2);
 const AF_PACKET: u16 = libc::AF_PACKET as u16;

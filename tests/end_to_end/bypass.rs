@@ -49,11 +49,7 @@ fn missing_route() -> Result<(), Failed> {
     };
     assert_eq!(bypass, expected);
     let route = format!("ip route add {CLIENT}/32 via {gateway}");
-    let why = rig.control.why(&WhyQuery {
-        client: (CLIENT, 40_000).into(),
-        vip: (VIP, TCP_PORT).into(),
-        protocol: None,
-    })?;
+    let why = rig.control.why(&of_no_flow(CLIENT))?;
     assert!(show::why(&why).contains(&route), "{}", show::why(&why));
     let targets = show::targets(&rig.control.targets()?, show::Columns::Usual);
     assert!(targets.contains("replies go past the load balancer"), "{targets}");
@@ -63,7 +59,7 @@ fn missing_route() -> Result<(), Failed> {
     run(&rig.network.targets[0], &format!("ip route del {CLIENT}/32 dev eth0"))?;
     run(&rig.network.targets[0], &route)?;
     rig.network.client.within(|| Conversation::open(tcp_vip()))?.ask("after")?;
-    wait_for_bypass(&rig, |bypass| bypass.is_none())?;
+    wait_for_bypass(&rig, |bypass| Ok(bypass.is_none()))?;
     assert_eq!(told(&rig)?.len(), 2, "its end is told, once");
     rig.finish().map(drop)
 }
@@ -76,12 +72,7 @@ fn client_at_target() -> Result<(), Failed> {
     run(node, &format!("ip route add {VIP}/32 via 198.19.1.1 src {NODE}"))?;
     let bypass = noticed(&rig, node)?;
     assert!(bypass.client == Some(NODE.into()) && bypass.is_client_at_target, "{bypass:?}");
-    let why = rig.control.why(&WhyQuery {
-        client: (NODE, 40_000).into(),
-        vip: (VIP, TCP_PORT).into(),
-        protocol: None,
-    })?;
-    let said = show::why(&why);
+    let said = show::why(&rig.control.why(&of_no_flow(NODE))?);
     assert!(said.contains("is on the target's own node") && !said.contains("ip route add"), "{said}");
     assert_eq!(told(&rig)?, [Some(bypass)]);
     rig.finish().map(drop)
@@ -101,17 +92,17 @@ fn answers_by_another_way() -> Result<(), Failed> {
         PORTS.tcp
     );
     output_of(rig.network.targets[0].command(Path::new("nft")).arg(rules))?;
-    thread::sleep(FIRST_LOOK);
     let mut conversations = Vec::new();
-    for _ in 0..3 {
+    // What was counted before the detector's first look shows nothing.
+    wait_for_bypass(&rig, |bypass| {
         let mut conversation = rig.network.client.within(|| Conversation::open(tcp_vip()))?;
         conversation.ask("past it")?;
         conversations.push(conversation);
-    }
-    wait_for_bypass(&rig, |bypass| bypass.is_some_and(|row| row.sign == BypassSign::AnsweredElsewhere))?;
+        Ok(bypass.is_some_and(|row| row.sign == BypassSign::AnsweredElsewhere))
+    })?;
     let query = FlowsQuery { state: "answered_elsewhere".parse().ok(), ..FlowsQuery::default() };
-    assert_eq!(rig.control.flows(&query)?.count, 3);
-    assert_eq!(series(&rig, "lbd_target_group_bypassed_flows_total")?, 3);
+    assert_eq!(rig.control.flows(&query)?.count, conversations.len() as u64);
+    assert_eq!(series(&rig, "lbd_target_group_bypassed_flows_total")?, conversations.len() as u64);
     let why =
         rig.control.why(&WhyQuery { client: conversations[0].local, vip: tcp_vip(), protocol: None })?;
     assert!(
@@ -141,7 +132,7 @@ fn wait_in_vain() -> Result<(), Failed> {
 /// What is noticed, while a client tries, of the target and that client.
 fn noticed(rig: &Rig, client: &Namespace) -> Result<Bypass, Failed> {
     while_client_tries(client, || {
-        wait_for_bypass(rig, |bypass| bypass.is_some_and(|bypass| bypass.client.is_some()))
+        wait_for_bypass(rig, |bypass| Ok(bypass.is_some_and(|bypass| bypass.client.is_some())))
     })?;
     Ok(bypass(rig)?.ok_or("it is over already")?)
 }
@@ -163,11 +154,14 @@ fn while_client_tries(client: &Namespace, act: impl FnOnce() -> Result<(), Faile
     })
 }
 
-fn wait_for_bypass(rig: &Rig, wanted: impl Fn(Option<&Bypass>) -> bool) -> Result<(), Failed> {
+fn wait_for_bypass(
+    rig: &Rig,
+    mut wanted: impl FnMut(Option<&Bypass>) -> Result<bool, Failed>,
+) -> Result<(), Failed> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let now = bypass(rig)?;
-        if wanted(now.as_ref()) {
+        if wanted(now.as_ref())? {
             return Ok(());
         }
         if Instant::now() > deadline {
@@ -179,6 +173,11 @@ fn wait_for_bypass(rig: &Rig, wanted: impl Fn(Option<&Bypass>) -> bool) -> Resul
 
 fn bypass(rig: &Rig) -> Result<Option<Bypass>, Failed> {
     Ok(rig.control.targets()?.pop().ok_or("no target")?.bypass)
+}
+
+/// Packets to the listener from a port of a client's that its kernel gives to nobody.
+fn of_no_flow(client: Ipv4Addr) -> WhyQuery {
+    WhyQuery { client: (client, 20_000).into(), vip: (VIP, TCP_PORT).into(), protocol: None }
 }
 
 /// What events have said of it, in order.
@@ -215,7 +214,5 @@ const PLAN: Plan = Plan { layout: Layout::OneArmed, targets: 1, queues: 2, offlo
 const NODE: Ipv4Addr = Ipv4Addr::new(198, 19, 1, 77);
 /// How long one attempt takes: its SYN is repeated after one second and after three.
 const TRY: Duration = Duration::from_secs(4);
-/// What was counted before the detector's first look shows nothing.
-const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// Some looks of the detector.
 const LOOKS: Duration = Duration::from_secs(5);

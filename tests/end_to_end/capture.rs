@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use lb_ctl::capture::Capture;
@@ -19,7 +19,7 @@ use libtest_mimic::Failed;
 use crate::{
     Test,
     config::{ClientAddress, Config, Service},
-    harness::{LBCTL, PATIENCE, Rig, SOCKET, TCP_PORT, tcp_vip},
+    harness::{LBCTL, Rig, SOCKET, TCP_PORT, tcp_vip, wait_until},
     web::output_of,
 };
 
@@ -39,7 +39,8 @@ fn read_by_tshark() -> Result<(), Failed> {
     let answer = conversation.ask("hello")?;
     let connect = || TcpStream::connect_timeout(&(VIP, TCP_PORT + 9).into(), Duration::from_millis(300));
     assert!(rig.network.client.within(connect).is_err());
-    wait_for_frames(&file, 13)?; // Both sides of a handshake, a question, an answer and an acknowledgement; the stray.
+    // What the target said, on its way in and, by another worker perhaps, out.
+    wait_for_words(&file, &["drop no_listener", &format!("{} {} hello", answer.target, answer.client)])?;
     let said = capturing.interrupt()?;
 
     let rows = tshark(&file)?;
@@ -102,7 +103,11 @@ fn goes_into_a_pipe(rig: &Rig) -> Result<(), Failed> {
     let read = reader.wait_with_output()?;
     let read = String::from_utf8(read.stdout)?;
     let rows: Vec<&str> = read.lines().collect();
-    assert!(rows.len() >= 3 && rows.iter().all(|row| row.starts_with("60\t")), "{read}");
+    let lengths: Vec<usize> = rows
+        .iter()
+        .map(|row| row.split('\t').next().unwrap_or_default().parse())
+        .collect::<Result<_, _>>()?;
+    assert!(rows.len() >= 3 && lengths.iter().max() == Some(&60), "{read}");
     assert!(read.contains("worker "), "{read}");
     Ok(())
 }
@@ -128,9 +133,9 @@ fn readers() -> Result<(), Failed> {
             .arg(format!("http://lbd/v1/{path}"));
         assert_eq!(output_of(&mut command)?, status, "group {group}: {path}");
     }
+    rig.wait_for_log(": capture of packets: client=198.18.0.2 seconds=1")?;
     let log = rig.daemon.as_ref().ok_or("no daemon was started")?.printed();
-    let noted = log.lines().filter(|line| line.contains("capture of packets: ")).count();
-    assert!(noted == 1 && log.contains(": capture of packets: client=198.18.0.2 seconds=1"), "{log}");
+    assert_eq!(log.lines().filter(|line| line.contains("capture of packets: ")).count(), 1, "{log}");
     rig.finish().map(drop)
 }
 
@@ -188,13 +193,13 @@ fn frames_in(file: &Path) -> Result<Option<usize>, Failed> {
     }
 }
 
-fn wait_for_frames(file: &Path, frames: usize) -> Result<(), Failed> {
-    let deadline = Instant::now() + PATIENCE;
-    while frames_in(file)?.is_none_or(|there| there < frames) {
-        assert!(Instant::now() < deadline, "{:?} frames in the capture", frames_in(file)?);
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
+/// Waits until a capture holds all of these, in frames or in what is said of them: the last that it is about.
+fn wait_for_words(file: &Path, words: &[&str]) -> Result<(), Failed> {
+    wait_until(&format!("{words:?} in the capture"), || {
+        let capture = fs::read(file)?;
+        let has = |word: &&str| capture.windows(word.len()).any(|window| window == word.as_bytes());
+        Ok(words.iter().all(has))
+    })
 }
 
 fn lbctl(rig: &Rig, arguments: &[&str]) -> Command {
@@ -210,12 +215,9 @@ impl Capturing {
     fn start(rig: &Rig, file: &Path) -> Result<Capturing, Failed> {
         let mut command = lbctl(rig, &["capture"]);
         let child = command.arg(file).stderr(Stdio::piped()).spawn()?;
-        let deadline = Instant::now() + PATIENCE;
-        while !file.exists() || frames_in(file)?.is_none() {
-            assert!(Instant::now() < deadline, "no capture was begun");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(Capturing(Ended(child)))
+        let capturing = Capturing(Ended(child));
+        wait_until("a capture that has begun", || Ok(file.exists() && frames_in(file)?.is_some()))?;
+        Ok(capturing)
     }
 
     /// As by Ctrl-C. Returns what it printed.

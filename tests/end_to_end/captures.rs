@@ -4,7 +4,7 @@
 
 use std::{
     fs::File,
-    io::{self, ErrorKind, Read},
+    io::{ErrorKind, Read},
     net::SocketAddr,
     path::Path,
     process::{Command, Stdio},
@@ -80,7 +80,7 @@ fn all_said(captures: &[Capture]) -> Result<Vec<String>, Failed> {
         };
         let said: Result<Vec<_>, Failed> = captures.iter().zip(of_host).map(say).collect();
         stop.store(true, Ordering::Relaxed);
-        chatting.join().map_err(|_| "the clients panicked")??;
+        chatting.join().map_err(|_| "the clients panicked")?;
         said
     })?;
     drop(told);
@@ -103,13 +103,13 @@ fn start(rig: &mut Rig) -> Result<(), Failed> {
     rig.wait_for("all targets but the last healthy", |rows| rows.iter().all(is_as_it_is))
 }
 
-fn chat(mut crowd: Crowd, queries: Flows, stop: &AtomicBool) -> io::Result<()> {
+/// Traffic to be told of. Whether all is answered is the matter of others.
+fn chat(mut crowd: Crowd, queries: Flows, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         crowd.ask_all("hello", PATIENCE);
-        queries.ask_all("who is there")?;
+        drop(queries.ask_all("who is there"));
         thread::sleep(Duration::from_millis(10));
     }
-    Ok(())
 }
 
 /// What a command line says on a terminal without colours, complaints included.

@@ -54,8 +54,10 @@ pub struct Service {
     pub port: u16,
     /// The targets' port.
     pub target_port: u16,
-    /// The targets' port that health checks go to, every second, with thresholds of 2.
+    /// The targets' port that health checks go to, with thresholds of 2.
     pub check_port: u16,
+    /// How often they do, as `key = value`.
+    pub check_interval: &'static str,
     /// Lines of section `health_check` beside these.
     pub health_check: &'static [&'static str],
     /// Which targets are registered.
@@ -212,6 +214,7 @@ impl Service {
         port: TCP_PORT,
         target_port: PORTS.tcp,
         check_port: PORTS.tcp,
+        check_interval: "fast_interval_ms = 1000",
         health_check: &[],
         registered: Registered::All,
         target_family: Family::V4,
@@ -273,7 +276,7 @@ impl Service {
              {}\n\
              [target_groups.health_check]\n\
              port = {}\n\
-             fast_interval_ms = 1000\n\
+             {}\n\
              healthy_threshold = 2\n\
              unhealthy_threshold = 2\n\
              {}\n",
@@ -285,6 +288,7 @@ impl Service {
             self.preservation(),
             self.attributes.join("\n"),
             self.check_port,
+            self.check_interval,
             self.health_check.join("\n")
         )
     }

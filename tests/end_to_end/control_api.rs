@@ -13,7 +13,7 @@ use std::{
 
 use lb_ctl::{
     api::{NewTarget, TargetAddress, TargetChanges},
-    client::Client,
+    client::{Client, ClientError},
 };
 use lbd::testbed::{
     client::Crowd,
@@ -26,7 +26,7 @@ use crate::{
     Test,
     config::{Config, Registered, Service},
     flood::echo_loss,
-    harness::{PATIENCE, Rig, SOCKET, heavy, tcp_vip, udp_vip},
+    harness::{PATIENCE, Rig, SOCKET, heavy, tcp_vip, udp_vip, wait_until},
     target_process,
     web::output_of,
 };
@@ -61,8 +61,8 @@ fn users_and_groups() -> Result<(), Failed> {
         assert!(status != "403" || told.contains("\"code\":\"AccessDenied\""), "{told}");
     }
     assert_eq!(rig.control.stats()?.control_api.refused_access, 1);
-    let log = rig.daemon.as_ref().ok_or("no daemon was started")?.printed();
-    assert!(log.contains("lbd: audit: uid 1234 pid ") && log.contains(": reload "), "{log}");
+    rig.wait_for_log("lbd: audit: uid 1234 pid ")?;
+    rig.wait_for_log(": reload ")?;
     rig.finish().map(drop)
 }
 
@@ -87,8 +87,8 @@ fn siege() -> Result<(), Failed> {
     let before = client.within(|| echo_loss(udp_vip(), || true))?;
     let is_over = AtomicBool::new(false);
     let (socket, end) = (&*socket, Instant::now() + SIEGE);
-    let (during, slowest, connections) = thread::scope(|scope| {
-        let operator = scope.spawn(|| slowest_status(&rig.control, &is_over));
+    let (during, waits, connections) = thread::scope(|scope| {
+        let operator = scope.spawn(|| waits_for_status(&rig.control, &is_over));
         let echoing = scope.spawn(|| client.within(|| echo_loss(udp_vip(), || is_over.load(Relaxed))));
         let besiegers = [besiege, besiege_with_bodies, besiege_with_slow_heads]
             .map(|besiege| scope.spawn(move || besiege(socket, end)));
@@ -100,19 +100,22 @@ fn siege() -> Result<(), Failed> {
         let connections: Result<Vec<usize>, _> = besiegers.into_iter().map(|one| one.join()).collect();
         is_over.store(true, Relaxed);
         let during = echoing.join().map_err(|_| "the echo panicked")??;
-        let slowest = operator.join().map_err(|_| "the operator panicked")??;
-        Ok::<_, Failed>((during, slowest, connections.map_err(|_| "a besieger panicked")?))
+        let waits = operator.join().map_err(|_| "the operator panicked")??;
+        Ok::<_, Failed>((during, waits, connections.map_err(|_| "a besieger panicked")?))
     })?;
+    // A machine that stands still for once has the operator wait, too.
+    let long = waits[waits.len() * 9 / 10];
     println!(
-        "control API besieged by {connections:?} connections: the operator waited {:.1} ms at most; lost {:.3} % of datagrams, \
-         {:.3} % before",
-        slowest.as_secs_f64() * 1e3,
+        "control API besieged by {connections:?} connections: of {} times the operator waited longer than {:.1} ms once in ten; \
+         lost {:.3} % of datagrams, {:.3} % before",
+        waits.len(),
+        long.as_secs_f64() * 1e3,
         during * 100.0,
         before * 100.0
     );
     assert_eq!(crowd.ask_all("after the siege", PATIENCE).len(), 0);
     assert!(during <= before + 0.001, "{during} of datagrams lost, {before} before");
-    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(long < Duration::from_secs(1), "{waits:?}");
     assert!(rig.control.stats()?.control_api.refused_access > 0, "no stranger got as far as to be refused");
     rig.finish().map(drop)
 }
@@ -159,15 +162,20 @@ fn besiege_with_slow_heads(socket: &Path, end: Instant) -> usize {
     slow.len()
 }
 
-fn slowest_status(control: &Client, is_over: &AtomicBool) -> Result<Duration, Failed> {
-    let mut slowest = Duration::ZERO;
-    while !is_over.load(Relaxed) {
+/// How long the operator waits for answers, the longest time last. One whose connection is taken by others asks again.
+fn waits_for_status(control: &Client, is_over: &AtomicBool) -> Result<Vec<Duration>, Failed> {
+    let mut waits = Vec::new();
+    while !is_over.load(Relaxed) || waits.len() < LEAST_QUESTIONS {
         let begun = Instant::now();
-        control.status()?;
-        slowest = slowest.max(begun.elapsed());
+        while let Err(error) = control.status() {
+            let is_displaced = matches!(error, ClientError::Stopped);
+            assert!(is_displaced && begun.elapsed() < PATIENCE, "{error} after {:?}", begun.elapsed());
+        }
+        waits.push(begun.elapsed());
         thread::sleep(Duration::from_millis(10));
     }
-    Ok(slowest)
+    waits.sort_unstable();
+    Ok(waits)
 }
 
 fn lost_socket() -> Result<(), Failed> {
@@ -175,16 +183,14 @@ fn lost_socket() -> Result<(), Failed> {
     let mut crowd = rig.crowd(20)?;
     let directory = rig.directory.path().join(SOCKET);
     let directory = directory.parent().ok_or("the socket is in a directory")?;
-    fs::remove_dir_all(directory)?;
+    // At one blow: lbd may listen there again while files are removed one by one.
+    let removed = rig.directory.path().join("removed");
+    fs::rename(directory, &removed)?;
+    fs::remove_dir_all(removed)?;
     assert_eq!(crowd.ask_all("while it is gone", PATIENCE).len(), 0);
-    let deadline = Instant::now() + PATIENCE;
-    while rig.control.status().is_err() {
-        assert!(Instant::now() < deadline, "nobody listens again");
-        thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("somebody who listens again", || Ok(rig.control.status().is_ok()))?;
     assert_eq!(fs::metadata(directory)?.permissions().mode() & 0o777, 0o750);
-    let log = rig.daemon.as_ref().ok_or("no daemon was started")?.printed();
-    assert!(log.contains("was removed; lbd listens there again"), "{log}");
+    rig.wait_for_log("was removed; lbd listens there again")?;
     rig.wait_for("its targets", |rows| !rows.is_empty())?;
     rig.finish().map(drop)
 }
@@ -198,11 +204,7 @@ fn unread_log() -> Result<(), Failed> {
     command.stdout(writer.try_clone()?).stderr(writer).stdin(Stdio::null());
     let mut daemon = Ended(command.spawn()?);
     drop(command); // It holds the pipe's other end, too.
-    let deadline = Instant::now() + PATIENCE;
-    while rig.control.status().is_err() {
-        assert!(Instant::now() < deadline, "lbd does not answer");
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("an answer", || Ok(rig.control.status().is_ok()))?;
     let address = Family::V4.target(1);
     for round in 0..1_500 {
         let (target, port) = (NewTarget { address, port: Some(1), weight: None, zone: None }, Some(1));
@@ -245,3 +247,5 @@ const PLAN: Plan = Plan { layout: Layout::Direct, targets: 2, queues: 2, offload
 const READERS: u32 = 4711;
 const WRITERS: u32 = 4712;
 const SIEGE: Duration = Duration::from_secs(6);
+/// So many that one in ten is more than one.
+const LEAST_QUESTIONS: usize = 30;

@@ -1,10 +1,10 @@
 //! Connections that are cut with their target: both ends learn it.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use lbd::testbed::{
     client::{Crowd, Seen},
-    daemon::is_serving,
+    daemon::is_avoided,
     network::{Family, Layout, Offload, Plan},
     sniffer::{Reset, Sniffer},
     target::{Ports, Target},
@@ -14,7 +14,7 @@ use libtest_mimic::Failed;
 use crate::{
     Test,
     config::{ClientAddress, Config, Service},
-    harness::{PATIENCE, Rig, vip_of},
+    harness::{PATIENCE, Rig, vip_of, wait_until},
 };
 
 /// The tests of this file.
@@ -50,20 +50,19 @@ fn both_ends_are_reset(family: Family, service: Service) -> Result<(), Failed> {
     let at_client = Sniffer::start(&rig.network.client)?;
     let at_target = Sniffer::start(&rig.network.targets[0])?;
     checked[0].stop();
-    rig.wait_for("the first target to be unhealthy", |targets| {
-        targets.iter().filter(|row| row.target.ip() == family.target(1)).all(|row| !is_serving(row))
+    rig.wait_for("the first target to get no new flows", |targets| {
+        targets.iter().filter(|row| row.target.ip() == family.target(1)).all(is_avoided)
     })?;
-    // State changes reach the workers within 100 ms.
-    std::thread::sleep(Duration::from_millis(100));
     let failures = crowd.ask_all("still there?", PATIENCE);
     assert_eq!(failures.len(), concerned, "{failures:?}");
     assert!(failures.iter().all(|failure| failure.target == rig.targets[0].name()), "{failures:?}");
 
-    std::thread::sleep(LATER);
     let clients: BTreeSet<_> = failures.iter().map(|failure| failure.client).collect();
     assert_eq!(ends(&at_client, |reset| (reset.from == vip).then_some(reset.to)), clients);
     let target = SocketAddr::from((family.target(1), service.target_port));
-    let sources = ends(&at_target, |reset| (reset.to == target).then_some(reset.from));
+    let at_target = || ends(&at_target, |reset| (reset.to == target).then_some(reset.from));
+    wait_until("resets at the target", || Ok(at_target().len() >= concerned))?;
+    let sources = at_target();
     match seen {
         Seen::Client => assert_eq!(sources, clients),
         Seen::Source(source) => {
@@ -85,5 +84,3 @@ fn ends(sniffer: &Sniffer, other_end: impl Fn(&Reset) -> Option<SocketAddr>) -> 
 const PLAN: Plan = Plan { layout: Layout::Direct, targets: 2, queues: 2, offload: Offload::Off };
 /// Where the health checks go.
 const CHECKED: Ports = Ports { tcp: 9_000, udp: 9_007 };
-/// How much later than the client's reset the target's may come.
-const LATER: Duration = Duration::from_millis(200);

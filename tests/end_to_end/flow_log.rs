@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_ctl::api::{FlowLogStatus, Traffic};
+use lb_ctl::api::{FlowLogStatus, FlowsQuery, Traffic};
 use lbd::testbed::{
     client::{Conversation, Flows},
     network::{Layout, Offload, Plan, VIP, target_address},
@@ -23,7 +23,7 @@ use serde_json::Value;
 use crate::{
     Test,
     config::{ClientAddress, Config, Service},
-    harness::{LBCTL, PATIENCE, Rig, SOCKET, tcp_vip, udp_vip},
+    harness::{LBCTL, PATIENCE, Rig, SOCKET, tcp_vip, udp_vip, wait_until},
     stopped_thread::StoppedThread,
 };
 
@@ -110,15 +110,15 @@ fn reasons() -> Result<(), Failed> {
     let config = Config { services: services.into(), ..Config::of(&PLAN) };
     let section = section(&rig, "");
     launch(&mut rig, &config, &section)?;
-    let datagrams = Flows::open(&rig.network.client, udp_vip(), 8)?;
+    let datagrams = Flows::open(&rig.network.client, udp_vip(), FLOWS)?;
     datagrams.ask_all("hello")?;
     let stream = rig.network.client.within(|| TcpStream::connect_timeout(&tcp_vip(), PATIENCE))?;
     let reset_by_client = stream.local_addr()?;
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
     drop(stream);
-    let mut crowd = rig.crowd(12)?;
+    let mut crowd = rig.crowd(FLOWS)?;
     let leaving = rig.shares(&crowd)[0];
-    assert!(leaving > 0 && leaving < 12);
+    assert!(leaving > 0 && leaving < FLOWS);
 
     // Target 1 is deregistered, target 2 ends as a process does, then nobody listens there.
     write(&rig, &config.without(1), &section)?;
@@ -134,7 +134,7 @@ fn reasons() -> Result<(), Failed> {
     assert!(refused.is_err(), "nobody listens");
     let records = log(&rig).wait("resets of target 2", |records| {
         records.iter().any(|row| row["close_reason"] == "refused")
-            && records.iter().filter(reason("target_reset")).count() == 12 - leaving
+            && records.iter().filter(reason("target_reset")).count() == FLOWS - leaving
             && records.iter().any(|row| row["close_reason"] == "client_reset")
     })?;
     assert_eq!(only(&records, reset_by_client, tcp_vip())?["close_reason"], "client_reset");
@@ -155,7 +155,7 @@ fn reasons() -> Result<(), Failed> {
     let of_datagrams = |reason: &str| {
         records.iter().filter(|row| row["protocol"] == "UDP" && row["close_reason"] == *reason).count()
     };
-    assert_eq!(of_datagrams("deregistered") + of_datagrams("stopped"), 8);
+    assert_eq!(of_datagrams("deregistered") + of_datagrams("stopped"), FLOWS);
     assert!(of_datagrams("deregistered") > 0);
     Ok(())
 }
@@ -172,10 +172,12 @@ fn full_queue() -> Result<(), Failed> {
     write(&rig, &config, &short)?;
     rig.control.reload()?;
     let flows = Flows::open(&rig.network.client, udp_vip(), 400)?;
-    flows.ask_all("hello")?;
+    let answers = flows.ask_all("hello")?;
+    let leaving = answers.iter().filter(|answer| answer.target == "target1").count() as u64;
     let writer = StoppedThread::of(&rig, "flow log")?;
     write(&rig, &config.without(1), &short)?;
     rig.control.reload()?;
+    wait_until("the end of the flows that leave", || Ok(rig.control.stats()?.cut == leaving))?;
     wait_for_status(&rig, "records that are lost", |log| log.dropped_by_queue > 100)?;
     let answers = flows.ask_all("still there?")?;
     assert!(answers.len() == 400 && answers.iter().all(|answer| answer.target == "target2"));
@@ -221,7 +223,8 @@ fn full_disk() -> Result<(), Failed> {
     let told = lbctl(&rig, "status")?;
     assert!(told.contains("CANNOT BE WRITTEN"), "{told}");
     let told = lbctl(&rig, "events")?;
-    assert_eq!(told.matches("flow log: records are lost").count(), 1, "{told}");
+    // Not for each record; a short one may have found room once.
+    assert!((1..4).contains(&told.matches("flow log: records are lost").count()), "{told}");
     let mut crowd = rig.crowd(20)?;
     assert_eq!(crowd.ask_all("traffic goes on", PATIENCE).len(), 0);
 
@@ -237,16 +240,21 @@ fn full_disk() -> Result<(), Failed> {
 fn reload() -> Result<(), Failed> {
     let mut rig = Rig::build(PLAN)?;
     rig.start_targets()?;
-    let config = Config::only(&PLAN, Service::LINES);
+    let attributes: &[_] = &["deregistration_delay.timeout_seconds = 0"];
+    let services = vec![Service::LINES, Service { attributes, ..Service::DATAGRAMS }];
+    let config = Config { services, ..Config::of(&PLAN) };
     launch(&mut rig, &config, "")?;
     assert_eq!(rig.control.status()?.flow_log, None);
     let older = rig.network.client.within(|| Conversation::open(tcp_vip()))?;
-    let reload = |section: &str| -> Result<(), Failed> {
-        write(&rig, &config, section)?;
-        Ok(rig.control.reload().map(drop)?)
+    let reload = |config: &Config, section: &str| -> Result<(), Failed> {
+        write(&rig, config, section)?;
+        rig.control.reload()?;
+        // A worker answers when it has done what it was told before.
+        let count = FlowsQuery { count: true, ..FlowsQuery::default() };
+        wait_until("the workers' answers", || Ok(rig.control.flows(&count)?.silent_workers.is_empty()))
     };
     let refused = |section: &str, error: &str| {
-        let told = reload(section).err().map(|failed| format!("{failed:?}")).unwrap_or_default();
+        let told = reload(&config, section).err().map(|failed| format!("{failed:?}")).unwrap_or_default();
         assert!(told.contains(error), "{section}: {told}");
     };
 
@@ -254,7 +262,7 @@ fn reload() -> Result<(), Failed> {
         "[flow_log]\nfile = \"/nowhere/at/all/flows.json\"\n",
         "flow_log.file: cannot open /nowhere/at/all/flows.json",
     );
-    reload(&section(&rig, ""))?;
+    reload(&config, &section(&rig, ""))?;
     let older_address = older.local;
     drop(older);
     let first = rig.network.client.within(|| Talk::hold(tcp_vip(), 10))?;
@@ -264,17 +272,20 @@ fn reload() -> Result<(), Failed> {
 
     let moved = Log(rig.directory.path().join("moved.json"));
     let to_moved = format!("[flow_log]\nfile = \"{}\"\nsample = 2\n", moved.0.display());
-    reload(&to_moved)?;
-    drop(rig.crowd(200)?);
-    let mut count = 0;
-    moved.wait("a sample of connections", |records| {
-        std::mem::replace(&mut count, records.len()) == count && count > 40
-    })?;
-    reload("")?;
+    reload(&config, &to_moved)?;
+    let flows = Flows::open(&rig.network.client, udp_vip(), 600)?;
+    let answers = flows.ask_all("hello")?;
+    let leaving = answers.iter().filter(|answer| answer.target == "target1").count();
+    let config = config.without(1);
+    reload(&config, &to_moved)?;
+    wait_until("the end of the flows that leave", || Ok(rig.control.stats()?.cut == leaving as u64))?;
+    reload(&config, "")?;
     drop(rig.crowd(10)?);
+    // What has been told is written all the same.
+    moved.wait("a sample of flows", |records| 10 * records.len() > 3 * leaving)?;
     rig.stop()?;
     let sampled = moved.read()?;
-    assert!((60..=140).contains(&sampled.len()), "{} of 200", sampled.len());
+    assert!(10 * sampled.len() < 7 * leaving, "{} of {leaving}", sampled.len());
     assert!(sampled.iter().all(|record| record["sample"] == 2));
     assert_eq!(log(&rig).read()?.len(), 2);
     Ok(())
@@ -290,7 +301,7 @@ fn killed() -> Result<(), Failed> {
     drop(rig.crowd(300)?);
     log(&rig).wait("some records", |records| !records.is_empty())?;
     rig.daemon.take().ok_or("no daemon")?.kill()?;
-    let written = log(&rig).read()?.len();
+    let written = log(&rig).read_whole()?.len();
 
     launch(&mut rig, &config, &section)?;
     assert_eq!(crowd.ask_all("across a crash", PATIENCE).len(), 0);
@@ -334,30 +345,44 @@ impl Talk {
 struct Log(PathBuf);
 
 impl Log {
-    /// All records. Each line must be one.
+    /// All records, once nobody writes. Each line must be one.
     fn read(&self) -> Result<Vec<Value>, Failed> {
-        let text = match fs::read_to_string(&self.0) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            read => read?,
-        };
+        let text = self.text()?;
         assert!(text.is_empty() || text.ends_with('\n'), "the last line is torn: {text}");
-        Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+        records(&text)
+    }
+
+    /// Those that are whole: the end of the last may be on its way, or lost with a killed daemon.
+    fn read_whole(&self) -> Result<Vec<Value>, Failed> {
+        let text = self.text()?;
+        records(&text[..text.rfind('\n').map_or(0, |at| at + 1)])
+    }
+
+    fn text(&self) -> Result<String, Failed> {
+        match fs::read_to_string(&self.0) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            read => Ok(read?),
+        }
     }
 
     /// The records, once they are as wanted.
     fn wait(&self, what: &str, mut wanted: impl FnMut(&[Value]) -> bool) -> Result<Vec<Value>, Failed> {
         let deadline = Instant::now() + LATEST;
         loop {
-            let records = self.read()?;
+            let records = self.read_whole()?;
             if wanted(&records) {
                 return Ok(records);
             }
             if Instant::now() > deadline {
                 return Err(format!("no records of {what}: {records:#?}").into());
             }
-            std::thread::sleep(Duration::from_millis(1_500));
+            std::thread::sleep(Duration::from_millis(300));
         }
     }
+}
+
+fn records(lines: &str) -> Result<Vec<Value>, Failed> {
+    Ok(lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 
 fn log(rig: &Rig) -> Log {
@@ -462,6 +487,8 @@ const PLAN: Plan = Plan { layout: Layout::Direct, targets: 2, queues: 2, offload
 /// Lines to targets that do not see clients.
 const HIDDEN: Service =
     Service { name: "hidden", port: 8_000, client_address: ClientAddress::Hidden, ..Service::LINES };
+/// Enough that each of two targets has some: that one has none happens once in a million million.
+const FLOWS: usize = 40;
 const FILE: &str = "flows.json";
 /// When a closed flow is told of at the latest, and then some.
 const LATEST: Duration = Duration::from_secs(40);

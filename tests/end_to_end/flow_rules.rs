@@ -9,7 +9,7 @@ use std::{
 };
 
 use lb_core::limits;
-use lb_ctl::api::TargetRow;
+use lb_ctl::api::{Event, Happening, TargetRow};
 use lbd::testbed::{
     client::Crowd,
     network::{Family, Layout, Offload, Plan},
@@ -21,7 +21,7 @@ use libtest_mimic::Failed;
 use crate::{
     Test,
     config::{Config, Service},
-    harness::{PATIENCE, Rig, TCP_PORT, vip_of},
+    harness::{PATIENCE, Rig, TCP_PORT, vip_of, wait_until},
 };
 
 mod deregistered;
@@ -82,10 +82,22 @@ impl Scene {
         Ok(self.checked[index].start(&self.rig.network.targets[index])?)
     }
 
-    /// Waits until a target is in this state in a service's target group.
+    /// Waits until a target is in this state in a service's target group, and new flows go by it.
     fn wait_for_state(&mut self, service: &Service, number: u8, state: &str) -> Result<(), Failed> {
         let what = format!("target {number} of {} {state}", service.name);
-        self.rig.wait_for(&what, |rows| row_of(rows, service, number).is_some_and(|row| row.state == state))
+        let is_it = |row: &TargetRow| row.state == state && row.is_eligible == (state == "healthy");
+        self.rig.wait_for(&what, |rows| row_of(rows, service, number).is_some_and(is_it))
+    }
+
+    /// Waits until a target is unhealthy in a service's target group, and new flows go to all of that.
+    fn wait_for_fail_open(&self, service: &Service, number: u8) -> Result<(), Failed> {
+        wait_until(&format!("{} failing open", service.name), || {
+            let listeners = self.rig.control.status()?.load_balancers.into_iter().flat_map(|lb| lb.listeners);
+            let mut groups = listeners.flat_map(|listener| listener.forward);
+            let fails_open = groups.any(|row| row.target_group == service.name && row.is_failing_open);
+            Ok(fails_open && self.state(service, number)? == "unhealthy")
+        })?;
+        self.rig.wait_until_applied()
     }
 
     /// Waits until a target is not registered, nor draining, with a service's target group any more.
@@ -93,6 +105,29 @@ impl Scene {
         let what = format!("target {number} of {} unused", service.name);
         let is_unused = |row: Option<&TargetRow>| row.is_none_or(|row| row.state == "unused");
         self.rig.wait_for(&what, |rows| is_unused(row_of(rows, service, number)))
+    }
+
+    /// Waits until so many flows were cut.
+    fn wait_for_cut(&self, flows: usize) -> Result<(), Failed> {
+        wait_until(&format!("the end of {flows} flows"), || Ok(self.rig.control.stats()?.cut >= flows as u64))
+    }
+
+    /// The states that a target has had in a service's target group, from the second on.
+    fn states_told(&self, service: &Service, number: u8) -> Result<Vec<String>, Failed> {
+        let address =
+            SocketAddr::from((service.target_family.target(number), service.target_port)).to_string();
+        let mut states = Vec::new();
+        for line in self.rig.control.lines("/v1/events?follow=false")? {
+            match serde_json::from_str::<Event>(&line?)?.what {
+                Happening::Health { target_group, target, to, .. }
+                    if (target_group.as_str(), &target) == (service.name, &address) =>
+                {
+                    states.push(to)
+                }
+                _ => {}
+            }
+        }
+        Ok(states)
     }
 
     /// The state of a target in a service's target group.
@@ -147,6 +182,16 @@ impl Scene {
         let at_target = self.at_targets[usize::from(number) - 1].resets().into_iter();
         let at_target = at_target.filter(|reset| reset.to == target);
         [at_client.map(|reset| reset.to).collect(), at_target.map(|reset| reset.from).collect()]
+    }
+
+    /// The same, unless the machine has been so slow that this is said too late to tell.
+    fn assert_unhurt_before(&self, end: Instant, crowd: &mut Crowd, service: &Service, when: &str) {
+        let failures = crowd.ask_all(when, PATIENCE);
+        let is_late =
+            Instant::now() > end && failures.iter().all(|one| one.error.kind() != ErrorKind::TimedOut);
+        let mut resets = self.rig.plan().numbers().flat_map(|number| self.resets(service, number));
+        let is_hurt = !failures.is_empty() || resets.any(|ends| !ends.is_empty());
+        assert!(!is_hurt || is_late, "{when}: {failures:?}");
     }
 
     /// Every connection of a crowd goes on, and no reset of its service was seen at either end.

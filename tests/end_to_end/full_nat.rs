@@ -20,7 +20,7 @@ use libtest_mimic::Failed;
 use crate::{
     Test,
     config::{ClientAddress, Config, Service, SourceNat},
-    harness::{PATIENCE, Rig, heavy, tcp_vip, vip_of},
+    harness::{PATIENCE, Rig, heavy, tcp_vip, vip_of, wait_until},
     web::{WebServers, ab, output_of},
 };
 
@@ -136,14 +136,15 @@ fn ports_run_out() -> Result<(), Failed> {
         show::why(&why)
     );
     assert!(rig.network.client.within(another).is_err(), "an eleventh connection on ten ports");
-    let errors = traffic_of_listener(&rig)?.port_allocation_errors;
-    assert!(errors > 0);
+    let errors = || -> Result<u64, Failed> { Ok(traffic_of_listener(&rig)?.port_allocation_errors) };
+    wait_until("a port that is wanting", || Ok(errors()? > 0))?;
     assert_eq!(crowd.ask_all("unhurt", PATIENCE).len(), 0);
 
     // Freed ports rest before they are used again, so that no late segment of the old connection meets the new one.
     drop(crowd);
+    let before = errors()?;
     assert!(rig.network.client.within(another).is_err(), "a port was used again at once");
-    assert!(traffic_of_listener(&rig)?.port_allocation_errors > errors);
+    wait_until("a port that is wanting again", || Ok(errors()? > before))?;
     rig.finish().map(drop)
 }
 

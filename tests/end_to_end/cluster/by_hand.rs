@@ -52,7 +52,10 @@ fn damaged() -> Result<(), Failed> {
     output_of(Command::new("ip").args(["netns", "del", &namespace]))?;
     let refused = refused(&name, "up")?;
     assert!(refused.contains(&namespace) && refused.contains(&format!("--name {name} down")), "{refused}");
-    fs::remove_dir_all(directory_of(&name))?;
+    // At one blow: lbd may make its socket's directory anew while files are removed one by one.
+    let removed = directory_of(&format!("{name}-removed"));
+    fs::rename(directory_of(&name), &removed)?;
+    fs::remove_dir_all(removed)?;
     run(&name, "down")?;
     assert!(!path_of(&format!("{name}-client")).exists() && !directory_of(&name).exists());
     assert_eq!(process_of(&format!(" --name {name} hold")), None);

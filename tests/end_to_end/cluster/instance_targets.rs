@@ -144,7 +144,7 @@ fn move_to(scene: &mut Scene, pods: &[Pod]) -> Result<(), Failed> {
     scene.cluster.set_endpoints(&LOCAL, pods)?;
     let has_pod = |row: &TargetRow| pods.iter().any(|pod| row.target.ip() == pod.node().address());
     scene.wait_for("health that follows the pod", |targets| {
-        of_local(targets).all(|row| is_serving(row) == has_pod(row))
+        of_local(targets).all(|row| is_serving(row) == has_pod(row) && row.is_eligible == has_pod(row))
     })
 }
 

@@ -15,7 +15,7 @@ use lbd::testbed::{
         Cluster, configuration,
         places::{Node, Pod},
     },
-    daemon::{Books, is_serving},
+    daemon::{Books, are_tables_applied, is_serving},
     namespace::Namespace,
     process::Process,
     tap::{Hop, Taps},
@@ -23,7 +23,7 @@ use lbd::testbed::{
 use libtest_mimic::Failed;
 
 use super::walk::Walk;
-use crate::harness::{LBD, PATIENCE, SOCKET};
+use crate::harness::{LBD, PATIENCE, SOCKET, wait_until};
 
 /// A cluster whose links are tapped.
 pub struct Scene {
@@ -77,22 +77,21 @@ impl Scene {
         let (before, after) = text.split_at(of_group);
         assert!(after.contains(line), "{group} has no line {line}");
         self.write(&format!("{before}{}", after.replacen(line, instead, 1)))?;
-        let wanted = self.control.reload()?.tables_generation;
-        let deadline = Instant::now() + PATIENCE;
-        while self.control.status()?.applied_tables_generation < wanted {
-            assert!(Instant::now() < deadline, "generation {wanted} was not applied");
-            std::thread::sleep(LOOKING_INTERVAL);
-        }
-        Ok(())
+        self.control.reload()?;
+        self.wait_until_applied()
     }
 
-    /// Waits until the daemon's view of its targets is as wanted.
+    fn wait_until_applied(&self) -> Result<(), Failed> {
+        wait_until("workers go by the tables", || Ok(are_tables_applied(&self.control)?))
+    }
+
+    /// Waits until the daemon's view of its targets is as wanted, and then until workers go by it.
     pub fn wait_for(&mut self, what: &str, wanted: impl Fn(&[TargetRow]) -> bool) -> Result<(), Failed> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let targets = self.control.targets();
             if targets.as_deref().is_ok_and(&wanted) {
-                return Ok(());
+                return self.wait_until_applied();
             }
             let daemon = self.daemon.as_mut().ok_or("no daemon was started")?;
             if daemon.ended()?.is_some() || Instant::now() > deadline {

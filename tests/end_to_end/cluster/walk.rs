@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use lb_core::tables::Mac;
 use lbd::testbed::{
-    cluster::{Cluster, services},
+    cluster::Cluster,
     tap::{Checksum, Direction, Hop, Protocol, crossings, follow},
 };
 use libtest_mimic::Failed;
@@ -43,21 +43,30 @@ impl Walk {
     }
 
     fn of(cluster: &Cluster, caller: SocketAddr, ways: [Vec<&Hop>; 2]) -> Result<Walk, Failed> {
-        let [there, back] = ways.each_ref().map(|way| lines(cluster, caller, way));
-        let hops = ways.concat().into_iter().cloned().collect();
-        Ok(Walk { there: there?, back: back?, hops })
+        let [there, back] = &ways;
+        let there = lines(cluster, caller, (there, Way::There))?;
+        let back = lines(cluster, caller, (back, Way::Back))?;
+        Ok(Walk { there, back, hops: ways.concat().into_iter().cloned().collect() })
     }
 
     /// The hops must be these, as `client/eth0 > router/client: 198.18.0.2:c > 198.18.100.1:80`: `c` is the caller's port, `*` one that
-    /// somebody has chosen.
+    /// who stands in for it has chosen.
     pub fn assert(&self, there: &[&str], back: &[&str]) {
         assert_eq!(self.there, there, "there");
         assert_eq!(self.back, back, "back");
     }
 }
 
+/// Which way a packet goes.
+#[derive(Clone, Copy)]
+enum Way {
+    /// From the caller.
+    There,
+    Back,
+}
+
 /// The way of one packet, a line for each link.
-fn lines(cluster: &Cluster, caller: SocketAddr, way: &[&Hop]) -> Result<Vec<String>, Failed> {
+fn lines(cluster: &Cluster, caller: SocketAddr, (way, goes): (&[&Hop], Way)) -> Result<Vec<String>, Failed> {
     let mut lines = Vec::new();
     let first_ttl = way.first().map_or(0, |hop| hop.ttl);
     for (passed_on, crossing) in (0..).zip(crossings(way)) {
@@ -70,31 +79,21 @@ fn lines(cluster: &Cluster, caller: SocketAddr, way: &[&Hop]) -> Result<Vec<Stri
         assert_eq!([hop.source_mac, hop.destination_mac], macs, "{from} > {to}");
         assert_ne!(hop.checksum, Checksum::Wrong, "{from} > {to}");
         assert_eq!(hop.ttl, first_ttl - passed_on, "time to live, {from} > {to}");
-        let addresses = [hop.source, hop.destination].map(|address| name(address, caller));
-        lines.push(format!("{from} > {to}: {} > {}", addresses[0], addresses[1]));
+        let (source, destination) = match goes {
+            Way::There => (name_of_client(hop.source, caller), hop.destination.to_string()),
+            Way::Back => (hop.source.to_string(), name_of_client(hop.destination, caller)),
+        };
+        lines.push(format!("{from} > {to}: {source} > {destination}"));
     }
     Ok(lines)
 }
 
-/// An address with its port, where that is not somebody's choice.
-fn name(address: SocketAddr, caller: SocketAddr) -> String {
-    let ip = address.ip();
-    match address.port() {
-        port if port == caller.port() => format!("{ip}:c"),
-        port if is_well_known(port) => format!("{ip}:{port}"),
-        _ => format!("{ip}:*"),
-    }
-}
-
-fn is_well_known(port: u16) -> bool {
-    let of_service =
-        |service: &services::Service| [service.port, service.target_port, service.node_port].contains(&port);
-    LISTENERS.contains(&port) || services::ALL.iter().any(of_service)
+/// The caller, or who stands in for it on a link, by a port that somebody has chosen: it may be any, a service's, too.
+fn name_of_client(address: SocketAddr, caller: SocketAddr) -> String {
+    let port = if address == caller { 'c' } else { '*' };
+    format!("{}:{port}", address.ip())
 }
 
 fn is_out(hop: &Hop) -> bool {
     hop.direction == Direction::Out
 }
-
-/// The load balancer's, of both protocols.
-const LISTENERS: [u16; 7] = [80, 81, 82, 83, 84, 7, 8];

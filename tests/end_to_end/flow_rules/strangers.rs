@@ -1,6 +1,7 @@
 //! Packets that belong to nothing: silence where nobody listens, a reset where no flow is.
 
 use std::{
+    collections::BTreeSet,
     io::ErrorKind,
     net::{SocketAddr, TcpStream},
 };
@@ -30,7 +31,7 @@ fn silence() -> Result<(), Failed> {
         assert_unanswered(nowhere)
     })?;
     assert_eq!(scene.at_client.resets(), []);
-    assert!(scene.rig.frames("no_listener")? >= 2);
+    scene.rig.wait_for_frames("no_listener", 2)?;
     scene.finish()
 }
 
@@ -41,8 +42,10 @@ fn data_of_no_flow() -> Result<(), Failed> {
         Ok((stray.local, stray.speak(PATIENCE).map_err(|error| error.kind())))
     })?;
     assert_eq!(heard, Err(ErrorKind::ConnectionReset));
-    let resets: Vec<_> = scene.at_client.resets().into_iter().map(|reset| (reset.from, reset.to)).collect();
-    assert_eq!(resets, [(tcp_vip(), client)]);
-    assert_eq!(scene.rig.frames("reset_no_flow")?, 1);
+    // What is answered late is said again.
+    let resets = scene.at_client.resets().into_iter();
+    let resets: BTreeSet<_> = resets.map(|reset| (reset.from, reset.to)).collect();
+    assert_eq!(resets, [(tcp_vip(), client)].into());
+    assert!(scene.rig.frames("reset_no_flow")? >= 1);
     scene.finish()
 }
