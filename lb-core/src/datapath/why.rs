@@ -210,7 +210,7 @@ impl Pipeline<'_> {
             return refused(reason);
         }
         let is_tcp = key.protocol() == Protocol::Tcp as u8;
-        let is_adopted = self.may_adopt(listener, now) && self.keeps_client(tables, listener, key);
+        let is_adopted = self.may_adopt(tables, listener, now) && self.keeps_client(tables, listener, key);
         let preference = match self.prefer(tables, known, key, now) {
             Some(preference) => preference,
             None => {
