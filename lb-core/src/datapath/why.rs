@@ -115,7 +115,8 @@ impl FlowFate {
         self.is_over && self.direction == Direction::Forward
     }
 
-    /// What the flow's next packet is counted under, unless it is a reset, a SYN, or the segment that a PROXY header goes with.
+    /// What the flow's next packet is counted under, unless it is a reset, a SYN, the segment that a PROXY header goes with, or
+    /// one that the numbers of a flow which is owed a header refuse.
     pub fn reason(&self) -> Reason {
         match (self.state, self.direction) {
             (State::Cut, _) => Reason::ResetTerminated,
