@@ -147,6 +147,40 @@ fn the_clients_first_byte_is_not_acknowledged_selectively_before_the_header() {
     }
 }
 
+/// A target says of bytes that come twice that they did (RFC 2883). Of the header's the client knows nothing.
+#[test]
+fn blocks_that_hold_nothing_of_the_clients_are_not_told() {
+    const NOTHING: u32 = 0x0101_0101;
+    let options = |numbers: &[i32]| {
+        let edges = numbers.iter().flat_map(|&number| INITIAL.wrapping_add_signed(number).to_be_bytes());
+        let option = [1, 1, 5, 2 + 4 * numbers.len() as u8].into_iter().chain(edges).collect::<Vec<u8>>();
+        if numbers.is_empty() { NOTHING.to_be_bytes().to_vec() } else { option }
+    };
+    for placement in [OnFirstAck, OnFirstAckWithPayload] {
+        for mode in proxy_modes(placement) {
+            let mut script = Script::sent(&mode);
+            let length = script.length();
+            for (acknowledgement, blocks, told) in [
+                (1 - length, vec![1 - length, 1], vec![]),
+                (1 - length, vec![-length, 1 - length, 300, 900], vec![0, 1, 300, 900]),
+                (1 - length, vec![-30, 2, 300, 900], vec![300, 900]),
+                (1, vec![1 - length, 1], vec![]),
+                (6, vec![1 - length, 6, 300, 900], vec![1, 6, 300, 900]),
+            ] {
+                let packet = script.target(ACK, acknowledgement);
+                let packet = Crafted { tcp_options: options(&blocks), ..packet };
+                let seen = script.target_sends(&packet, 0);
+                let mut expected = options(&told);
+                expected.resize(packet.tcp_options.len(), 1);
+                assert_eq!(seen.tcp_options, expected, "{}: {blocks:?}", mode.name);
+                if acknowledgement > 0 {
+                    script = Script::sent(&mode);
+                }
+            }
+        }
+    }
+}
+
 /// The target may have got the header or not, and heeds a reset with the number that it expects alone.
 #[test]
 fn resets_have_the_number_that_their_receiver_expects() {
