@@ -191,6 +191,8 @@ struct Pipeline<'m> {
     workers: u8,
     egress: [Egress; limits::INTERFACES],
     adopt_until: Instant,
+    /// The same as it was at start: no longer for want of room in the flow table.
+    unclean_until: Instant,
     budgets: budget::Budgets,
     extras: extra::Extras,
     flow_log: flow_log::FlowLog,
@@ -253,6 +255,7 @@ impl<'m> Datapath<'m> {
             workers: settings.workers,
             egress: egress(tables.interfaces()),
             adopt_until: settings.adopt_until.unwrap_or_default(),
+            unclean_until: settings.adopt_until.unwrap_or_default(),
             budgets: budget::Budgets::default(),
             extras: extra::Extras::new(),
             flow_log: flow_log::FlowLog::new(),

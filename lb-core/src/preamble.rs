@@ -11,6 +11,10 @@
 //!
 //! So a byte of the client has one number at both ends, and all that is shifted is what lies before the first. Once the target has
 //! acknowledged the header, nothing is shifted any more for the life of the connection: then its flow is as any other.
+//!
+//! Where the target's connection begins is what the target's own SYN acknowledges, not what the client's SYNs have said: there may
+//! have been several, and a client that has its target and us differ about it could fill the header's place. For the same reason
+//! nothing of the client's passes that does not acknowledge what this connection's target has sent, and no byte from before its first.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -25,8 +29,8 @@ use crate::{
 pub struct Preamble {
     /// The client's initial sequence number.
     pub initial: u32,
-    /// What the client acknowledged last.
-    pub acknowledgement: u32,
+    /// What follows all that the target is known to have sent, in the client's numbers.
+    pub target_next: u32,
     /// Timestamps of its last segment (RFC 7323), where [`HAS_TIMESTAMPS`] says so.
     timestamps: [u32; 2],
     /// The window that it told last, as it stands in the header.
@@ -73,6 +77,17 @@ pub enum Passage {
     Twice,
 }
 
+/// What a client's segment holds from before its first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Old {
+    /// Nothing.
+    Nothing,
+    /// So many bytes, and then others, or the end.
+    Bytes(usize),
+    /// All that it has of data and flags for them.
+    Everything,
+}
+
 /// What a client is told of its target's acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -103,6 +118,16 @@ impl Numbers {
 
     fn has(&self, flags: u8) -> bool {
         self.flags & flags == flags
+    }
+
+    fn has_data_or_end(&self) -> bool {
+        self.data > 0 || self.has(FIN)
+    }
+
+    /// The number behind the segment.
+    fn end(&self) -> u32 {
+        let flags = u32::from(self.has(SYN)) + u32::from(self.has(FIN));
+        self.sequence.wrapping_add(self.data as u32).wrapping_add(flags)
     }
 }
 
@@ -148,33 +173,69 @@ impl Preamble {
         self.sent = sent_units(now_ms);
     }
 
-    /// Learns from a client's segment, of a connection that is half-open or not: where its stream begins, as long as that may change,
-    /// and what a segment in its name has to say.
-    pub fn learn_from_client(&mut self, numbers: &Numbers, segment: &[u8], is_half_open: bool) {
-        if numbers.has(SYN) {
-            if is_half_open && !self.is_sent() {
-                self.initial = numbers.sequence;
-            }
+    /// Whether the client has acknowledged all that its target has sent, so that it can be said once more in its name.
+    pub fn is_all_acknowledged(&self) -> bool {
+        self.flags & ALL_ACKNOWLEDGED != 0
+    }
+
+    /// Notes that the client has acknowledged all that its target has sent, up to this number, with this window.
+    pub fn acknowledge_all(&mut self, number: u32, window: u16) {
+        (self.target_next, self.window) = (number, window);
+        self.flags |= ALL_ACKNOWLEDGED;
+    }
+
+    /// Learns from a client's segment that is not foreign: where its stream begins, as long as the target has not said so, and what a
+    /// segment in its name has to say.
+    pub fn learn_from_client(&mut self, numbers: &Numbers, segment: &[u8]) {
+        if numbers.has(SYN) && !self.is_placed() {
+            self.initial = numbers.sequence;
+        }
+        if numbers.flags & (SYN | RST) != 0 {
             return;
         }
-        let is_older = (numbers.acknowledgement.wrapping_sub(self.acknowledgement) as i32) < 0;
-        if !numbers.has(ACK) || numbers.has(RST) || is_older && self.flags & HAS_ACKNOWLEDGED != 0 {
+        if numbers.sequence == self.first() && numbers.has_data_or_end() {
+            self.flags |= BEGUN;
+        }
+        if numbers.acknowledgement != self.target_next {
             return;
         }
-        (self.acknowledgement, self.window) = (numbers.acknowledgement, numbers.window);
-        self.flags |= HAS_ACKNOWLEDGED;
+        self.acknowledge_all(self.target_next, numbers.window);
         if let Some(timestamps) = timestamps(segment) {
             self.timestamps = timestamps;
             self.flags |= HAS_TIMESTAMPS;
         }
     }
 
-    /// Learns from a target's segment what it takes, if it is its SYN.
+    /// Learns from a target's segment, with its sequence number as the client knows it: what it has sent, and, from its SYN, where
+    /// its connection begins and what it takes.
     pub fn learn_from_target(&mut self, numbers: &Numbers, segment: &[u8]) {
-        if !numbers.has(SYN) {
+        if numbers.has(SYN | ACK) {
+            self.place(numbers);
+        }
+        if numbers.has(SYN) {
+            return self.learn_options(segment.get(tcp::HEADER..tcp::HEADER + numbers.options));
+        }
+        let is_newer = numbers.end().wrapping_sub(self.target_next) as i32 > 0;
+        if self.is_of_target(numbers) && is_newer && !numbers.has(RST) {
+            self.target_next = numbers.end();
+            self.flags &= !ALL_ACKNOWLEDGED;
+        }
+    }
+
+    /// Begins with the connection that a target's SYN acknowledges, unless it is the one that is known.
+    fn place(&mut self, numbers: &Numbers) {
+        let initial = numbers.acknowledgement.wrapping_sub(1).wrapping_add(self.length());
+        if initial == self.initial && self.is_of_target(numbers) {
             return;
         }
-        let options = segment.get(tcp::HEADER..tcp::HEADER + numbers.options).unwrap_or_default();
+        let (length, flags) = (self.length, self.flags & ON_FIRST_ACK | PLACED);
+        let segment_size = UNSAID_SEGMENT_SIZE;
+        let target_next = numbers.end();
+        *self = Preamble { initial, target_next, segment_size, length, flags, ..Preamble::zeroed() };
+    }
+
+    fn learn_options(&mut self, options: Option<&[u8]>) {
+        let options = options.unwrap_or_default();
         for (kind, value) in tcp::options(options) {
             match (kind, &options[value]) {
                 (option::MAXIMUM_SEGMENT_SIZE, &[high, low]) => {
@@ -186,7 +247,39 @@ impl Preamble {
         }
     }
 
-    /// What becomes of a client's segment at a time in wrapping milliseconds.
+    /// Whether the target has said where its connection begins.
+    fn is_placed(&self) -> bool {
+        self.flags & PLACED != 0
+    }
+
+    /// Whether a target's segment is of the connection that is known, not of another between the same ports.
+    fn is_of_target(&self, numbers: &Numbers) -> bool {
+        let distance = numbers.sequence.wrapping_sub(self.target_next) as i32;
+        self.is_placed() && distance.unsigned_abs() < MOST_BEFORE_HEADER
+    }
+
+    /// Whether a client's segment is of another connection than the target's, for all that is known: it must acknowledge what this
+    /// target has sent. Only SYNs and resets need not.
+    pub fn is_foreign(&self, numbers: &Numbers) -> bool {
+        let ahead = numbers.acknowledgement.wrapping_sub(self.target_next) as i32;
+        let acknowledges = self.is_placed() && numbers.has(ACK) && ahead <= 0;
+        numbers.flags & (SYN | RST) == 0 && !acknowledges
+    }
+
+    /// What a client's segment holds from before its first byte. The header stands there, so none of it may reach the target.
+    pub fn old(&self, numbers: &Numbers) -> Old {
+        let offset = numbers.sequence.wrapping_sub(self.first()) as i32;
+        let old = offset.unsigned_abs() as usize;
+        match () {
+            () if numbers.has(SYN) && numbers.data > 0 => Old::Everything,
+            () if numbers.flags & (SYN | RST) != 0 || offset >= 0 => Old::Nothing,
+            () if !numbers.has_data_or_end() => Old::Nothing,
+            () if numbers.data + usize::from(numbers.has(FIN)) > old => Old::Bytes(old),
+            () => Old::Everything,
+        }
+    }
+
+    /// What becomes of a client's segment that holds nothing old, at a time in wrapping milliseconds.
     pub fn passage(&self, numbers: &Numbers, now_ms: u32) -> Passage {
         let offset = numbers.sequence.wrapping_sub(self.first()) as i32;
         match () {
@@ -196,7 +289,8 @@ impl Preamble {
             () if offset < 0 => Passage::Ahead,
             () if offset > 0 => Passage::Unchanged,
             () if numbers.has(RST) => Passage::Twice,
-            () if numbers.data > 0 || numbers.has(FIN) || self.is_due(now_ms) => Passage::WithHeader,
+            () if numbers.has_data_or_end() && self.is_followed() => Passage::Unchanged,
+            () if numbers.has_data_or_end() || self.is_due(now_ms) => Passage::WithHeader,
             () if self.is_sent() => Passage::Unchanged,
             () => Passage::Ahead,
         }
@@ -219,6 +313,12 @@ impl Preamble {
         }
     }
 
+    /// Whether a target's segment says that it has the header. No SYN and no reset does: they may be of another connection.
+    pub fn is_over(&self, numbers: &Numbers) -> bool {
+        let is_current = numbers.flags & (SYN | RST) == 0 && self.is_of_target(numbers);
+        is_current && numbers.has(ACK) && self.told(numbers.acknowledgement).is_over
+    }
+
     /// What a client is told of its target's acknowledgement.
     pub fn told(&self, acknowledgement: u32) -> Told {
         let offset = acknowledgement.wrapping_sub(self.first()) as i32;
@@ -231,10 +331,25 @@ impl Preamble {
         Told { acknowledgement: acknowledgement.wrapping_add(gap), gap, is_over: false }
     }
 
-    /// The least edge of what a client is told to be acknowledged selectively. Its first byte is not, as long as the header is not: it
-    /// would not send it again, and with it the header.
-    pub fn least_edge(&self, told: &Told) -> u32 {
-        self.first().wrapping_add(u32::from(!told.is_over))
+    /// What a client is told of a block that its target acknowledges selectively; `None` of one that holds nothing of the client's. Its
+    /// first byte is not told of, as long as the header is not acknowledged: it would not send it again, and with it the header.
+    pub fn block(&self, (left, right): (u32, u32), told: &Told) -> Option<(u32, u32)> {
+        let (mut left, right) = (self.edge_at_client(left), self.edge_at_client(right));
+        let is_before = |number: u32, other: u32| (number.wrapping_sub(other) as i32) < 0;
+        let has_first = !is_before(self.first(), left) && is_before(self.first(), right);
+        if has_first && !told.is_over {
+            left = self.first().wrapping_add(1);
+        }
+        is_before(left, right).then_some((left, right))
+    }
+
+    /// An edge before the header is one before the client's first byte, and all edges within it are one.
+    fn edge_at_client(&self, edge: u32) -> u32 {
+        match edge.wrapping_sub(self.first()) as i32 {
+            0.. => edge,
+            offset if offset >= -i32::from(self.length) => self.first(),
+            _ => edge.wrapping_add(self.length()),
+        }
     }
 
     /// What a client is told of its target's window in a segment with these flags, `gap` bytes further on. A window that is not
@@ -255,6 +370,11 @@ impl Preamble {
         options[4..8].copy_from_slice(&self.timestamps[0].to_be_bytes());
         options[8..12].copy_from_slice(&self.timestamps[1].to_be_bytes());
         (options, options.len())
+    }
+
+    /// Whether the client's first bytes follow a header that went before them. When they come again, it may be for want of it.
+    fn is_followed(&self) -> bool {
+        self.is_on_first_ack() && self.is_sent() && self.flags & BEGUN == 0
     }
 
     /// Whether the header goes with an acknowledgement alone. One that answers a target's repeated SYN says that it was lost.
@@ -282,10 +402,16 @@ fn sent_units(now_ms: u32) -> u8 {
 const SENT: u8 = 1;
 /// [`HeaderPlacement::OnFirstAck`].
 const ON_FIRST_ACK: u8 = 2;
-/// The client has acknowledged something of its target's.
-const HAS_ACKNOWLEDGED: u8 = 4;
+/// The client has acknowledged all that its target has sent.
+const ALL_ACKNOWLEDGED: u8 = 4;
 /// The client's segments have timestamps.
 const HAS_TIMESTAMPS: u8 = 8;
+/// The target has said where its connection begins.
+const PLACED: u8 = 16;
+/// The client's first bytes have come.
+const BEGUN: u8 = 32;
+/// More than a target sends before it has its header. Numbers of connections that follow one another differ by more (RFC 6528).
+const MOST_BEFORE_HEADER: u32 = 1 << 20;
 /// What a target takes that offers no segment size (RFC 9293 section 3.7.1).
 const UNSAID_SEGMENT_SIZE: u16 = 536;
 /// Times are counted in units of 64 ms.

@@ -9,6 +9,7 @@ pub mod identification;
 pub mod nat;
 pub mod preamble;
 pub mod reset;
+mod sack;
 pub mod segment;
 pub mod shift;
 pub mod translate;

@@ -91,6 +91,7 @@ reasons! {
     TcpFragment, "tcp_fragment", Drop, "TCP segment in pieces: not carried, as NLB does not (RFC 1858, RFC 3128).";
     FragmentLength, "fragment_length", Drop, "Piece of a datagram that ends behind 65,535 bytes, or, not its last, is empty or no multiple of 8 bytes long.";
     ProxyFragment, "proxy_fragment", Drop, "Piece of a datagram to a target that is owed a PROXY header: only whole datagrams have one.";
+    ProxyUnplaced, "proxy_unplaced", Drop, "TCP segment of a connection that a target which is owed a PROXY header is not known to have: the header's place in it is not known either.";
     FragmentLost, "fragment_lost", Drop, "Later piece of a datagram whose first did not come in time, or for which there was no room.";
     L4Truncated, "l4_truncated", Drop, "Shorter than its TCP or UDP header.";
     TcpHeaderLength, "tcp_header_length", Drop, "TCP data offset under 5 words or past the packet.";

@@ -173,6 +173,7 @@ fn compare_flow(packet: &Packet, flow: &FlowFate, event: &Event) {
     let is_renewal = flow.state == State::Reset && packet.tcp_flags & SYN != 0;
     if flow.state == State::Connecting
         || is_renewal
+        || reason == Reason::ProxyUnplaced
         || has_header
         || is_reset_or_syn && said != Reason::FlowHit
     {

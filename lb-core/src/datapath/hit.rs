@@ -11,7 +11,7 @@ use crate::{
     target::{CutCause, Target, TargetId},
     tcp,
     verdict::{Reason, Verdict},
-    wire::l4::tcp::RST,
+    wire::l4::tcp::{RST, SYN},
 };
 
 /// What a look at new tables found of a flow.
@@ -79,6 +79,11 @@ impl Pipeline<'_> {
         let state = self.flows.flow(record).state();
         if state != State::Udp {
             let flags = it.packet.tcp_flags;
+            if flags & SYN != 0
+                && let Some(verdict) = self.begin_elsewhere(tables, it, record, direction)
+            {
+                return Some(verdict);
+            }
             if state != State::Established && tcp::is_unusual(state, direction, flags) {
                 return self.hit_unusual(tables, it, record, direction);
             }

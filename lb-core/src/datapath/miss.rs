@@ -11,7 +11,7 @@ use crate::{
     flow_key::FlowKey,
     flow_log::CloseReason,
     flow_table::Full,
-    listener::{Listener, ListenerId},
+    listener::{Listener, ListenerId, WeightedGroup},
     select,
     tables::{Endpoint, NextHop, Tables},
     target::TargetId,
@@ -66,7 +66,7 @@ impl Pipeline<'_> {
             {
                 return self.connect(tables, known, it, confirmed);
             }
-            () if self.may_adopt(listener, it.now) && self.keeps_client(tables, listener, key) => {
+            () if self.may_adopt(tables, listener, it.now) && self.keeps_client(tables, listener, key) => {
                 (State::Established, Reason::FlowAdopted)
             }
             () => return self.reset(it, Reason::ResetNoFlow, Some(id)),
@@ -151,8 +151,9 @@ impl Pipeline<'_> {
                 false => self.reset(it, Reason::ResetNoFlow, None),
             };
         };
-        if self.flows.lookup(self.flows.hash(&forward), &forward).is_some() {
-            return Verdict::drop(Reason::NoFlow); // The client's flow is with another target.
+        let begins_with_header = it.packet.has(SYN) && header_placement(tables, target_id).is_some();
+        if begins_with_header || self.flows.lookup(self.flows.hash(&forward), &forward).is_some() {
+            return Verdict::drop(Reason::NoFlow); // Or the client's flow is with another target.
         }
         let state = match it.packet.is_udp() {
             true => State::Udp,
@@ -186,7 +187,7 @@ impl Pipeline<'_> {
     ) -> impl Iterator<Item = (Known<'t>, TargetId, FlowKey)> + 't {
         rows.iter().filter_map(move |&(_, id, target_id)| {
             let listener = tables.listener(id)?;
-            if !self.may_adopt(listener, now) {
+            if !self.may_adopt(tables, listener, now) {
                 return None;
             }
             let vip = (listener.endpoint.address, listener.endpoint.port.to_be_bytes());
@@ -262,9 +263,17 @@ impl Pipeline<'_> {
     }
 
     /// Whether a listener's packets of no flow may be those of a connection from before. What began with a SYN cookie cannot go on:
-    /// nobody knows any more by how much its numbers differ.
-    pub(super) fn may_adopt(&self, listener: &Listener, now: Instant) -> bool {
-        (listener.adopts_strays || self.adopts_strays(now)) && !listener.has_syn_cookies
+    /// nobody knows any more by how much its numbers differ. What began with a PROXY header goes on after an unclean start alone: else
+    /// a client might have its flow forgotten, and speak in the header's place.
+    pub(super) fn may_adopt(&self, tables: &Tables, listener: &Listener, now: Instant) -> bool {
+        let group = |id| tables.group(id);
+        let has_headers = |weighted: &WeightedGroup| group(weighted.group)?.proxy_header;
+        let has_headers = listener.forward.groups.iter().any(|weighted| has_headers(weighted).is_some());
+        let is_time = match has_headers {
+            true => now < self.unclean_until,
+            false => listener.adopts_strays || self.adopts_strays(now),
+        };
+        is_time && !listener.has_syn_cookies
     }
 
     pub(super) fn adopts_strays(&self, now: Instant) -> bool {

@@ -11,7 +11,7 @@ use crate::{
     tables::Tables,
     tcp,
     verdict::{Reason, Verdict},
-    wire::{ethernet, ipv4},
+    wire::{ethernet, ipv4, l4::tcp::SYN},
 };
 
 impl Pipeline<'_> {
@@ -53,7 +53,7 @@ impl Pipeline<'_> {
         let (direction, flags, state) = (slot.candidate.direction(), slot.packet.tcp_flags, flow.state());
         if !is_common(flow, key, tables.epoch(), burst, slot)
             || tcp::is_unusual(state, direction, flags)
-            || (state.is_over() && slot.packet.is_syn())
+            || (slot.packet.has(SYN) && !state.is_half_open())
         {
             return None;
         }

@@ -14,11 +14,11 @@ use std::net::IpAddr;
 
 use super::{InFlight, Pipeline, reply::has_right_checksum};
 use crate::{
-    flow::{Addresses, Direction, Flow},
+    flow::{Addresses, Direction, Flow, State},
     flow_key::FlowKey,
     limits,
     parse::{Packet, Piece, parse},
-    preamble::{Numbers, Passage, Preamble},
+    preamble::{Numbers, Old, Passage, Preamble},
     rewrite::{preamble as write, segment::Segment},
     tables::{NextHop, Protocol, Tables},
     target::{HeaderPlacement, TargetId},
@@ -61,7 +61,7 @@ impl Pipeline<'_> {
         now: Instant,
     ) {
         let preamble = &mut self.flows.annex_mut(record).preamble;
-        (preamble.acknowledgement, preamble.window) = (number, window);
+        preamble.acknowledge_all(number, window);
         if !preamble.is_on_first_ack() {
             return;
         }
@@ -127,25 +127,24 @@ impl Pipeline<'_> {
         hop: NextHop,
         reason: Reason,
     ) -> Verdict {
-        let is_half_open = self.flows.flow(record).state().is_half_open();
-        let preamble = &mut self.flows.annex_mut(record).preamble;
-        preamble.learn_from_client(numbers, segment(it), is_half_open);
-        let preamble = *preamble;
-        match preamble.passage(numbers, it.now.wrapping_millis()) {
-            Passage::Unchanged => {}
-            Passage::WithHeader => return self.send_with_header(it, record, numbers, hop),
-            Passage::Twice => self.send_reset_ahead(it, record, &preamble, hop),
-            Passage::Ahead => {
-                write::move_ahead(segment_mut(it), preamble.length());
-                if it.packet.is_syn() && numbers.data > 0 {
-                    // Data in a SYN would come before the header; the client sends them again.
-                    let packet = write::truncate(it.frame, it.packet);
-                    let mut it = InFlight { frame: &mut *it.frame, packet: &packet, ..*it };
-                    return self.send_on(&mut it, record, Direction::Forward, hop, reason);
-                }
-            }
+        let preamble = &self.flows.annex(record).preamble;
+        if preamble.is_foreign(numbers) {
+            return Verdict::drop(Reason::ProxyUnplaced);
         }
-        self.send_on(it, record, Direction::Forward, hop, reason)
+        let packet = write::cut_old(it.frame, it.packet, preamble.old(numbers));
+        let mut it = InFlight { frame: &mut *it.frame, packet: &packet, ..*it };
+        let Some(numbers) = Numbers::of(segment(&it)) else { return Verdict::drop(Reason::L4Truncated) };
+        let passage = preamble.passage(&numbers, it.now.wrapping_millis());
+        let preamble = &mut self.flows.annex_mut(record).preamble;
+        preamble.learn_from_client(&numbers, segment(&it));
+        let preamble = *preamble;
+        match passage {
+            Passage::Unchanged => {}
+            Passage::WithHeader => return self.send_with_header(&mut it, record, &numbers, hop),
+            Passage::Twice => self.send_reset_ahead(&it, record, &preamble, hop),
+            Passage::Ahead => write::move_ahead(segment_mut(&mut it), preamble.length()),
+        }
+        self.send_on(&mut it, record, Direction::Forward, hop, reason)
     }
 
     /// Sends the header, and with or behind it the client's segment.
@@ -232,15 +231,73 @@ impl Pipeline<'_> {
 
     /// Gives a target's segment the numbers that the client knows. With the acknowledgement of the header the phase is over.
     fn tell_client_of_target(&mut self, it: &mut InFlight<'_, '_>, record: u32, numbers: &Numbers) {
+        let flow = self.flows.flow(record);
+        let shift = if flow.is_shifted() { flow.sequence_shift() } else { 0 };
+        let numbers = Numbers { sequence: numbers.sequence.wrapping_add(shift), ..*numbers };
         let preamble = &mut self.flows.annex_mut(record).preamble;
-        preamble.learn_from_target(numbers, segment(it));
+        preamble.learn_from_target(&numbers, segment(it));
         if numbers.flags & ACK == 0 {
             return;
         }
         let told = preamble.told(numbers.acknowledgement);
+        let is_over = preamble.is_over(&numbers);
         write::tell(segment_mut(it), preamble, &told);
-        if told.is_over {
+        if is_over {
             self.flows.flow_mut(record).end_preamble();
+        }
+    }
+
+    /// A SYN of either side on a flow in the midst of its life, whose target would be owed a header if it began another connection: such
+    /// a connection is begun by no other flow's packets. `None` of a flow that needs no such care.
+    ///
+    /// The client's SYN leaves room for the header, for the target may have lost the connection unseen. If it has not, its challenge
+    /// goes back as it is (RFC 5961 section 4). If it has, its SYN ends the flow, and the client's next SYN opens one with a header.
+    #[cold]
+    pub(super) fn begin_elsewhere(
+        &mut self,
+        tables: &Tables,
+        it: &mut InFlight<'_, '_>,
+        record: u32,
+        direction: Direction,
+    ) -> Option<Verdict> {
+        let state = self.flows.flow(record).state();
+        let has_begun = !state.is_half_open() && !state.needs_attention();
+        if !has_begun || self.flows.flow(record).is_owed_header() || !self.owes_headers(tables, record) {
+            return None;
+        }
+        match direction {
+            Direction::Forward if state.is_over() && it.packet.is_syn() => None, // It opens a flow of its own.
+            Direction::Forward => Some(self.send_syn_ahead(tables, it, record)),
+            Direction::Reverse => {
+                if state.is_active() && has_right_checksum(it) {
+                    self.advance(tables, record, (State::Reset, direction), it.now.wrapping_millis());
+                }
+                Some(Verdict::drop(Reason::ProxyUnplaced))
+            }
+        }
+    }
+
+    fn send_syn_ahead(&mut self, tables: &Tables, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
+        if !has_right_checksum(it) {
+            return self.forward_by_route(tables, it, record, Direction::Forward);
+        }
+        let length = header(&self.flows.key(record, Direction::Forward)).bytes().len();
+        let packet = write::cut_old(it.frame, it.packet, Old::Everything);
+        let mut it = InFlight { frame: &mut *it.frame, packet: &packet, ..*it };
+        write::move_ahead(segment_mut(&mut it), length as u32);
+        self.forward_by_route(tables, &mut it, record, Direction::Forward)
+    }
+
+    /// Whether new connections to a flow's target begin with a header; where the target is gone, whether any of its listener's do.
+    fn owes_headers(&self, tables: &Tables, record: u32) -> bool {
+        let standing = self.standing(tables, record);
+        let has_header = |group| tables.group(group).is_some_and(|group| group.proxy_header.is_some());
+        match (standing.target, standing.listener) {
+            (Some(target), _) => has_header(target.group),
+            (None, Some(listener)) => {
+                listener.forward.groups.iter().any(|weighted| has_header(weighted.group))
+            }
+            (None, None) => false,
         }
     }
 
@@ -269,7 +326,9 @@ impl Pipeline<'_> {
         if !is_same || due.intervals >= INTERVALS {
             return;
         }
+        // Else its client's acknowledgement brings it.
         if due.intervals.is_power_of_two()
+            && preamble.is_all_acknowledged()
             && let Some(hop) = flow.hop(Direction::Forward)
         {
             self.make_header(due.record, hop, Reason::HeaderRepeated);
@@ -286,7 +345,7 @@ impl Pipeline<'_> {
             source: (key.source(), key.source_port()),
             destination: (key.destination(), key.destination_port()),
             sequence: preamble.first(),
-            acknowledgement: preamble.acknowledgement,
+            acknowledgement: preamble.target_next,
             flags: ACK,
             window: preamble.window,
             options: &options[..length],

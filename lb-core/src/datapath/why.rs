@@ -115,7 +115,8 @@ impl FlowFate {
         self.is_over && self.direction == Direction::Forward
     }
 
-    /// What the flow's next packet is counted under, unless it is a reset, a SYN, or the segment that a PROXY header goes with.
+    /// What the flow's next packet is counted under, unless it is a reset, a SYN, the segment that a PROXY header goes with, or
+    /// one that the numbers of a flow which is owed a header refuse.
     pub fn reason(&self) -> Reason {
         match (self.state, self.direction) {
             (State::Cut, _) => Reason::ResetTerminated,
@@ -210,7 +211,7 @@ impl Pipeline<'_> {
             return refused(reason);
         }
         let is_tcp = key.protocol() == Protocol::Tcp as u8;
-        let is_adopted = self.may_adopt(listener, now) && self.keeps_client(tables, listener, key);
+        let is_adopted = self.may_adopt(tables, listener, now) && self.keeps_client(tables, listener, key);
         let preference = match self.prefer(tables, known, key, now) {
             Some(preference) => preference,
             None => {

@@ -8,18 +8,19 @@
 
 use super::{
     nat::{update, update_udp},
-    shift::{acknowledge, add, replace},
+    sack,
+    shift::{add, replace},
 };
 use crate::{
     flow::Direction,
     frame::Frame,
     parse::Packet,
-    preamble::{Numbers, Preamble, Told},
+    preamble::{Numbers, Old, Preamble, Told},
     wire::{
         checksum::{self, Delta},
         ethernet, ipv4, ipv6,
         l4::{
-            tcp::{self, ACK, PSH},
+            tcp::{self, ACK, FIN, PSH, URG},
             udp,
         },
     },
@@ -79,6 +80,47 @@ pub fn truncate(frame: &mut Frame<'_>, packet: &Packet) -> Packet {
     shorter
 }
 
+/// Takes off a whole TCP segment, whose checksum is right, what it has from before its sender's first byte: what the packet is now.
+/// What is urgent in it is so no longer: that would point at the header.
+pub fn cut_old(frame: &mut Frame<'_>, packet: &Packet, old: Old) -> Packet {
+    let l4 = usize::from(packet.l4);
+    let shorter = match old {
+        Old::Nothing => *packet,
+        Old::Bytes(count) => cut_front(frame, packet, count),
+        Old::Everything => {
+            let empty = truncate(frame, packet);
+            set_flags(&mut frame.bytes_mut()[l4..], |flags| flags & !(FIN | PSH));
+            empty
+        }
+    };
+    let is_bare = payload_at(frame.bytes(), &shorter) == Some(shorter.end());
+    if frame.bytes()[l4 + tcp::FLAGS] & URG != 0 && (is_bare || old != Old::Nothing) {
+        set_flags(&mut frame.bytes_mut()[l4..], |flags| flags & !URG);
+    }
+    shorter
+}
+
+/// Takes bytes off the front of a whole TCP segment's payload, which has so many: what the packet is now.
+fn cut_front(frame: &mut Frame<'_>, packet: &Packet, count: usize) -> Packet {
+    let Some(payload) = payload_at(frame.bytes(), packet) else { return *packet };
+    let (end, l4) = (packet.end(), usize::from(packet.l4));
+    let shorter = Packet { total_length: packet.total_length - count as u16, ..*packet };
+    let bytes = frame.bytes_mut();
+    bytes.copy_within(payload + count..end, payload);
+    set_total_length(bytes, packet, &shorter);
+    add(&mut bytes[l4..], tcp::SEQUENCE.start, count as u32);
+    let segment = &mut bytes[l4..shorter.end()];
+    // Bytes change places within words, so the sum is made anew.
+    segment[tcp::CHECKSUM..tcp::CHECKSUM + 2].fill(0);
+    let key = &packet.key;
+    let pseudo = checksum::pseudo_header_of(key.source(), key.destination(), key.protocol(), segment.len());
+    let sum = checksum::checksum(segment, pseudo).to_be_bytes();
+    segment[tcp::CHECKSUM..tcp::CHECKSUM + 2].copy_from_slice(&sum);
+    let is_shorter = frame.set_len(shorter.end());
+    debug_assert!(is_shorter, "a segment that was cut is shorter");
+    shorter
+}
+
 /// Moves a client's segment by so many bytes towards the beginning of its stream.
 pub fn move_ahead(segment: &mut [u8], by: u32) {
     add(segment, tcp::SEQUENCE.start, by.wrapping_neg());
@@ -108,8 +150,7 @@ pub fn tell(segment: &mut [u8], preamble: &Preamble, told: &Told) {
         let window = preamble.window(window, header[tcp::FLAGS], told.gap);
         replace(header, tcp::WINDOW.start, &window.to_be_bytes());
     }
-    let least = preamble.least_edge(told);
-    acknowledge(header, |edge| if (edge.wrapping_sub(least) as i32) < 0 { least } else { edge });
+    sack::renumber(header, |block| preamble.block(block, told));
 }
 
 /// Where a packet's payload begins in the frame.

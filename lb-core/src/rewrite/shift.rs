@@ -1,12 +1,13 @@
 //! Sequence numbers of a connection that began with a SYN cookie: the client knows the target's by our cookie, so they differ by
 //! a constant (RFC 4987 section 3.7), and so may the shifts of their windows.
 
+use super::sack;
 use crate::{
     flow::{Direction, Flow},
     preamble::Preamble,
     wire::{
         checksum::Delta,
-        l4::tcp::{self, ACK, SYN, option},
+        l4::tcp::{self, ACK, SYN},
     },
 };
 
@@ -24,7 +25,7 @@ pub fn apply(segment: &mut [u8], flow: &Flow, direction: Direction) {
         Direction::Forward if flags & ACK != 0 => {
             let back = flow.sequence_shift().wrapping_neg();
             add(header, tcp::ACKNOWLEDGEMENT.start, back);
-            acknowledge(header, |edge| edge.wrapping_add(back));
+            sack::renumber(header, |(left, right)| Some((left.wrapping_add(back), right.wrapping_add(back))));
         }
         Direction::Forward => {}
     }
@@ -68,21 +69,6 @@ impl<'f> Quoted<'f> {
     }
 }
 
-/// Renumbers the edges of what is acknowledged selectively.
-pub(super) fn acknowledge(header: &mut [u8], number: impl Fn(u32) -> u32) {
-    let Some(value) = selective_acknowledgements(header) else { return };
-    for at in value.clone().step_by(4).take(value.len() / 4) {
-        let edge = word(header, at);
-        replace(header, at, &number(edge).to_be_bytes());
-    }
-}
-
-/// Where the edges that are acknowledged selectively stand in the header.
-fn selective_acknowledgements(header: &[u8]) -> Option<std::ops::Range<usize>> {
-    let (_, value) = tcp::options(&header[tcp::HEADER..]).find(|(kind, _)| *kind == option::SACK)?;
-    Some(value.start + tcp::HEADER..value.end + tcp::HEADER)
-}
-
 fn shift_window(header: &mut [u8], by: i8) {
     let old = u16::from_be_bytes([header[14], header[15]]);
     let shifted = match by {
@@ -98,7 +84,7 @@ pub(super) fn add(header: &mut [u8], at: usize, value: u32) {
     replace(header, at, &word(header, at).wrapping_add(value).to_be_bytes());
 }
 
-fn word(header: &[u8], at: usize) -> u32 {
+pub(super) fn word(header: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
 

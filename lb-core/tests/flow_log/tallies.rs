@@ -46,7 +46,11 @@ fn of_connections_that_begin_with_a_proxy_header() {
             log_all(&mut path, START_MS);
             let flow = OpenFlow::connect(&mut path, mode.client, mode.web(), START_MS);
             let first = flow.request(SYN).sequence + 1;
-            let hello = Crafted { sequence: first, ..flow.request(PSH | ACK).payload(b"hello") };
+            let hello = Crafted {
+                sequence: first,
+                acknowledgement: flow.reply(SYN).sequence + 1,
+                ..flow.request(PSH | ACK).payload(b"hello")
+            };
             for packet in [hello, flow.reply(ACK), flow.reply(FIN | ACK)] {
                 through(&mut path, &packet, START_MS + 1);
                 take_extras(&mut path);

@@ -109,6 +109,23 @@ fn a_header_without_data_is_repeated_until_it_is_acknowledged() {
     }
 }
 
+/// Together the header would come twice, which the target's stack would report.
+#[test]
+fn first_bytes_follow_a_header_that_went_before_them_and_bring_it_when_they_come_again() {
+    for mode in proxy_modes(OnFirstAck) {
+        for payload in [&b"hello"[..], &[7; 1_400]] {
+            let mut script = Script::connected(&mode);
+            let length = script.length();
+            let first = script.client(ACK | PSH, 1, payload);
+            let alone = (FlowHit, 1, ACK | PSH, payload.to_vec());
+            assert_eq!(script.client_sends(&first, 0), [alone], "{}", mode.name);
+            let header = (ProxyHeader, 1 - length, ACK | PSH, script.header_and(b""));
+            let behind = (BehindHeader, 1, ACK | PSH, payload.to_vec());
+            assert_eq!(script.client_sends(&first, 200), [header, behind]);
+        }
+    }
+}
+
 /// The third segment of the handshake was lost with the header: the target repeats its SYN, and the client acknowledges it again.
 #[test]
 fn an_acknowledgement_that_comes_again_brings_the_header_again() {

@@ -117,22 +117,31 @@ pub struct OpenFlow {
 impl OpenFlow {
     /// Opens a flow by a client's first packet.
     pub fn open(path: &mut Datapath<'_>, first: &Crafted, now_ms: u64) -> OpenFlow {
+        OpenFlow::begin(path, first, now_ms).0
+    }
+
+    /// The same, and the packet as its target gets it.
+    fn begin(path: &mut Datapath<'_>, first: &Crafted, now_ms: u64) -> (OpenFlow, Seen) {
         let (verdict, out) = through(path, first, now_ms);
         let seen = read(&out.unwrap_or_else(|| panic!("{:?}", verdict.reason)));
-        OpenFlow {
+        let flow = OpenFlow {
             client: first.source,
             vip: first.destination,
             source: seen.source,
             target: seen.destination,
             protocol: first.protocol,
-        }
+        };
+        (flow, seen)
     }
 
     /// Opens a TCP flow and completes its handshake.
     pub fn connect(path: &mut Datapath<'_>, client: SocketAddr, vip: SocketAddr, now_ms: u64) -> OpenFlow {
-        let flow = OpenFlow::open(path, &tcp(client, vip, SYN), now_ms);
-        flow.to_client(path, &flow.reply(SYN | ACK), now_ms);
-        flow.to_target(path, &flow.request(ACK), now_ms);
+        let (flow, syn) = OpenFlow::begin(path, &tcp(client, vip, SYN), now_ms);
+        let answer = Crafted { acknowledgement: syn.sequence.wrapping_add(1), ..flow.reply(SYN | ACK) };
+        let seen = flow.to_client(path, &answer, now_ms);
+        let acknowledgement = seen.sequence.wrapping_add(1);
+        let sequence = tcp(client, vip, SYN).sequence + 1;
+        flow.to_target(path, &Crafted { sequence, acknowledgement, ..flow.request(ACK) }, now_ms);
         flow
     }
 
