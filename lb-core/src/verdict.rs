@@ -70,7 +70,7 @@ reasons! {
 
     EthernetTruncated, "ethernet_truncated", Drop, "Shorter than an Ethernet header.";
     NotIp, "not_ip_drop", Drop, "Neither IPv4 nor IPv6, yet given to a worker.";
-    LinkMulticast, "link_multicast", Drop, "Link-layer broadcast or multicast carrying a unicast IP packet (RFC 1812 5.3.4).";
+    LinkMulticast, "link_multicast", Drop, "Link-layer broadcast or multicast carrying a unicast IP packet (RFC 1812 5.3.4), or from a group address, which no station has (IEEE 802.3 3.2.3).";
     OtherMac, "other_mac", Drop, "Addressed to another host's MAC address.";
     Ipv4Truncated, "ipv4_truncated", Drop, "Shorter than an IPv4 header (RFC 1812 5.2.2).";
     Ipv4Version, "ipv4_version", Drop, "IP version is not 4 (RFC 1812 5.2.2).";
