@@ -10,9 +10,7 @@ use crate::{
     flow_key::{End, FlowKey, Ipv4Key},
     verdict::Reason,
     wire::{
-        checksum,
-        ethernet::{self, is_multicast},
-        icmp, ipv4, ipv6 as ipv6_wire,
+        checksum, ethernet, icmp, ipv4, ipv6 as ipv6_wire,
         l4::{
             self,
             tcp::{ACK, FIN, RST, SYN},
@@ -157,9 +155,7 @@ fn parse_ipv4<'f>(ethernet: &[u8; ethernet::HEADER], packet: &'f [u8]) -> Result
     let Some(header) = packet.first_chunk::<{ ipv4::HEADER }>() else {
         return Err(Reason::Ipv4Truncated);
     };
-    if ethernet[0] & 1 != 0 {
-        return Err(link_multicast(ethernet));
-    }
+    check_stations(ethernet)?;
     let header_length = usize::from(header[ipv4::VERSION_IHL] & 0x0f) * 4;
     let total_length = usize::from(u16::from_be_bytes([header[2], header[3]]));
     if header[ipv4::VERSION_IHL] == PLAIN_HEADER {
@@ -199,10 +195,9 @@ pub(crate) fn has_martian_source(key: &FlowKey) -> bool {
     }
 }
 
-#[cold]
-fn link_multicast(ethernet: &[u8; ethernet::HEADER]) -> Reason {
-    debug_assert!(ethernet.first_chunk().is_some_and(is_multicast));
-    Reason::LinkMulticast
+#[inline]
+fn check_stations(ethernet: &[u8; ethernet::HEADER]) -> Result<(), Reason> {
+    if ethernet::names_group(ethernet) { Err(Reason::LinkMulticast) } else { Ok(()) }
 }
 
 #[inline]

@@ -70,7 +70,7 @@ reasons! {
 
     EthernetTruncated, "ethernet_truncated", Drop, "Shorter than an Ethernet header.";
     NotIp, "not_ip_drop", Drop, "Neither IPv4 nor IPv6, yet given to a worker.";
-    LinkMulticast, "link_multicast", Drop, "Link-layer broadcast or multicast carrying a unicast IP packet (RFC 1812 5.3.4).";
+    LinkMulticast, "link_multicast", Drop, "Link-layer broadcast or multicast carrying a unicast IP packet (RFC 1812 5.3.4), or from a group address, which no station has (IEEE 802.3 3.2.3).";
     OtherMac, "other_mac", Drop, "Addressed to another host's MAC address.";
     Ipv4Truncated, "ipv4_truncated", Drop, "Shorter than an IPv4 header (RFC 1812 5.2.2).";
     Ipv4Version, "ipv4_version", Drop, "IP version is not 4 (RFC 1812 5.2.2).";
@@ -116,7 +116,7 @@ reasons! {
     NoSource, "no_source", Drop, "The client's address cannot be kept, and there is no source address of the target's family.";
     FlowTableFull, "flow_table_full", Drop, "The flow table has no room for a flow whose source address is translated, or whose target is owed a PROXY header.";
     Connecting, "connecting", Drop, "Packet of a flow whose target has not answered the SYN of a confirmed client yet.";
-    IcmpUntranslatable, "icmp_untranslatable", Drop, "ICMP error that has no counterpart in the other address family (RFC 7915 4.2, 5.2).";
+    IcmpUntranslatable, "icmp_untranslatable", Drop, "ICMP error that has no counterpart in the other address family (RFC 7915 4.2, 5.2), or tells of an IPv6 link with an MTU under 1,280 (RFC 8201 4).";
     NextHopUnresolved, "next_hop_unresolved", Drop, "The kernel knows no route or no link address towards the next hop yet.";
     ResetRateLimited, "reset_rate_limited", Drop, "Would have been answered by a reset, but there were too many of late.";
     ErrorRateLimited, "error_rate_limited", Drop, "Would have been answered by an ICMP error, but there were too many of its type of late.";

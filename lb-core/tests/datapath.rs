@@ -457,6 +457,7 @@ fn every_malformed_frame_is_dropped_under_its_own_reason() {
         (fixed(&|f| f.truncate(33)), Reason::Ipv4Truncated),
         (fixed(&|f| f[12] = 0x86), Reason::NotIp),
         (fixed(&|f| f[0] = 0xff), Reason::LinkMulticast),
+        (fixed(&|f| f[6] = 0x01), Reason::LinkMulticast),
         (fixed(&|f| f[5] ^= 1), Reason::OtherMac),
         (fixed(&|f| f[14] = 0x65), Reason::Ipv4Version),
         (fixed(&|f| f[14] = 0x44), Reason::Ipv4HeaderLength),

@@ -30,6 +30,13 @@ struct Datagram {
     until: Instant,
 }
 
+impl Datagram {
+    /// Of its source and its destination.
+    fn ports(&self) -> ([u8; 2], [u8; 2]) {
+        (self.source_port, self.destination_port)
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     id: FragmentId,
@@ -52,9 +59,8 @@ impl Fragments {
 
     pub(super) fn ports(&self, hash: &FlowHash, id: &FragmentId, now: Instant) -> Option<([u8; 2], [u8; 2])> {
         let place = place(hash, id);
-        let datagram =
-            self.datagrams[place..place + WAYS].iter().find(|known| known.id == *id && now < known.until)?;
-        Some((datagram.source_port, datagram.destination_port))
+        let ways = &self.datagrams[place..place + WAYS];
+        ways.iter().find(|known| known.id == *id && now < known.until).map(Datagram::ports)
     }
 
     fn learn(&mut self, hash: &FlowHash, id: FragmentId, packet: &Packet, now: Instant) {
@@ -71,10 +77,12 @@ impl Fragments {
         };
     }
 
-    fn forget(&mut self, hash: &FlowHash, id: &FragmentId) {
+    /// A first piece with other ports is not the one that was learnt from, and may be forged.
+    fn forget(&mut self, hash: &FlowHash, id: &FragmentId, packet: &Packet) {
         let place = place(hash, id);
+        let ports = (packet.key.source_port(), packet.key.destination_port());
         let ways = &mut self.datagrams[place..place + WAYS];
-        if let Some(known) = ways.iter_mut().find(|known| known.id == *id) {
+        if let Some(known) = ways.iter_mut().find(|known| known.id == *id && known.ports() == ports) {
             *known = Datagram::default();
         }
     }
@@ -107,7 +115,7 @@ impl Pipeline<'_> {
         if packet.piece == Piece::First {
             let verdict = self.fragment_of(tables, frame, &packet, now);
             match verdict.reason.action() {
-                Action::Drop => self.abandon(&id),
+                Action::Drop => self.abandon(&id, &packet),
                 _ => {
                     self.fragments.learn(&self.hash, id, &packet, now);
                     self.release(tables, &id, now);
@@ -164,8 +172,8 @@ impl Pipeline<'_> {
     }
 
     /// Gives up the other pieces of a datagram whose first is dropped.
-    fn abandon(&mut self, id: &FragmentId) {
-        self.fragments.forget(&self.hash, id);
+    fn abandon(&mut self, id: &FragmentId, first: &Packet) {
+        self.fragments.forget(&self.hash, id, first);
         while let Some(at) = self.fragments.held.iter().position(|held| held.id == *id) {
             self.lose(at);
         }

@@ -1,6 +1,6 @@
 //! IPv6 packets: the fixed header, and a bounded walk over what follows it.
 
-use super::{Packet, Piece, TCP, UDP, check_tcp, check_udp, link_multicast};
+use super::{Packet, Piece, TCP, UDP, check_stations, check_tcp, check_udp};
 use crate::{
     flow_key::{FlowKey, Ipv6Key},
     limits,
@@ -68,9 +68,7 @@ fn read_headers<'f>(ethernet: &[u8; ethernet::HEADER], packet: &'f [u8]) -> Resu
         return Err(Reason::NotIp);
     }
     let header = packet.first_chunk::<{ ipv6::HEADER }>().ok_or(Reason::Ipv6Truncated)?;
-    if ethernet[0] & 1 != 0 {
-        return Err(link_multicast(ethernet));
-    }
+    check_stations(ethernet)?;
     if header[0] >> 4 != 6 {
         return Err(Reason::Ipv6Version);
     }

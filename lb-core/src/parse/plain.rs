@@ -50,11 +50,11 @@ pub(super) fn parse(frame: &[u8], parsed: &mut Packet) -> Option<()> {
     Some(())
 }
 
-/// EtherType, version and header length; and to one station.
+/// EtherType, version and header length; and from one station to one.
 #[inline(always)]
 fn is_ipv4_without_options(headers: &[u8; HEADERS]) -> bool {
     let kind = u32::from_be_bytes([headers[12], headers[13], headers[14], 0]);
-    (kind == 0x0800_4500) & (headers[0] & 1 == 0)
+    (kind == 0x0800_4500) & ((headers[0] | headers[6]) & 1 == 0)
 }
 
 #[inline(always)]
@@ -167,7 +167,7 @@ mod tests {
         let lengths = prop_oneof![0..80u16, Just(0xffff)];
         prop_oneof![
             (0..HEADERS + 10, any::<u8>()).prop_map(|(at, byte)| (at, vec![byte])),
-            select(vec![0u8, 1, 3, 0xff]).prop_map(|byte| (0, vec![byte])),
+            (select(vec![0, 6]), select(vec![0u8, 1, 3, 0xff])).prop_map(|(at, byte)| (at, vec![byte])),
             select(vec![0x0806u16, 0x0801, 0x86dd, 0x8100, 0x0900]).prop_map(move |kind| (12, half(kind))),
             select(vec![0x44u8, 0x46, 0x4f, 0x40, 0x55, 0x65]).prop_map(|byte| (14, vec![byte])),
             (select(vec![16, 38]), lengths).prop_map(move |(at, length)| (at, half(length))),

@@ -128,10 +128,9 @@ fn to_icmpv4(header: &[u8]) -> Option<[u8; icmp::HEADER]> {
         (icmpv6::UNREACHABLE, 1) => plain(icmp::UNREACHABLE, HOST_PROHIBITED),
         (icmpv6::UNREACHABLE, 4) => plain(icmp::UNREACHABLE, PORT_UNREACHABLE),
         (icmpv6::UNREACHABLE, 0..=3) => plain(icmp::UNREACHABLE, HOST_UNREACHABLE),
-        (icmpv6::PACKET_TOO_BIG, _) => {
-            let mtu =
-                u16::try_from(word.saturating_sub(FAMILY_GAP)).unwrap_or(u16::MAX).max(MINIMUM_IPV4_MTU);
-            let mtu = mtu.to_be_bytes();
+        // One that tells of less is discarded (RFC 8201 section 4): every link of that family carries as much.
+        (icmpv6::PACKET_TOO_BIG, _) if word >= ipv6::MINIMUM_MTU => {
+            let mtu = u16::try_from(word - FAMILY_GAP).unwrap_or(u16::MAX).to_be_bytes();
             Some([icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, 0, 0, 0, 0, mtu[0], mtu[1]])
         }
         (icmpv6::TIME_EXCEEDED, code) => plain(icmp::TIME_EXCEEDED, code),
@@ -215,7 +214,10 @@ mod tests {
             ((1, 4, 0), Some((3, 3, 0))),
             ((1, 5, 0), None),
             ((2, 0, 1_400), Some((3, 4, 1_380))),
-            ((2, 0, 0), Some((3, 4, 68))),
+            ((2, 0, 1_280), Some((3, 4, 1_260))),
+            ((2, 0, 1_279), None),
+            ((2, 0, 0), None),
+            ((2, 0, u32::MAX), Some((3, 4, 65_535))),
             ((3, 0, 0), Some((11, 0, 0))),
             ((3, 1, 0), Some((11, 1, 0))),
             ((4, 0, 7), Some((12, 0, 8 << 24))),

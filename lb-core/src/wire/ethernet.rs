@@ -17,8 +17,9 @@ pub const IPV4: [u8; 2] = [0x08, 0x00];
 /// EtherType of IPv6, in network order.
 pub const IPV6: [u8; 2] = [0x86, 0xdd];
 
-/// Whether an address names more than one station.
+/// Whether a header's destination or source names more than one station. As a source no station has such an address (IEEE 802.3
+/// section 3.2.3).
 #[inline]
-pub const fn is_multicast(mac: &[u8; 6]) -> bool {
-    mac[0] & 1 != 0
+pub const fn names_group(header: &[u8; HEADER]) -> bool {
+    (header[DESTINATION.start] | header[SOURCE.start]) & 1 != 0
 }

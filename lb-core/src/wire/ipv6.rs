@@ -79,15 +79,16 @@ pub mod routing {
     pub const SEGMENTS_LEFT: usize = 3;
 }
 
-/// Whether no packet that is routed may have this source address: unspecified, loopback, IPv4-mapped, link-local and multicast ones
-/// (RFC 4291 sections 2.5, 2.7), and those of 2001::/23 that no protocol was given to send from (RFC 6890 section 2.2.3). The
-/// documentation prefixes (2001:db8::/32, 3fff::/20), which may be no source either, pass on purpose: laboratories have clients with them.
+/// Whether no packet that is routed may have this source address: unspecified, loopback, IPv4-compatible (deprecated) and -mapped,
+/// link-local and multicast ones (RFC 4291 sections 2.5, 2.7), and those of 2001::/23 that no protocol was given to send from (RFC 6890
+/// section 2.2.3). The documentation prefixes (2001:db8::/32, 3fff::/20), which may be no source either, pass on purpose: laboratories
+/// have clients with them.
 #[inline]
 pub fn is_martian_source(address: &[u8; 16]) -> bool {
     match *address {
         [0xff, ..] | [0xfe, 0x80..=0xbf, ..] => true,
         [0x20, 0x01, 0..=1, ..] => !is_assigned_source(address),
-        [0, 0, 0, 0, 0, 0, 0, 0, ..] => address[8..15] == [0; 7] || address[8..12] == [0, 0, 0xff, 0xff],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..] => true,
         _ => false,
     }
 }

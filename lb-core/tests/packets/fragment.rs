@@ -245,6 +245,23 @@ fn pieces_of_a_datagram_whose_first_is_dropped_do_not_go_on() {
     }
 }
 
+/// Who guesses a datagram's number, but not its ports, cannot stop its later pieces by a first one that goes nowhere.
+#[test]
+fn rfc_4787_req_14_a_first_piece_that_is_dropped_does_not_take_those_of_other_ports_with_it() {
+    for mode in modes() {
+        let mut path = mode.path();
+        let datagram = mode.datagram().payload(&[1; 64]);
+        let pieces = cut(&datagram.bytes(), &[24, 48], 6);
+        let nowhere = Crafted { destination: (mode.vip, 99).into(), ..datagram.clone() };
+        let forged = cut(&nowhere.bytes(), &[24, 48], 6);
+        let first = process(&mut path, OUTSIDE, &pieces[0], 0).1.unwrap();
+        assert_eq!(process(&mut path, OUTSIDE, &forged[0], 0).0.reason, Reason::NoListener, "{}", mode.name);
+        let rest = [1, 2].map(|at| process(&mut path, OUTSIDE, &pieces[at], 0).1.unwrap());
+        assert_eq!(read(&join(&[&[first][..], &rest].concat())).payload, datagram.payload, "{}", mode.name);
+        assert_books_balance(path.counters());
+    }
+}
+
 /// Clients that share an address behind us number their datagrams without each other's knowledge, in 32 bits or in 16: those of one
 /// datagram have one number there, in whatever order they come, and no other's have it.
 #[test]

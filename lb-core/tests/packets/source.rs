@@ -89,7 +89,9 @@ fn rfc_6890_2_2_2_of_the_special_ipv4_blocks_only_those_with_senders_are_served(
 fn rfc_6890_2_2_3_of_the_special_ipv6_blocks_only_those_with_senders_are_served() {
     assert_served(&[
         ("::1", false),
+        ("::198.18.0.2", false), // IPv4-compatible, deprecated (RFC 4291 section 2.5.5.1).
         ("::ffff:198.18.0.2", false),
+        ("::1:0:0:0", true),
         ("64:ff9b::c612:2", true),
         ("64:ff9b:1::1", true),
         ("100::1", true),

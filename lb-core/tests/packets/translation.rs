@@ -305,7 +305,7 @@ fn rfc_7915_5_2_errors_of_ipv6_become_these_of_ipv4() {
             let seen = read_error(&translated(&mut path, &flow, &packet, &got, before).1.unwrap());
             assert_eq!((seen.kind.0, seen.kind.1, seen.word), after, "{before:?}");
         }
-        for unknown in [(1, 5, 0), (1, 6, 0), (4, 0, 2), (4, 0, 40), (4, 2, 0)] {
+        for unknown in [(1, 5, 0), (1, 6, 0), (2, 0, 0), (2, 0, 1_279), (4, 0, 2), (4, 0, 40), (4, 2, 0)] {
             let (reason, out) = translated(&mut path, &flow, &packet, &got, unknown);
             assert_eq!((reason, out), (Reason::IcmpUntranslatable, None), "{unknown:?}");
         }
