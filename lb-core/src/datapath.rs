@@ -22,6 +22,7 @@
 //! refused without a reason. Called by the worker's loop, by `lbctl simulate`, by tests and benches.
 
 mod audit;
+mod begin_elsewhere;
 mod budget;
 mod choice;
 mod clients;

@@ -16,12 +16,16 @@
 //! have been several, and a client that has its target and us differ about it could fill the header's place. For the same reason
 //! nothing of the client's passes that does not acknowledge what this connection's target has sent, and no byte from before its first.
 
+mod numbers;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
     target::HeaderPlacement,
     wire::l4::tcp::{self, ACK, FIN, RST, SYN, option},
 };
+
+pub use numbers::Numbers;
 
 /// A PROXY header that a target is owed: where it stands in the client's stream, and what sending it again takes. Half a cache line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -45,23 +49,6 @@ pub struct Preamble {
     flags: u8,
     /// When the header was sent last, in units of [`SENT_UNIT_BITS`].
     sent: u8,
-}
-
-/// What a TCP segment says, as far as headers depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbers {
-    /// Sequence number.
-    pub sequence: u32,
-    /// Acknowledgement number; without meaning where the flag is not set.
-    pub acknowledgement: u32,
-    /// Window, as it stands in the header.
-    pub window: u16,
-    /// Flags.
-    pub flags: u8,
-    /// Bytes of the options.
-    pub options: usize,
-    /// Bytes of data.
-    pub data: usize,
 }
 
 /// What becomes of a client's segment.
@@ -97,38 +84,6 @@ pub struct Told {
     pub gap: u32,
     /// Whether the target has the header.
     pub is_over: bool,
-}
-
-impl Numbers {
-    /// Reads a segment; `None` unless its header is whole.
-    pub fn of(segment: &[u8]) -> Option<Numbers> {
-        let header = segment.first_chunk::<{ tcp::HEADER }>()?;
-        let word =
-            |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let header_length = usize::from(header[tcp::DATA_OFFSET] >> 4) * 4;
-        Some(Numbers {
-            sequence: word(tcp::SEQUENCE.start),
-            acknowledgement: word(tcp::ACKNOWLEDGEMENT.start),
-            window: u16::from_be_bytes([header[tcp::WINDOW.start], header[tcp::WINDOW.start + 1]]),
-            flags: header[tcp::FLAGS],
-            options: header_length.checked_sub(tcp::HEADER)?,
-            data: segment.len().checked_sub(header_length)?,
-        })
-    }
-
-    fn has(&self, flags: u8) -> bool {
-        self.flags & flags == flags
-    }
-
-    fn has_data_or_end(&self) -> bool {
-        self.data > 0 || self.has(FIN)
-    }
-
-    /// The number behind the segment.
-    fn end(&self) -> u32 {
-        let flags = u32::from(self.has(SYN)) + u32::from(self.has(FIN));
-        self.sequence.wrapping_add(self.data as u32).wrapping_add(flags)
-    }
 }
 
 impl Preamble {

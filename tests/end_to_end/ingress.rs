@@ -1,6 +1,7 @@
 //! Real ingress proxies behind the load balancer: nginx and HAProxy route by host and path, and know their clients, because the load
 //! balancer keeps clients' addresses or because it tells them by PROXY headers.
 
+mod forger;
 mod greeter;
 mod proxies;
 
@@ -21,7 +22,7 @@ use libtest_mimic::Failed;
 use crate::{
     Test,
     config::{ClientAddress, Config, Service},
-    harness::{PATIENCE, Rig, vip_of},
+    harness::{PATIENCE, Rig, vip_of, wait_until},
     web::{WebServers, output_of},
 };
 use greeter::Greeter;
@@ -33,6 +34,7 @@ pub const TESTS: &[Test] = &[
     ("ingress::clients_are_known_by_proxy_headers", known_by_proxy_headers),
     ("ingress::a_mebibyte_both_ways_under_loss", a_mebibyte_under_loss),
     ("ingress::a_connections_header_is_nlbs", header_is_nlbs),
+    ("ingress::a_header_that_a_client_forges_stays_behind_ours", forged_stays_behind),
     ("ingress::a_server_that_speaks_first_gets_its_header_at_the_first_ack", speaks_first),
     ("ingress::a_server_that_speaks_first_waits_for_payload_by_default", waits_for_payload),
 ];
@@ -113,6 +115,22 @@ fn header_is_nlbs() -> Result<(), Failed> {
             let expected = Header::proxied(Protocol::Tcp, parts(client), parts(vip));
             assert_eq!(greeter.header_of(client)?, expected.bytes(), "{} at {vip}", service.name);
         }
+    }
+    rig.finish().map(drop)
+}
+
+/// The server's kernel cuts off what it has had (RFC 9293 section 3.10.7.4), which would leave the forged header in front.
+fn forged_stays_behind() -> Result<(), Failed> {
+    let (rig, greeter) =
+        serve_greeter(&[GREETER, GREETER_PRESERVED, GREETER_BY_DEFAULT, PRESERVED_BY_DEFAULT])?;
+    for service in [GREETER, GREETER_PRESERVED, GREETER_BY_DEFAULT, PRESERVED_BY_DEFAULT] {
+        let vip = vip_of(Family::V4, &service);
+        let stream = forger::forge(&rig.network.client, vip)?;
+        let client = stream.local_addr()?;
+        wait_until("a header", || Ok(greeter.header_of(client).is_ok()))?;
+        let expected = Header::proxied(Protocol::Tcp, parts(client), parts(vip));
+        assert_eq!(greeter.header_of(client)?, expected.bytes(), "{}", service.name);
+        assert!(greeter.header_of(forger::VICTIM.into()).is_err(), "{}", service.name);
     }
     rig.finish().map(drop)
 }
@@ -268,6 +286,9 @@ const GREETER_PRESERVED: Service = Service {
 /// One that gets its header with the client's first payload.
 const GREETER_BY_DEFAULT: Service =
     Service { name: "greeter-by-default", port: 92, attributes: HEADER, ..GREETER };
+/// One that sees clients, too, and gets it then.
+const PRESERVED_BY_DEFAULT: Service =
+    Service { name: "preserved-by-default", port: 93, attributes: HEADER, ..GREETER_PRESERVED };
 
 const fn proxied(name: &'static str, port: u16, proxy: Proxy) -> Service {
     let target_port = proxy as u16;

@@ -14,11 +14,11 @@ use std::net::IpAddr;
 
 use super::{InFlight, Pipeline, reply::has_right_checksum};
 use crate::{
-    flow::{Addresses, Direction, Flow, State},
+    flow::{Addresses, Direction, Flow},
     flow_key::FlowKey,
     limits,
     parse::{Packet, Piece, parse},
-    preamble::{Numbers, Old, Passage, Preamble},
+    preamble::{Numbers, Passage, Preamble},
     rewrite::{preamble as write, segment::Segment},
     tables::{NextHop, Protocol, Tables},
     target::{HeaderPlacement, TargetId},
@@ -247,60 +247,6 @@ impl Pipeline<'_> {
         }
     }
 
-    /// A SYN of either side on a flow in the midst of its life, whose target would be owed a header if it began another connection: such
-    /// a connection is begun by no other flow's packets. `None` of a flow that needs no such care.
-    ///
-    /// The client's SYN leaves room for the header, for the target may have lost the connection unseen. If it has not, its challenge
-    /// goes back as it is (RFC 5961 section 4). If it has, its SYN ends the flow, and the client's next SYN opens one with a header.
-    #[cold]
-    pub(super) fn begin_elsewhere(
-        &mut self,
-        tables: &Tables,
-        it: &mut InFlight<'_, '_>,
-        record: u32,
-        direction: Direction,
-    ) -> Option<Verdict> {
-        let state = self.flows.flow(record).state();
-        let has_begun = !state.is_half_open() && !state.needs_attention();
-        if !has_begun || self.flows.flow(record).is_owed_header() || !self.owes_headers(tables, record) {
-            return None;
-        }
-        match direction {
-            Direction::Forward if state.is_over() && it.packet.is_syn() => None, // It opens a flow of its own.
-            Direction::Forward => Some(self.send_syn_ahead(tables, it, record)),
-            Direction::Reverse => {
-                if state.is_active() && has_right_checksum(it) {
-                    self.advance(tables, record, (State::Reset, direction), it.now.wrapping_millis());
-                }
-                Some(Verdict::drop(Reason::ProxyUnplaced))
-            }
-        }
-    }
-
-    fn send_syn_ahead(&mut self, tables: &Tables, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
-        if !has_right_checksum(it) {
-            return self.forward_by_route(tables, it, record, Direction::Forward);
-        }
-        let length = header(&self.flows.key(record, Direction::Forward)).bytes().len();
-        let packet = write::cut_old(it.frame, it.packet, Old::Everything);
-        let mut it = InFlight { frame: &mut *it.frame, packet: &packet, ..*it };
-        write::move_ahead(segment_mut(&mut it), length as u32);
-        self.forward_by_route(tables, &mut it, record, Direction::Forward)
-    }
-
-    /// Whether new connections to a flow's target begin with a header; where the target is gone, whether any of its listener's do.
-    fn owes_headers(&self, tables: &Tables, record: u32) -> bool {
-        let standing = self.standing(tables, record);
-        let has_header = |group| tables.group(group).is_some_and(|group| group.proxy_header.is_some());
-        match (standing.target, standing.listener) {
-            (Some(target), _) => has_header(target.group),
-            (None, Some(listener)) => {
-                listener.forward.groups.iter().any(|weighted| has_header(weighted.group))
-            }
-            (None, None) => false,
-        }
-    }
-
     fn await_acknowledgement(&mut self, unheard: Unheard) {
         // Of more than these, a target that repeats its SYN has the client's acknowledgement repeat the header.
         if self.unheard.len() < limits::HEADERS_REPEATED {
@@ -380,7 +326,7 @@ pub(super) fn sequence(it: &InFlight<'_, '_>) -> u32 {
 }
 
 /// The header of a flow, by the key of its client's packets.
-fn header(key: &FlowKey) -> Header {
+pub(super) fn header(key: &FlowKey) -> Header {
     let protocol = Protocol::from_number(key.protocol()).unwrap_or(Protocol::Tcp);
     let client = (key.source(), u16::from_be_bytes(key.source_port()));
     Header::proxied(protocol, client, (key.destination(), u16::from_be_bytes(key.destination_port())))
@@ -390,7 +336,7 @@ fn segment<'f>(it: &'f InFlight<'_, '_>) -> &'f [u8] {
     &it.frame.bytes()[usize::from(it.packet.l4)..it.packet.end()]
 }
 
-fn segment_mut<'f>(it: &'f mut InFlight<'_, '_>) -> &'f mut [u8] {
+pub(super) fn segment_mut<'f>(it: &'f mut InFlight<'_, '_>) -> &'f mut [u8] {
     &mut it.frame.bytes_mut()[usize::from(it.packet.l4)..it.packet.end()]
 }
 

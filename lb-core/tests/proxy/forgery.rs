@@ -106,6 +106,10 @@ enum Move {
     },
     /// The target forgets its connection without a word.
     Vanish,
+    /// The load balancer begins anew with no flow.
+    Restart,
+    /// Targets see clients where they did not, or the other way round.
+    Toggle,
     Wait(u64),
 }
 
@@ -125,7 +129,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let send = (flags, 0..NUMBERS.len(), payload, 0..3usize, fate).prop_map(
         |(flags, number, payload, answered, fate)| Move::Send { flags, number, payload, answered, fate },
     );
-    let other = prop_oneof![Just(Move::Vanish), select(vec![10u64, 300, 31_000]).prop_map(Move::Wait)];
+    let wait = select(vec![10u64, 300, 31_000, 400_000]).prop_map(Move::Wait);
+    let other =
+        prop_oneof![2 => Just(Move::Vanish), 2 => wait, 1 => Just(Move::Restart), 1 => Just(Move::Toggle)];
     prop::collection::vec(prop_oneof![12 => send, 1 => other], 1..24)
 }
 
@@ -171,6 +177,13 @@ impl Attack {
     fn make(&mut self, step: &Move) {
         match *step {
             Move::Vanish => self.targets.clear(),
+            Move::Restart => self.path = self.mode.path(),
+            Move::Toggle => {
+                let scene = &mut self.mode.scene;
+                scene.generation += 1;
+                scene.preserves_client_ip = !scene.preserves_client_ip;
+                self.path.install(scene.tables());
+            }
             Move::Wait(ms) => self.now_ms += ms,
             Move::Send { flags, number, payload, answered, fate } => {
                 let (headers, more) = NUMBERS[number];
@@ -204,10 +217,16 @@ impl Attack {
 
     fn deliver(&mut self, verdict: Verdict, frame: &[u8], fate: Fate) {
         let is_sent = matches!(verdict.reason.action(), Action::Transmit | Action::Reply);
-        if !is_sent || verdict.port == OUTSIDE.0 || fate != Fate::Arrives {
+        if !is_sent || fate != Fate::Arrives {
             return;
         }
         let seen = read(frame);
+        if verdict.port == OUTSIDE.0 {
+            if seen.flags & (SYN | ACK) == SYN | ACK {
+                self.answers.insert(0, seen.sequence);
+            }
+            return;
+        }
         let target = self.targets.entry((seen.source, seen.destination)).or_default();
         let answer = target.take(&seen);
         if let Some(Connection { stream, .. }) = &target.connection {
@@ -218,24 +237,28 @@ impl Attack {
             let macs = (target_mac(number_of(seen.destination)), INSIDE_MAC);
             let packet = tcp(seen.destination, seen.source, flags).macs(macs.0, macs.1);
             let packet = Crafted { sequence, acknowledgement, ..packet };
-            let (verdict, _) = process(&mut self.path, INSIDE, &packet.bytes(), self.now_ms);
-            if flags == SYN | ACK && verdict.reason.action() == Action::Transmit {
-                self.answers.insert(0, sequence);
+            let (verdict, out) = process(&mut self.path, INSIDE, &packet.bytes(), self.now_ms);
+            if let Some(out) = out {
+                self.deliver(verdict, &out, Fate::Arrives);
             }
+            self.deliver_extras(Fate::Arrives);
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_a_client_sends_its_targets_stream_begins_with_our_header(
         mode in 0..6usize,
         placement in select(vec![OnFirstAck, OnFirstAckWithPayload]),
+        (adopts_strays, has_syn_cookies) in select(vec![(false, false), (true, false), (false, true)]),
         moves in moves(),
     ) {
-        let mut attack = Attack::new(&proxy_modes(placement)[mode]);
+        let [mode, ..] = &proxy_modes(placement)[mode..] else { unreachable!() };
+        let scene = Scene { adopts_strays, has_syn_cookies, ..mode.scene.clone() };
+        let mut attack = Attack::new(&Mode { scene, ..mode.clone() });
         for step in &moves {
             attack.make(step);
         }
