@@ -14,8 +14,8 @@
 //!
 //! The stages of the burst stand here, the short ways of common packets in `plain`, `plain_ipv6` and `open`. The ways of a
 //! single packet: `hit`, `miss`, `choice` and `forward`, with `home` (which worker owns a flow), `end` (how flows end), `flow_log` (who is told of that),
-//! `source` and `clients` (ports of our own), `purge` (flows that are cut before their next packet), `cookie` (listeners with SYN cookies) and `preamble`
-//! (PROXY headers); `fragment` and `icmp` for what is no whole packet of a flow; `split` for packets that are cut up, `reply` for
+//! `source` and `clients` (ports of our own), `purge` (flows that are cut before their next packet), `cookie` (listeners with SYN cookies), `preamble`
+//! (PROXY headers) and `stateless` (datagrams that a full table had no room for); `fragment` and `icmp` for what is no whole packet of a flow; `split` for packets that are cut up, `reply` for
 //! answers of our own, `budget` for how many, `extra` for frames beside the burst's, `why` and `trace` for people's questions.
 //!
 //! A hit makes no decision: the flow carries its target and its rewrite. Nothing here allocates, and no frame is ever
@@ -45,6 +45,7 @@ mod renew;
 mod reply;
 mod source;
 mod split;
+mod stateless;
 mod trace;
 mod why;
 
@@ -191,9 +192,11 @@ struct Pipeline<'m> {
     worker: u8,
     workers: u8,
     egress: [Egress; limits::INTERFACES],
+    /// Until when packets may be of flows from before an unclean start.
     adopt_until: Instant,
-    /// The same as it was at start: no longer for want of room in the flow table.
-    unclean_until: Instant,
+    /// Until when TCP packets may be of flows that the table had no room for.
+    full_until: Instant,
+    stateless: stateless::Stateless,
     budgets: budget::Budgets,
     extras: extra::Extras,
     flow_log: flow_log::FlowLog,
@@ -256,7 +259,8 @@ impl<'m> Datapath<'m> {
             workers: settings.workers,
             egress: egress(tables.interfaces()),
             adopt_until: settings.adopt_until.unwrap_or_default(),
-            unclean_until: settings.adopt_until.unwrap_or_default(),
+            full_until: Instant::default(),
+            stateless: stateless::Stateless::new(),
             budgets: budget::Budgets::default(),
             extras: extra::Extras::new(),
             flow_log: flow_log::FlowLog::new(),

@@ -111,6 +111,9 @@ pub const PIECES: usize = 8;
 /// Counters of one worker that number IPv4 packets, by source and destination.
 pub const IDENTIFICATION_COUNTERS: usize = 1_024;
 
+/// Datagrams of no flow, sent while the flow table is full, whose answers one worker lets pass.
+pub const STATELESS_DATAGRAMS: usize = 16_384;
+
 /// Datagrams in pieces that one worker knows at a time.
 pub const FRAGMENTED_DATAGRAMS: usize = 4_096;
 

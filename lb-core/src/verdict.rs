@@ -33,7 +33,7 @@ macro_rules! reasons {
 reasons! {
     FlowHit, "flow", Transmit, "Rewritten by its flow.";
     FlowNew, "new_flow", Transmit, "First packet of a new flow: a target was selected.";
-    FlowAdopted, "adopted_flow", Transmit, "Packet of a flow from before an unclean start: its target was found again by hash.";
+    FlowAdopted, "adopted_flow", Transmit, "Packet of a flow from before an unclean start, or that the flow table had no room for: its target was found again by hash.";
     Stateless, "stateless", Transmit, "The flow table had no room: the target was selected without keeping state.";
 
     ProxyHeader, "proxy_header", Transmit, "With the PROXY header that its target is owed, or replaced by it where both do not fit one packet. The first datagram of a flow is a new_flow.";
@@ -96,7 +96,7 @@ reasons! {
     L4Truncated, "l4_truncated", Drop, "Shorter than its TCP or UDP header.";
     TcpHeaderLength, "tcp_header_length", Drop, "TCP data offset under 5 words or past the packet.";
     TcpFlags, "tcp_flags", Drop, "TCP flags that no legal segment has.";
-    TcpChecksum, "tcp_checksum", Drop, "TCP checksum of a handshake that is answered here, by SYN cookies, is wrong (RFC 9293 3.1).";
+    TcpChecksum, "tcp_checksum", Drop, "TCP checksum of a segment that is answered here, or that would be adopted into a flow, is wrong (RFC 9293 3.1).";
     UdpLength, "udp_length", Drop, "UDP length under 8 or past the packet (RFC 768).";
     UdpChecksumZero, "udp_checksum_zero", Drop, "UDP without a checksum, over IPv6 (RFC 8200 8.1) or in pieces that would have to be translated to it (RFC 7915 4.5).";
     PortZero, "port_zero", Drop, "Source or destination port 0.";

@@ -5,6 +5,7 @@ use super::{
     choice::Choice,
     last_hop,
     preamble::{header_placement, sequence},
+    reply::has_right_checksum,
 };
 use crate::{
     flow::{Direction, Flow, NewFlow, State},
@@ -13,7 +14,7 @@ use crate::{
     flow_table::Full,
     listener::{Listener, ListenerId, WeightedGroup},
     select,
-    tables::{Endpoint, NextHop, Tables},
+    tables::{Endpoint, NextHop, Protocol, Tables},
     target::TargetId,
     tcp,
     time::Instant,
@@ -66,7 +67,10 @@ impl Pipeline<'_> {
             {
                 return self.connect(tables, known, it, confirmed);
             }
-            () if self.may_adopt(tables, listener, it.now) && self.keeps_client(tables, listener, key) => {
+            () if self.may_adopt(tables, listener, it.now)
+                && self.keeps_client(tables, listener, key)
+                && has_right_checksum(it) =>
+            {
                 (State::Established, Reason::FlowAdopted)
             }
             () => return self.reset(it, Reason::ResetNoFlow, Some(id)),
@@ -151,6 +155,9 @@ impl Pipeline<'_> {
                 false => self.reset(it, Reason::ResetNoFlow, None),
             };
         };
+        if !it.packet.is_udp() && !has_right_checksum(it) {
+            return Verdict::drop(Reason::TcpChecksum);
+        }
         let begins_with_header = it.packet.has(SYN) && header_placement(tables, target_id).is_some();
         if begins_with_header || self.flows.lookup(self.flows.hash(&forward), &forward).is_some() {
             return Verdict::drop(Reason::NoFlow); // Or the client's flow is with another target.
@@ -176,8 +183,8 @@ impl Pipeline<'_> {
         self.insert_and_forward(tables, it, &new, (Direction::Reverse, hop), Reason::FlowAdopted)
     }
 
-    /// The listeners that adopt strays and whose selection leads to a packet's sender, a target, for its receiver: each with the
-    /// target, and the key of the client's packets.
+    /// The listeners that may adopt a packet and whose selection leads to its sender, a target, for its receiver: each with the target,
+    /// and the key of the client's packets.
     pub(super) fn origins<'t>(
         &'t self,
         tables: &'t Tables,
@@ -187,11 +194,11 @@ impl Pipeline<'_> {
     ) -> impl Iterator<Item = (Known<'t>, TargetId, FlowKey)> + 't {
         rows.iter().filter_map(move |&(_, id, target_id)| {
             let listener = tables.listener(id)?;
-            if !self.may_adopt(tables, listener, now) {
-                return None;
-            }
             let vip = (listener.endpoint.address, listener.endpoint.port.to_be_bytes());
             let forward = FlowKey::new((key.destination(), key.destination_port()), vip, key.protocol())?;
+            if !self.may_adopt_answer(tables, listener, &forward, now) {
+                return None;
+            }
             let selected = select::select(tables, id, &self.selection_secret, &forward)?;
             let is_origin = selected == target_id && self.keeps_client(tables, listener, &forward);
             is_origin.then_some(((id, listener), target_id, forward))
@@ -229,10 +236,21 @@ impl Pipeline<'_> {
                 Verdict::drop(Reason::FlowTableFull)
             }
             Err(Full) => {
-                let idle = it.now.after_seconds(u64::from(idle_timeout_s(tables, &new.flow)));
-                self.adopt_until = self.adopt_until.max(idle);
+                self.expect_more(it, direction, idle_timeout_s(tables, &new.flow));
                 self.send(it, (&new.flow, &new.addresses), direction, hop, Reason::Stateless)
             }
+        }
+    }
+
+    /// What follows a packet that went without a flow finds its way for an idle timeout: the answers to a client's datagram, and all
+    /// segments of a connection.
+    fn expect_more(&mut self, it: &InFlight<'_, '_>, direction: Direction, idle_timeout_s: u16) {
+        let until = it.now.after_seconds(u64::from(idle_timeout_s));
+        match (it.packet.is_udp(), direction) {
+            (true, Direction::Forward) => self.stateless.note(self.flows.hash(&it.packet.key), until),
+            (true, Direction::Reverse) => {}
+            (false, _) if has_right_checksum(it) => self.full_until = self.full_until.max(until),
+            (false, _) => {}
         }
     }
 
@@ -262,22 +280,37 @@ impl Pipeline<'_> {
         inserted
     }
 
-    /// Whether a listener's packets of no flow may be those of a connection from before. What began with a SYN cookie cannot go on:
+    /// Whether a listener's TCP packets of no flow may be those of a connection from before. What began with a SYN cookie cannot go on:
     /// nobody knows any more by how much its numbers differ. What began with a PROXY header goes on after an unclean start alone: else
     /// a client might have its flow forgotten, and speak in the header's place.
     pub(super) fn may_adopt(&self, tables: &Tables, listener: &Listener, now: Instant) -> bool {
-        let group = |id| tables.group(id);
-        let has_headers = |weighted: &WeightedGroup| group(weighted.group)?.proxy_header;
-        let has_headers = listener.forward.groups.iter().any(|weighted| has_headers(weighted).is_some());
-        let is_time = match has_headers {
-            true => now < self.unclean_until,
+        let has_header = |weighted: &WeightedGroup| {
+            tables.group(weighted.group).is_some_and(|group| group.proxy_header.is_some())
+        };
+        let is_time = match listener.forward.groups.iter().any(has_header) {
+            true => now < self.adopt_until,
             false => listener.adopts_strays || self.adopts_strays(now),
         };
         is_time && !listener.has_syn_cookies
     }
 
+    /// The same of what a target says to the sender of packets with a key. A full table lets no datagrams pass but answers.
+    fn may_adopt_answer(
+        &self,
+        tables: &Tables,
+        listener: &Listener,
+        forward: &FlowKey,
+        now: Instant,
+    ) -> bool {
+        match forward.protocol() == Protocol::Udp as u8 {
+            true => now < self.adopt_until || self.stateless.awaits_answer(self.flows.hash(forward), now),
+            false => self.may_adopt(tables, listener, now),
+        }
+    }
+
+    /// Whether TCP packets of no flow may be of one that was before an unclean start, or that the table had no room for.
     pub(super) fn adopts_strays(&self, now: Instant) -> bool {
-        now < self.adopt_until
+        now < self.adopt_until.max(self.full_until)
     }
 }
 

@@ -87,6 +87,38 @@ fn are_adopted_by_a_listener_that_is_told_so_from_either_side() {
     }
 }
 
+/// With a wrong checksum they are of nobody's connection. A SYN with one still goes its way, but does not have strays adopted.
+#[test]
+fn are_not_adopted_for_the_sake_of_a_wrong_checksum() {
+    for mode in preserving_modes() {
+        let hops = vec![(mode.client.ip(), NextHop { interface: OUTSIDE, mac: CLIENT_MAC })];
+        let scene = Scene { hops, ..mode.scene.clone() };
+        let flow =
+            OpenFlow::connect(&mut leaked_datapath(64, settings(), &scene), mode.client, mode.web(), 0);
+        let spoilt = |packet: Crafted| {
+            let mut frame = packet.bytes();
+            frame[if mode.is_ipv4() { 50 } else { 70 }] ^= 1;
+            frame
+        };
+        let mut adopting = leaked_datapath(64, settings(), &Scene { adopts_strays: true, ..scene.clone() });
+        for packet in [flow.request(ACK), flow.reply(ACK)] {
+            let (verdict, out) = send(&mut adopting, ingress_of(&packet), &spoilt(packet.clone()), 0);
+            assert_eq!((verdict.reason, out), (Reason::TcpChecksum, None), "{}", mode.name);
+        }
+
+        let mut full = leaked_datapath(64, settings(), &scene);
+        for port in 1..=64 {
+            OpenFlow::open(&mut full, &udp((mode.client.ip(), port), mode.dns()), 0);
+        }
+        let syn = spoilt(flow.request(SYN));
+        assert_eq!(send(&mut full, OUTSIDE, &syn, 0).0.reason, Reason::Stateless, "{}", mode.name);
+        assert_reset(&mut full, &flow.request(ACK), Reason::ResetNoFlow, 0);
+        assert_eq!(through(&mut full, &flow.request(SYN), 0).0.reason, Reason::Stateless, "{}", mode.name);
+        flow.to_target(&mut full, &flow.request(ACK), 0);
+        flow.to_client(&mut full, &flow.reply(SYN | ACK), 0);
+    }
+}
+
 /// Wherever they come in: the flow is made by the worker that owns it, and found there from then on.
 #[test]
 fn are_adopted_by_the_worker_that_owns_their_flow() {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use lb_core::{
     datapath::Settings,
     limits,
-    tables::FlowPolicy,
+    tables::{FlowPolicy, NextHop},
     time::Instant,
     verdict::{Action, Reason},
 };
@@ -227,6 +227,44 @@ fn rfc_4787_req_8_a_targets_packet_without_a_flow_never_leaves_as_the_vips() {
         let other = number_of(flow.target) % 3 + 1;
         let other = Crafted { source: mode.scene.target(other), ..flow.reply(ACK) };
         assert_ne!(through(&mut path, &other, 0).0.reason.action(), Action::Transmit, "{}", mode.name);
+    }
+}
+
+/// Nor when the table is full, or was: only answers to a datagram that went without a flow pass, for as long as the flow would live.
+#[test]
+fn rfc_4787_req_8_a_full_table_lets_no_datagram_of_a_target_pass_but_answers() {
+    for mode in preserving_modes() {
+        let hops = vec![(mode.client.ip(), NextHop { interface: OUTSIDE, mac: CLIENT_MAC })];
+        let mut path = leaked_datapath(64, settings(), &Scene { hops, ..mode.scene.clone() });
+        for port in 1..=64 {
+            OpenFlow::open(&mut path, &udp((mode.client.ip(), port), mode.dns()), 0);
+        }
+        let asked = OpenFlow::open(&mut mode.path(), &mode.datagram(), 0);
+        assert_eq!(
+            through(&mut path, &asked.request(0), 60_000).0.reason,
+            Reason::Stateless,
+            "{}",
+            mode.name
+        );
+        asked.to_client(&mut path, &asked.reply(0), 60_000);
+        for port in 50_000..50_100 {
+            let stranger: SocketAddr = (mode.client.ip(), port).into();
+            let unasked = OpenFlow { client: stranger, source: stranger, ..asked.clone() }.reply(0);
+            for at_ms in [60_000, 130_000] {
+                assert_eq!(through(&mut path, &unasked, at_ms).0.reason, Reason::NoFlow, "{}", mode.name);
+            }
+        }
+        // There is room again.
+        (115_000..=130_000).step_by(1_000).for_each(|at_ms| path.expire(Instant::from_millis(at_ms)));
+        assert_eq!(
+            through(&mut path, &asked.reply(0), 130_000).0.reason,
+            Reason::FlowAdopted,
+            "{}",
+            mode.name
+        );
+        asked.to_target(&mut path, &asked.request(0), 130_000);
+        let late = u64::from(limits::UDP_IDLE_S) * 1_000 + 130_001;
+        assert_eq!(through(&mut path, &asked.reply(0), late).0.reason, Reason::NoFlow, "{}", mode.name);
     }
 }
 

@@ -51,7 +51,9 @@ fn outcome(why: &Why) -> String {
             format!("a new flow, it goes to {} once the client has confirmed a SYN cookie.", target())
         }
         (Reason::FlowAdopted, _) => {
-            format!("packets of a flow from before an unclean start, it is adopted with {}.", target())
+            let before =
+                "packets of a flow from before an unclean start, or that the flow table had no room for";
+            format!("{before}, it is adopted with {}.", target())
         }
         (Reason::Stateless, _) => {
             format!("they go to {}; the flow table is full, so the hash finds it anew for each.", target())
