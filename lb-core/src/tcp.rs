@@ -6,7 +6,8 @@ use crate::{
     wire::l4::tcp::{ACK, FIN, RST, SYN},
 };
 
-/// The state after a segment with `flags`, which is what it looks like: of a handshake, `datapath` knows. A SYN of the client on a flow that is over never gets here: it is a new flow.
+/// The state after a segment with `flags`, if it is what it looks like: see [`part`]. A SYN of the client on a flow that is over never
+/// gets here: it is a new flow.
 #[inline]
 pub fn next(state: State, direction: Direction, flags: u8) -> State {
     if state == State::Established && flags & (FIN | SYN | RST) == 0 {
@@ -54,7 +55,7 @@ pub enum Part {
     Confirmation,
 }
 
-/// Which part of the handshake a segment may be, if it may be one that the next part depends on.
+/// Which part of a handshake a segment of a flow in this state may be, behind the client's SYN.
 #[inline]
 pub fn part(state: State, direction: Direction, flags: u8) -> Option<Part> {
     match direction {

@@ -23,15 +23,14 @@ impl Pipeline<'_> {
 
     /// Whether a part of a handshake is what it looks like. An answer replaces an earlier one: its target has been started again.
     fn heeds(&mut self, it: &InFlight<'_, '_>, record: u32, part: Part) -> bool {
-        let is_right = has_right_checksum(it);
+        if !has_right_checksum(it) {
+            return false;
+        }
         let (sequence, acknowledgement, _) = numbers(it);
         match part {
-            Part::Answer if is_right => self.flows.set_answer(record, sequence),
-            Part::Answer => {}
-            Part::Confirmation => {
-                return is_right && tcp::acknowledges(acknowledgement, self.flows.answer(record));
-            }
+            Part::Answer => self.flows.set_answer(record, sequence),
+            Part::Confirmation => return tcp::acknowledges(acknowledgement, self.flows.answer(record)),
         }
-        is_right
+        true
     }
 }

@@ -89,10 +89,7 @@ impl Pipeline<'_> {
             if tcp::is_repeated_syn(state, direction, flags) {
                 self.counters.count_repeated_syn(self.flows.flow(record));
             }
-            let next = match state.is_half_open() {
-                true => self.next_state(it, record, direction),
-                false => tcp::next(state, direction, flags),
-            };
+            let next = self.next_state(it, record, direction);
             if next != state {
                 self.advance(tables, record, (next, direction), now_ms);
             }
