@@ -10,7 +10,7 @@ use lb_core::{
 
 /// A frame to be, and what becomes of it.
 pub struct Packet {
-    /// Its first bytes; the rest does not matter to anyone.
+    /// Its first bytes; the rest is 0.
     pub head: [u8; HEAD],
     /// What is known of it.
     pub slip: Slip,
@@ -78,7 +78,14 @@ pub fn head(
     segment[..2].copy_from_slice(&source.port().to_be_bytes());
     segment[2..4].copy_from_slice(&destination.port().to_be_bytes());
     match transport {
-        Transport::Tcp(flags) => segment[12..14].copy_from_slice(&[0x50, flags]),
+        Transport::Tcp(flags) => {
+            segment[8..12].copy_from_slice(&FIRST_ACKNOWLEDGEMENT);
+            segment[12..14].copy_from_slice(&[0x50, flags]);
+            let length = size - 4 - segment_at;
+            let pseudo = checksum::pseudo_header_of(source.ip(), destination.ip(), protocol, length);
+            let sum = checksum::checksum(segment, pseudo);
+            segment[16..18].copy_from_slice(&sum.to_be_bytes());
+        }
         Transport::Udp => {
             segment[4..6].copy_from_slice(&((size - 4 - segment_at) as u16).to_be_bytes());
             segment[6..8].copy_from_slice(&SOME_CHECKSUM);
@@ -106,5 +113,7 @@ fn write_ipv6(to: &mut [u8], [source, destination]: [[u8; 16]; 2], protocol: u8,
 
 /// Bytes of a frame that are written: Ethernet, IPv6 and TCP headers, or an ICMP error about an IPv4 packet.
 pub const HEAD: usize = 74;
-/// Checksums of TCP and UDP are updated, never verified; over UDP, 0 would say that there is none.
+/// Of a SYN with the number 0, which is everyone's.
+const FIRST_ACKNOWLEDGEMENT: [u8; 4] = [0, 0, 0, 1];
+/// Checksums of UDP are updated, never verified; 0 would say that there is none.
 const SOME_CHECKSUM: [u8; 2] = [1, 2];

@@ -35,12 +35,13 @@ impl Mode {
             addresses: (0..SOURCES).map(|n| source_address(n).into()).collect(),
             ports: 1_024..=65_535,
         });
-        match self {
+        let scene = match self {
             Mode::Preserving => Scene::default(),
             Mode::FullNat => Scene { preserves_client_ip: false, sources, ..Scene::default() },
             Mode::Ipv6 => Scene::dual_stack(Family::V6),
             Mode::Ipv6ToIpv4 => Scene { sources, ..Scene::dual_stack(Family::V4) },
-        }
+        };
+        Scene { host_addresses: Vec::new(), ..scene } // Each address of the subnet is a client's.
     }
 
     fn has_ipv6_clients(self) -> bool {

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The stages of the burst stand here, the short ways of common packets in `plain`, `plain_ipv6` and `open`. The ways of a
-//! single packet: `hit`, `miss`, `choice` and `forward`, with `home` (which worker owns a flow), `end` (how flows end), `flow_log` (who is told of that),
+//! single packet: `hit`, `miss`, `choice` and `forward`, with `handshake` (which segments complete one), `home` (which worker owns a flow), `end` (how flows end), `flow_log` (who is told of that),
 //! `source` and `clients` (ports of our own), `purge` (flows that are cut before their next packet), `cookie` (listeners with SYN cookies), `preamble`
 //! (PROXY headers) and `stateless` (datagrams that a full table had no room for); `fragment` and `icmp` for what is no whole packet of a flow; `split` for packets that are cut up, `reply` for
 //! answers of our own, `budget` for how many, `extra` for frames beside the burst's, `why` and `trace` for people's questions.
@@ -32,6 +32,7 @@ mod extra;
 mod flow_log;
 mod forward;
 mod fragment;
+mod handshake;
 mod hit;
 mod home;
 mod icmp;

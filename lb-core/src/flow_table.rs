@@ -7,6 +7,7 @@
 //!   flows       [ record ]                                                        one cache line each
 //!   addresses   [ of the record of the same number, when it is wide ]             one cache line each
 //!   annexes     [ of the record of the same number, when it needs one ]           one cache line each
+//!   answers     [ of the record of the same number, while its handshake goes on ] 4 bytes each
 //! ```
 //!
 //! IPv4 flows never touch `addresses`, and flows that are neither logged nor begin with a PROXY header never touch `annexes`, so
@@ -40,17 +41,20 @@ pub struct FlowMemory<'m> {
     flows: &'m mut [Flow],
     addresses: &'m mut [Addresses],
     annexes: &'m mut [Annex],
+    answers: &'m mut [u32],
 }
 
 impl<'m> FlowMemory<'m> {
-    /// Bytes that a table of `capacity` flows spans: about 218 per flow, both directions and the index included.
+    /// Bytes that a table of `capacity` flows spans: about 222 per flow, both directions and the index included.
     pub const fn bytes_for(capacity: u32) -> usize {
         Self::bytes_for_ipv4(capacity) + capacity as usize * (size_of::<Addresses>() + size_of::<Annex>())
     }
 
-    /// Bytes of these that are touched when all flows are IPv4 and none has an annex: about 90 per flow.
+    /// Bytes of these that are touched when all flows are IPv4 and none has an annex: about 94 per flow.
     pub const fn bytes_for_ipv4(capacity: u32) -> usize {
-        capacity as usize * size_of::<Flow>() + bucket_count(capacity) * size_of::<Bucket>()
+        let records =
+            capacity as usize * size_of::<Flow>() + lines_of_answers(capacity) * size_of::<Bucket>();
+        records + bucket_count(capacity) * size_of::<Bucket>()
     }
 
     /// Takes the memory: at least [`FlowMemory::bytes_for`] bytes, all zero, aligned to 64 bytes. `None` when it is too
@@ -62,12 +66,14 @@ impl<'m> FlowMemory<'m> {
         let bytes = bytes.get_mut(..Self::bytes_for(capacity))?;
         let (buckets, records) = bytes.split_at_mut(bucket_count(capacity) * size_of::<Bucket>());
         let (flows, beside) = records.split_at_mut(capacity as usize * size_of::<Flow>());
-        let (addresses, annexes) = beside.split_at_mut(capacity as usize * size_of::<Addresses>());
+        let (addresses, beside) = beside.split_at_mut(capacity as usize * size_of::<Addresses>());
+        let (annexes, answers) = beside.split_at_mut(capacity as usize * size_of::<Annex>());
         Some(FlowMemory {
             buckets: bytemuck::try_cast_slice_mut(buckets).ok()?,
             flows: bytemuck::try_cast_slice_mut(flows).ok()?,
             addresses: bytemuck::try_cast_slice_mut(addresses).ok()?,
             annexes: bytemuck::try_cast_slice_mut(annexes).ok()?,
+            answers: bytemuck::try_cast_slice_mut(answers).ok()?,
         })
     }
 
@@ -96,12 +102,14 @@ impl FlowArena {
     pub fn memory(&mut self) -> FlowMemory<'_> {
         let (buckets, records) = self.lines.split_at_mut(bucket_count(self.capacity));
         let (flows, beside) = records.split_at_mut(self.capacity as usize);
-        let (addresses, annexes) = beside.split_at_mut(self.capacity as usize);
+        let (addresses, beside) = beside.split_at_mut(self.capacity as usize);
+        let (annexes, answers) = beside.split_at_mut(self.capacity as usize);
         FlowMemory {
             buckets,
             flows: bytemuck::cast_slice_mut(flows),
             addresses: bytemuck::cast_slice_mut(addresses),
             annexes: bytemuck::cast_slice_mut(annexes),
+            answers: bytemuck::cast_slice_mut(answers),
         }
     }
 }
@@ -113,6 +121,7 @@ pub struct FlowTable<'m> {
     flows: &'m mut [Flow],
     addresses: &'m mut [Addresses],
     annexes: &'m mut [Annex],
+    answers: &'m mut [u32],
     hash: FlowHash,
     /// First of the list of records that were freed.
     free: u32,
@@ -137,6 +146,7 @@ impl<'m> FlowTable<'m> {
             flows: memory.flows,
             addresses: memory.addresses,
             annexes: memory.annexes,
+            answers: memory.answers,
             hash,
             free: NONE,
             untouched: 0,
@@ -271,6 +281,18 @@ impl<'m> FlowTable<'m> {
     #[inline]
     pub fn annex_mut(&mut self, record: u32) -> &mut Annex {
         &mut self.annexes[record as usize]
+    }
+
+    /// Initial sequence number of the target, of a flow that it has answered; left from an earlier flow until then.
+    #[inline]
+    pub fn answer(&self, record: u32) -> u32 {
+        self.answers[record as usize]
+    }
+
+    /// Notes it.
+    #[inline]
+    pub fn set_answer(&mut self, record: u32, sequence: u32) {
+        self.answers[record as usize] = sequence;
     }
 
     /// Asks the cache for the annex of a candidate's record.
@@ -602,6 +624,11 @@ const fn scale(bits: u32, count: usize) -> usize {
 const fn bucket_count(capacity: u32) -> usize {
     let buckets = (capacity as usize * 2).div_ceil(BUCKET_ENTRIES / 2);
     if buckets < 4 { 4 } else { buckets }
+}
+
+/// Cache lines that hold the answers of so many flows.
+const fn lines_of_answers(capacity: u32) -> usize {
+    (capacity as usize * size_of::<u32>()).div_ceil(size_of::<Bucket>())
 }
 
 /// Records of the sweep that memory is asked for before their turn.

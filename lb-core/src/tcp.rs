@@ -6,7 +6,8 @@ use crate::{
     wire::l4::tcp::{ACK, FIN, RST, SYN},
 };
 
-/// The state after a segment with `flags`. A SYN of the client on a flow that is over never gets here: it is a new flow.
+/// The state after a segment with `flags`, if it is what it looks like: see [`part`]. A SYN of the client on a flow that is over never
+/// gets here: it is a new flow.
 #[inline]
 pub fn next(state: State, direction: Direction, flags: u8) -> State {
     if state == State::Established && flags & (FIN | SYN | RST) == 0 {
@@ -18,8 +19,7 @@ pub fn next(state: State, direction: Direction, flags: u8) -> State {
 fn step(state: State, direction: Direction, flags: u8) -> State {
     use {Direction::*, State::*};
     // Only a complete handshake leaves the half-open states: else whoever never meant to connect escapes their budget.
-    // In a simultaneous open, that is the client's SYN-ACK.
-    let is_confirmed = state == Answered && direction == Forward && flags & (RST | ACK) == ACK;
+    let is_confirmed = direction == Forward && confirms(state, flags);
     if state.is_half_open() && !is_confirmed {
         return match (state, direction) {
             (HalfOpen | AnsweredElsewhere, Reverse) if flags & (SYN | RST) == SYN => Answered,
@@ -28,7 +28,8 @@ fn step(state: State, direction: Direction, flags: u8) -> State {
         };
     }
     if flags & RST != 0 {
-        return Reset;
+        let is_of_old_connection = state == Renewing && direction == Reverse && !is_heeded_reset(flags);
+        return if is_of_old_connection { state } else { Reset };
     }
     if flags & FIN != 0 {
         return match (state, direction) {
@@ -45,12 +46,51 @@ fn step(state: State, direction: Direction, flags: u8) -> State {
     }
 }
 
-/// Whether a segment ends a connection that its target will not have. What a client refuses stays half-open: a flood of such would
-/// use up source ports, which rest only after those who meant it.
+/// What a segment may be in a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The target's SYN.
+    Answer,
+    /// What completes the handshake, if it acknowledges the answer.
+    Confirmation,
+}
+
+/// Which part of a handshake a segment of a flow in this state may be, behind the client's SYN.
+#[inline]
+pub fn part(state: State, direction: Direction, flags: u8) -> Option<Part> {
+    match direction {
+        Direction::Reverse if state.is_half_open() && flags & (SYN | RST) == SYN => Some(Part::Answer),
+        Direction::Forward if confirms(state, flags) => Some(Part::Confirmation),
+        _ => None,
+    }
+}
+
+/// Whether a client's segment may complete the handshake. In a simultaneous open, that is the client's SYN-ACK.
+#[inline]
+fn confirms(state: State, flags: u8) -> bool {
+    state == State::Answered && flags & (RST | ACK) == ACK
+}
+
+/// Whether a number acknowledges an answer with this initial sequence number, and no more than the target may have sent by then: data
+/// that come with its SYN (RFC 7413 section 4.1) are in a window that is not scaled yet.
+#[inline]
+pub fn acknowledges(acknowledgement: u32, answer: u32) -> bool {
+    (1..=u32::from(u16::MAX)).contains(&acknowledgement.wrapping_sub(answer))
+}
+
+/// Whether a segment ends a connection that its target will not have: what a client that waits for an answer heeds (RFC 9293 section
+/// 3.10.7.3). What a client refuses stays half-open: a flood of such would use up source ports, which rest only after those who meant
+/// it.
 #[inline]
 fn is_refusal(state: State, direction: Direction, flags: u8) -> bool {
     let waits = state.is_half_open() || state == State::Renewing;
-    waits && direction == Direction::Reverse && flags & RST != 0
+    waits && direction == Direction::Reverse && is_heeded_reset(flags)
+}
+
+/// Whether a reset says what it answers: no other ends a connection that is being made.
+#[inline]
+fn is_heeded_reset(flags: u8) -> bool {
+    flags & (RST | ACK) == RST | ACK
 }
 
 /// Whether a segment repeats the SYN of a connection that its target has not answered.
@@ -130,8 +170,29 @@ mod tests {
             (State::Renewing, Reverse, ACK, State::Established),
             (State::Renewing, Forward, ACK, State::Established),
             (State::Renewing, Reverse, RST | ACK, State::Reset),
+            (State::Renewing, Reverse, RST, State::Renewing),
+            (State::Renewing, Forward, RST, State::Reset),
         ] {
             assert_eq!(next(from, direction, flags), to, "{from:?} {direction:?} {flags:#04x}");
+        }
+    }
+
+    #[test]
+    fn the_targets_syn_is_acknowledged_with_no_more_than_its_first_window() {
+        for (answer, acknowledgement, is_acknowledged) in [
+            (1_000, 1_001, true),
+            (1_000, 1_000 + 65_535, true),
+            (1_000, 1_000, false),
+            (1_000, 999, false),
+            (1_000, 1_000 + 65_536, false),
+            (u32::MAX, 0, true),
+            (u32::MAX - 1, 65_533, true),
+        ] {
+            assert_eq!(
+                acknowledges(acknowledgement, answer),
+                is_acknowledged,
+                "{acknowledgement} of {answer}"
+            );
         }
     }
 }

@@ -159,11 +159,11 @@ fn a_segment_of_no_flow_gets_the_reset_of_rfc_9293() {
     assert_eq!((verdict.reason, verdict.port), (Reason::ResetNoFlow, OUTSIDE.0));
     let seen = read(&out.unwrap());
     assert_eq!((seen.source, seen.destination, seen.macs), (WEB, CLIENT_AT, (OUTSIDE_MAC, CLIENT_MAC)));
-    assert_eq!((seen.flags, seen.sequence, seen.acknowledgement), (RST, 0x2000_0000, 0));
+    assert_eq!((seen.flags, seen.sequence, seen.acknowledgement), (RST, FIRST_SEQUENCE + 1, 0));
 
     let (_, out) = send(&mut path, OUTSIDE, &tcp(CLIENT_AT, WEB, FIN).payload(b"late").bytes(), 0);
     let seen = read(&out.unwrap());
-    assert_eq!((seen.flags, seen.sequence, seen.acknowledgement), (RST | ACK, 0, 0x1000_0000 + 4 + 1));
+    assert_eq!((seen.flags, seen.sequence, seen.acknowledgement), (RST | ACK, 0, FIRST_SEQUENCE + 4 + 1));
 
     let stray = tcp((target(1), 8080), CLIENT_AT, ACK).macs(target_mac(1), INSIDE_MAC);
     let (verdict, out) = send(&mut path, INSIDE, &stray.bytes(), 0);

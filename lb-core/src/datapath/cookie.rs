@@ -246,9 +246,14 @@ impl Pipeline<'_> {
         if !has_right_checksum(it) {
             return Verdict::drop(Reason::TcpChecksum);
         }
-        let (_, acknowledgement, _) = numbers(it);
+        let (sequence, acknowledgement, _) = numbers(it);
+        let (_, initial) = self.flows.flow(record).connecting();
         let is_answer = acknowledgement == self.initial_at_target(record).wrapping_add(1);
         match direction {
+            // The client may not have sent anything, and has no other number (RFC 5961 section 3.2).
+            Direction::Forward if it.packet.has(RST) && sequence != initial.wrapping_add(1) => {
+                Verdict::drop(Reason::Connecting)
+            }
             Direction::Forward if it.packet.has(RST) => {
                 self.forget_for(record, CloseReason::ClientReset, it.now.wrapping_millis());
                 Verdict::drop(Reason::NoFlow)
@@ -470,7 +475,7 @@ fn towards_client((sequence, acknowledgement): (u32, u32), flags: u8) -> Segment
 }
 
 /// Sequence and acknowledgement number and options of a TCP segment.
-fn numbers<'f>(it: &'f InFlight<'_, '_>) -> (u32, u32, &'f [u8]) {
+pub(super) fn numbers<'f>(it: &'f InFlight<'_, '_>) -> (u32, u32, &'f [u8]) {
     let header = header(it);
     let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     (word(tcp::SEQUENCE.start), word(tcp::ACKNOWLEDGEMENT.start), &header[tcp::HEADER..])

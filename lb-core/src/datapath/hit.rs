@@ -1,6 +1,6 @@
 //! A packet of a flow in the table: no decision, unless the tables have changed since its last one.
 
-use super::{InFlight, Pipeline, last_hop, miss::idle_timeout_s};
+use super::{InFlight, Pipeline, last_hop, miss::idle_timeout_s, reply::has_right_checksum};
 use crate::{
     flow::{Direction, State},
     flow_log::CloseReason,
@@ -94,7 +94,7 @@ impl Pipeline<'_> {
             if tcp::is_repeated_syn(state, direction, flags) {
                 self.counters.count_repeated_syn(self.flows.flow(record));
             }
-            let next = tcp::next(state, direction, flags);
+            let next = self.next_state(it, record, direction);
             if next != state {
                 self.advance(tables, record, (next, direction), now_ms);
             }
@@ -136,8 +136,11 @@ impl Pipeline<'_> {
     }
 
     /// The target refuses a connection: once the client is told, there is none. Where one was reset before, that may have been forged, and
-    /// the refusal as well: a flow that was reset remains.
+    /// the refusal as well: a flow that was reset remains. One with a wrong checksum tells the client nothing.
     fn forward_refusal(&mut self, tables: &Tables, it: &mut InFlight<'_, '_>, record: u32) -> Verdict {
+        if !has_right_checksum(it) {
+            return self.forward_by_route(tables, it, record, Direction::Reverse);
+        }
         let now_ms = it.now.wrapping_millis();
         self.counters.count_refused_syn(self.flows.flow(record));
         let verdict = self.forward_by_route(tables, it, record, Direction::Reverse);

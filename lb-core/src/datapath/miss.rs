@@ -227,6 +227,9 @@ impl Pipeline<'_> {
                 if new.flow.has_preamble() {
                     self.begin_preamble(tables, record, sequence(it));
                 }
+                if new.flow.state() == State::Answered {
+                    self.flows.set_answer(record, sequence(it));
+                }
                 self.forward(it, record, direction, hop, reason)
             }
             Err(Full)

@@ -1,7 +1,7 @@
 //! The common cases of `datapath`: a packet of a flow that is plain IPv4, checked against the tables in use and not expired. It is
 //! decided by one cache line, the flow's record. What is not so common goes the long way, which does the same and everything else.
 
-use super::{Burst, Egress, Pipeline, Slot};
+use super::{Burst, Egress, InFlight, Pipeline, Slot};
 use crate::{
     flow::{Deltas, Direction, Flow, Hop},
     flow_key::{FlowKey, Ipv4Key},
@@ -49,7 +49,7 @@ impl Pipeline<'_> {
     ) -> Option<Verdict> {
         let flow = self.flows.candidate_mut(slot.candidate)?;
         let FlowKey::V4(key) = &slot.packet.key else { return None };
-        let egress = self.egress.get(egress_of(flow, slot))?;
+        let egress = *self.egress.get(egress_of(flow, slot))?;
         let (direction, flags, state) = (slot.candidate.direction(), slot.packet.tcp_flags, flow.state());
         if !is_common(flow, key, tables.epoch(), burst, slot)
             || tcp::is_unusual(state, direction, flags)
@@ -57,8 +57,13 @@ impl Pipeline<'_> {
         {
             return None;
         }
+        let record = slot.candidate.record();
+        let Burst { arrival, now, .. } = *burst;
+        let it = InFlight { frame: &mut *frame, packet: &slot.packet, arrival, now };
+        let next = self.next_state(&it, record, direction);
+        let flow = self.flows.flow_mut(record);
         let deltas = Deltas::between(flow.end(direction), flow.end(direction.opposite()));
-        let verdict = rewrite(flow, frame, slot, egress, deltas)?;
+        let verdict = rewrite(flow, frame, slot, &egress, deltas)?;
         if tcp::prolongs(flow) {
             flow.last_seen_ms = burst.now_ms;
         }
@@ -66,9 +71,7 @@ impl Pipeline<'_> {
         if tcp::is_repeated_syn(state, direction, flags) {
             self.counters.count_repeated_syn(flow);
         }
-        let record = slot.candidate.record();
         self.tally(record, direction, slot.packet.total_length);
-        let next = tcp::next(state, direction, flags);
         if next != state {
             self.advance(tables, record, (next, direction), burst.now_ms);
         }

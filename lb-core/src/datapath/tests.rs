@@ -9,7 +9,7 @@ use crate::{
     tables::{Endpoint, Protocol, TablesParts, Target, TargetGroup, TargetGroupId, TargetId},
     target::{FlowPolicy, Pool},
     wire::{
-        checksum::checksum,
+        checksum::{checksum, pseudo_header_of},
         l4::tcp::{ACK, FIN, RST, SYN},
         octets,
     },
@@ -181,7 +181,7 @@ fn tables(preserves_client_ip: bool, family: Family) -> Tables {
     Tables::new(parts).expect("the parts fit together")
 }
 
-/// A frame of the least length, without a transport checksum.
+/// A frame of the least length, without a UDP checksum.
 fn frame_v4(protocol: u8, flags: u8, from: Place, to: Place) -> Vec<u8> {
     let mut frame = [OWN_MAC.0, [2, 0, 0, 0, 0, 1]].concat();
     frame.extend([0x08, 0x00, 0x45, 0, 0, 46, 0, 0, 0x40, 0, 64, protocol, 0, 0]);
@@ -189,10 +189,11 @@ fn frame_v4(protocol: u8, flags: u8, from: Place, to: Place) -> Vec<u8> {
     frame.extend(segment(protocol, flags, from, to));
     let sum = checksum(&frame[14..34], 0);
     frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    sign(&mut frame[34..], protocol, (from, to), Family::V4);
     frame
 }
 
-/// The same of IPv6, with a transport checksum that may be wrong.
+/// The same of IPv6, with a UDP checksum that may be wrong.
 fn frame_v6(protocol: u8, flags: u8, from: Place, to: Place) -> Vec<u8> {
     let mut frame = [OWN_MAC.0, [2, 0, 0, 0, 0, 1]].concat();
     frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 26, protocol, 64]);
@@ -200,6 +201,7 @@ fn frame_v6(protocol: u8, flags: u8, from: Place, to: Place) -> Vec<u8> {
         frame.extend(octets(Family::V6.address(place)));
     }
     frame.extend(segment(protocol, flags, from, to));
+    sign(&mut frame[54..], protocol, (from, to), Family::V6);
     frame
 }
 
@@ -208,10 +210,22 @@ fn segment(protocol: u8, flags: u8, from: Place, to: Place) -> [u8; 26] {
     segment[..2].copy_from_slice(&from.1.to_be_bytes());
     segment[2..4].copy_from_slice(&to.1.to_be_bytes());
     match protocol {
-        TCP => segment[12..14].copy_from_slice(&[0x50, flags]),
+        TCP => {
+            segment[11] = 1; // Both ends begin at 0.
+            segment[12..14].copy_from_slice(&[0x50, flags]);
+        }
         _ => segment[5] = 26,
     }
     segment
+}
+
+/// Makes the checksum of a TCP segment right.
+fn sign(segment: &mut [u8], protocol: u8, (from, to): (Place, Place), family: Family) {
+    if protocol == TCP {
+        let pseudo = pseudo_header_of(family.address(from), family.address(to), TCP, segment.len());
+        let sum = checksum(segment, pseudo);
+        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -287,6 +287,33 @@ fn a_group_without_targets_refuses_before_any_cookie() {
     }
 }
 
+/// A client that may not send yet has one number to reset with; who does not know it ends nothing (RFC 5961 section 3.2).
+#[test]
+fn only_a_reset_with_the_clients_number_ends_a_flow_that_waits_for_its_target() {
+    for mode in cookie_modes() {
+        for flags in [RST, RST | ACK] {
+            let mut script = Script::new(&mode);
+            script.get_cookie(0);
+            script.confirm(0);
+            let numbers = |sequence| (sequence, script.cookie.wrapping_add(1));
+            let right = script.request(flags, numbers(CLIENT_INITIAL.wrapping_add(1)));
+            let forged = [0, CLIENT_INITIAL, CLIENT_INITIAL.wrapping_add(2), 0xbad]
+                .map(|sequence| script.request(flags, numbers(sequence)));
+            for forged in forged {
+                assert_eq!(through(&mut script.path, &forged, 1).0.reason, Reason::Connecting);
+            }
+            script.answer(2);
+            script.assert_flows(3);
+
+            let mut script = Script::new(&mode);
+            script.get_cookie(0);
+            script.confirm(0);
+            assert_eq!(through(&mut script.path, &right, 1).0.reason, Reason::NoFlow);
+            assert_eq!(script.path.counters().flows.value(), 0, "{}", mode.name);
+        }
+    }
+}
+
 /// Once it has answered, it is reset as any other: by the numbers that each side knows.
 #[test]
 fn both_sides_of_a_cut_connection_are_reset_by_their_own_numbers() {

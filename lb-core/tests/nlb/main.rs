@@ -7,6 +7,7 @@ mod support;
 mod a_group;
 mod a_target_that_drains;
 mod a_target_that_is_cut;
+mod handshakes;
 mod idle_timeout;
 mod packets_of_no_flow;
 mod pieces;

@@ -40,8 +40,8 @@ pub fn tcp(source: impl Into<SocketAddr>, destination: impl Into<SocketAddr>, fl
         macs: (CLIENT_MAC, OUTSIDE_MAC),
         protocol: 6,
         flags,
-        sequence: 0x1000_0000,
-        acknowledgement: if flags & ACK != 0 { 0x2000_0000 } else { 0 },
+        sequence: FIRST_SEQUENCE,
+        acknowledgement: if flags & ACK != 0 { FIRST_SEQUENCE + 1 } else { 0 },
         window: 0xffff,
         tcp_options: Vec::new(),
         payload: Vec::new(),
@@ -315,5 +315,7 @@ pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: 
     checksum::sum(&bytes, 0)
 }
 
+/// Sequence number of a segment of which nothing else is said, whoever sends it: so an acknowledgement is one of the other's SYN.
+pub const FIRST_SEQUENCE: u32 = 0x1000_0000;
 /// What IPv6 packets have for a flow label.
 const FLOW_LABEL: [u8; 3] = [0x05, 0x43, 0x21];
