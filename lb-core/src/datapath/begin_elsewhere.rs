@@ -7,7 +7,8 @@ use super::{
     reply::has_right_checksum,
 };
 use crate::{
-    flow::{Direction, State},
+    flow::Direction,
+    flow_log::CloseReason,
     preamble::Old,
     rewrite::preamble as write,
     tables::Tables,
@@ -38,7 +39,7 @@ impl Pipeline<'_> {
             Direction::Forward => Some(self.send_syn_ahead(tables, it, record)),
             Direction::Reverse => {
                 if state.is_active() && has_right_checksum(it) {
-                    self.advance(tables, record, (State::Reset, direction), it.now.wrapping_millis());
+                    self.forget_for(record, CloseReason::TargetReset, it.now.wrapping_millis());
                 }
                 Some(Verdict::drop(Reason::ProxyUnplaced))
             }

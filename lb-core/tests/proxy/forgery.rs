@@ -9,7 +9,7 @@ use lb_core::{
     verdict::{Action, Reason, Verdict},
     wire::l4::tcp::URG,
 };
-use proptest::{prelude::*, sample::select};
+use proptest::{prelude::*, sample::select, test_runner::RngSeed};
 
 use super::{script::*, support::*};
 
@@ -69,7 +69,8 @@ impl Target {
     }
 
     fn listen(&mut self, seen: &Seen) -> Option<(u8, u32, u32)> {
-        if seen.flags & (SYN | RST) == SYN {
+        // What acknowledges something is no SYN for who listens (sections 3.10.7.2 and 3.10.7.4).
+        if seen.flags & (SYN | RST | ACK) == SYN {
             assert!(seen.payload.is_empty(), "data in a SYN may be taken at once (RFC 7413)");
             if !self.begun.contains(&seen.sequence) {
                 self.begun.push(seen.sequence);
@@ -79,7 +80,7 @@ impl Target {
         let initial = seen.sequence.wrapping_sub(1);
         let confirms = self.begun.contains(&initial)
             && seen.acknowledgement == answer_to(initial).wrapping_add(1)
-            && seen.flags & (ACK | RST) == ACK;
+            && seen.flags & (SYN | ACK | RST) == ACK;
         if !confirms {
             return (seen.flags & (ACK | RST) == ACK).then_some((RST, seen.acknowledgement, 0));
         }
@@ -247,7 +248,8 @@ impl Attack {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    // The same moves each time.
+    #![proptest_config(ProptestConfig { cases: 500, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_a_client_sends_its_targets_stream_begins_with_our_header(
@@ -334,9 +336,10 @@ fn a_syn_in_the_midst_of_a_flow_begins_no_connection_without_a_header() {
         let left = script.client_sends(&syn, 0);
         assert_eq!(left, [(Reason::FlowHit, 1_000 - length, SYN, vec![])], "{}", mode.name);
         assert_eq!(script.told(ACK, 6), (6, 1_000), "the connection lives");
-        for _ in 0..2 {
+        // The connection that the target has begun is the end of the flow, and is refused when it is offered again.
+        for reason in [Reason::ProxyUnplaced, Reason::ResetNoFlow] {
             let answer = script.target(SYN | ACK, 1_001 - length);
-            assert_eq!(through(&mut script.path, &answer, 0).0.reason, Reason::ProxyUnplaced);
+            assert_eq!(through(&mut script.path, &answer, 0).0.reason, reason, "{}", mode.name);
         }
         let (verdict, out) = through(&mut script.path, &syn, 0);
         let seen = read(&out.unwrap());
